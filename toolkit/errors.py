@@ -1,0 +1,65 @@
+"""The one tree of errors that a user can cause or mend.
+
+Every message is one line in three parts: what was found, what was wanted, what to do next. `launch` prints
+it and exits with code 2; the traceback appears only with `--debug`. Each class is also the stdlib error it
+stands for, so code that imports this package as a library can catch it without knowing the tree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_BAD_INPUT = 2
+
+
+class ToolkitError(Exception):
+    """Root of the tree: `found`, `wanted` and `next_step` are kept apart and joined into one line."""
+
+    def __init__(self, found: str, wanted: str = "", next_step: str = "") -> None:
+        self.found, self.wanted, self.next_step = found, wanted, next_step
+        super().__init__(found, wanted, next_step)
+
+    def __str__(self) -> str:
+        parts = [" ".join(part.split()).rstrip(".;") for part in (self.found, self.wanted, self.next_step)]
+        return "; ".join(part for part in parts if part) + "."
+
+
+class SettingsError(ToolkitError, ValueError):
+    """A flag, a YAML key or a combination of settings that cannot be run."""
+
+
+class DataError(ToolkitError, ValueError):
+    """A dataset that is missing, empty, or has a row that cannot be read."""
+
+
+class ModelError(ToolkitError, LookupError):
+    """A model that cannot be found or is of an unusable kind."""
+
+
+class BackendError(ToolkitError, RuntimeError):
+    """An engine that is not installed, or cannot do what was asked on this machine."""
+
+
+class RunFolderError(ToolkitError, OSError):
+    """A run folder that is in use, is not a run, or has no room on its disk."""
+
+    def __str__(self) -> str:  # OSError.__str__ would print its errno form for a three-part message
+        return ToolkitError.__str__(self)
+
+
+class HubError(ToolkitError, ConnectionError):
+    """The Hub cannot be reached, or refuses the token or the repository name."""
+
+    def __str__(self) -> str:
+        return ToolkitError.__str__(self)
+
+
+class ContractError(ToolkitError, RuntimeError):
+    """Another package's private name that this project relies on is gone or has changed."""
+
+
+def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
+    """Return `did you mean a, b?` for the `n` names nearest to `name`, or an empty string when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=n, cutoff=0.6)
+    return f"did you mean {', '.join(near)}?" if near else ""

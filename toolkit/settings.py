@@ -1,0 +1,192 @@
+"""Settings: frozen dataclasses that the command line and YAML files fill through tyro.
+
+A recipe composes the groups below into one dataclass with flat flags (`--num_generations`, not
+`--rollout.num_generations`). Settings that are TRL's, PEFT's, vLLM's or Unsloth's keep their names; every other
+`GRPOConfig` field is reached as `--grpo.NAME`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from toolkit.errors import SettingsError
+
+T = TypeVar("T")
+Flat = Annotated[T, tyro.conf.OmitArgPrefixes]
+"""A settings group whose flags carry no prefix."""
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Model: what is trained, by which engine"""
+
+    model: str = "Qwen/Qwen2.5-3B-Instruct"
+    """Hub id or folder of the base model; `embedded` is the tiny Qwen3 shipped with the toolkit."""
+    backend: Literal["auto", "unsloth", "transformers"] = "auto"
+    """Engine; `auto` takes unsloth on a CUDA device where it is installed, else transformers."""
+    require_gpu: bool = False
+    """Stop instead of falling back to the CPU when no CUDA device is usable."""
+    load_in_4bit: bool = True
+    """Keep the frozen base in 4-bit NF4 (QLoRA)."""
+    lora_rank: int = 32
+    """Rank r of the LoRA adapter."""
+    lora_alpha: int = 64
+    """LoRA scale: the update is multiplied by lora_alpha / lora_rank."""
+    lora_dropout: float = 0.0
+    """LoRA dropout, 0 to 1. It also acts during rollouts, so keep it 0 unless you know why."""
+    target_modules: tuple[str, ...] = ALL_LINEAR
+    """Names of the linear layers that get an adapter."""
+    gradient_checkpointing: Literal["none", "hf", "unsloth"] = "unsloth"
+    """Recompute activations in the backward pass: not, as transformers does, or offloaded as Unsloth does."""
+    use_vllm: bool | None = None
+    """Roll out with vLLM in this process; None: yes on a CUDA device where it is installed."""
+    gpu_memory_utilization: float = 0.6
+    """Share of the card that vLLM may take, 0 to 1 (weights, KV cache, activations)."""
+    standby: bool = True
+    """Free vLLM's KV cache during the update (Unsloth's standby; it sets its own utilisation)."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Data: what is asked"""
+
+    dataset: str = "openai/gsm8k"
+    """`openai/gsm8k`, `arithmetic` (generated here), or a .jsonl, .json, .csv or .parquet file."""
+    question_column: str = "question"
+    """Column of the file that holds the question."""
+    answer_column: str = "answer"
+    """Column that holds the gold answer: bare, or GSM8K's text that ends in `#### 18`."""
+    max_prompt_length: int = 512
+    """Longest prompt in tokens, chat template included; longer rows are dropped and counted."""
+    n_eval: int = 256
+    """Held-out problems measured before and after."""
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """Rollout: how completions are sampled"""
+
+    num_generations: int = 8
+    """Completions a prompt (the group that a reward is compared in)."""
+    max_completion_length: int = 1024
+    """Longest completion in tokens; a cut one cannot be right, so watch completions/clipped_ratio."""
+    temperature: float = 1.0
+    """Sampling temperature, above 0."""
+    per_device_train_batch_size: int = 8
+    """Completions in one forward pass of the update (TRL counts completions, not prompts)."""
+    gradient_accumulation_steps: int = 4
+    """Forward passes summed into one optimizer step."""
+    steps_per_generation: int | None = None
+    """Forward passes fed by one round of rollouts; None: gradient_accumulation_steps."""
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Optimisation"""
+
+    max_steps: int = 250
+    """Optimizer steps."""
+    learning_rate: float = 5e-6
+    """Peak learning rate."""
+    lr_scheduler_type: str = "cosine"
+    """Shape of the learning rate after warm-up (transformers' names)."""
+    warmup_steps: int = 10
+    """Steps of linear warm-up."""
+    optim: str = "adamw_8bit"
+    """Optimizer (transformers' names)."""
+    beta: float = 0.0
+    """Weight of the KL term against the base model; 0 computes no reference pass."""
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """Records: what is kept, and where"""
+
+    seed: int = 0
+    """Seed of adapter, data order and sampling."""
+    output_dir: Path | None = None
+    """Run folder to create; None: runs/<recipe>-<time>."""
+    save_steps: int = 50
+    """Optimizer steps between checkpoints."""
+    save: Literal["adapter", "merged_16bit"] = "adapter"
+    """What to save at the end: the LoRA adapter, or also the base with the adapter merged in, in 16 bit."""
+    push_to_hub: str | None = None
+    """Hub repository `owner/name` to upload the saved result to; private unless --public."""
+    public: bool = False
+    """Make the pushed repository public."""
+    config: str | None = None
+    """YAML file with settings, or the name of one in recipes/configs; flags win over it."""
+    resume: Path | None = None
+    """Run folder to continue; its settings are taken over."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class GrpoSettings:
+    """Any other GRPOConfig field is set with --grpo.NAME VALUE (for example --grpo.loss_type dr_grpo)."""
+
+    model: Flat[ModelSettings] = ModelSettings()
+    data: Flat[DataSettings] = DataSettings()
+    rollout: Flat[RolloutSettings] = RolloutSettings()
+    optim: Flat[OptimSettings] = OptimSettings()
+    record: Flat[RecordSettings] = RecordSettings()
+    grpo: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+    """GRPOConfig fields given as --grpo.NAME, already of their declared type."""
+
+
+def flatten(settings: Any) -> dict[str, Any]:
+    """Turn nested settings groups into one flat mapping, in declaration order; `grpo` stays a mapping."""
+    flat: dict[str, Any] = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if is_dataclass(value):
+            flat.update(flatten(value))
+        else:
+            flat[f.name] = value
+    return flat
+
+
+def check(settings: GrpoSettings) -> None:
+    """Refuse values that no run can use, before anything loads.
+
+    Raises:
+        SettingsError: names the flag, the value and the range.
+    """
+    flat = flatten(settings)
+    for name, low in _AT_LEAST.items():
+        if name in flat and flat[name] is not None and flat[name] < low:
+            raise SettingsError(f"--{name} is {flat[name]}", f"at least {low}", f"for example --{name} {low}")
+    for name, (low, high) in _BETWEEN.items():
+        if name in flat and not low <= flat[name] <= high:
+            raise SettingsError(f"--{name} is {flat[name]}", f"a value from {low} to {high}")
+    for name in ("temperature", "learning_rate"):
+        if not flat[name] > 0:
+            raise SettingsError(f"--{name} is {flat[name]}", "a value above 0")
+    if flat["public"] and not flat["push_to_hub"]:
+        raise SettingsError("--public without --push_to_hub", "a repository to make public", "add --push_to_hub OWNER/NAME")
+
+
+_AT_LEAST = {
+    "lora_rank": 1,
+    "lora_alpha": 1,
+    "max_prompt_length": 1,
+    "n_eval": 1,
+    "num_generations": 2,
+    "max_completion_length": 1,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "steps_per_generation": 1,
+    "max_steps": 1,
+    "warmup_steps": 0,
+    "beta": 0,
+    "seed": 0,
+    "save_steps": 1,
+}
+_BETWEEN = {"gpu_memory_utilization": (0.05, 0.98), "lora_dropout": (0.0, 0.9)}

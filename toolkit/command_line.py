@@ -23,7 +23,7 @@ from toolkit.settings import flatten
 
 S = TypeVar("S")
 GRPO_PREFIX = "--grpo."
-_PYTHON_SPELLING = {"true": "True", "false": "False", "none": "None", "null": "None"}  # YAML's words in tyro's spelling
+_PYTHON_SPELLING = {"true": "True", "false": "False"}  # YAML's words in tyro's spelling
 _ANNOTATION_NAMES = {"Any": Any, "bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}
 
 
@@ -103,10 +103,12 @@ def _normalise(argv: Sequence[str], known: Mapping[str, Any]) -> list[str]:
     """Spell flags with underscores, and `--standby false` as tyro's `--no-standby`."""
     args: list[str] = []
     tokens = list(argv)
+    name = ""
     while tokens:
         token = tokens.pop(0)
         if not token.startswith("--") or token == "--":
-            args.append(_PYTHON_SPELLING.get(token, token))
+            is_text = isinstance(known.get(name), str)
+            args.append(token if is_text else _PYTHON_SPELLING.get(token, token))
             continue
         name, equals, value = _name(token), "=" in token, token.partition("=")[2]
         if isinstance(known.get(name), bool):

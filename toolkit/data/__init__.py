@@ -1,0 +1,73 @@
+"""Datasets by name or file, and the prompt budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from toolkit.data.schema import Problems, Row
+from toolkit.errors import DataError, did_you_mean
+from toolkit.settings import DataSettings
+
+ARITHMETIC = "arithmetic"
+N_GENERATED = 4096  # fixed, so that more steps on resume see the same problems in the same order
+
+
+def load(settings: DataSettings, seed: int) -> Problems:
+    """Load the dataset that the settings name.
+
+    Raises:
+        DataError, HubError: what the loaders raise; an unknown name, with the nearest.
+    """
+    from toolkit.data import arithmetic, files, gsm8k
+
+    if settings.dataset == ARITHMETIC:
+        return arithmetic.load(N_GENERATED, settings.n_eval, seed)
+    if settings.dataset in (gsm8k.HUB_ID, "gsm8k"):
+        return gsm8k.load(settings.n_eval)
+    path = Path(settings.dataset).expanduser()
+    if path.exists() or path.suffix or "/" not in settings.dataset:
+        if not path.exists() and not path.suffix:
+            hint = did_you_mean(settings.dataset, (ARITHMETIC, gsm8k.HUB_ID))
+            raise DataError(f"unknown dataset {settings.dataset!r}", hint or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file")
+        return files.load(path, settings.question_column, settings.answer_column, settings.n_eval)
+    raise DataError(
+        f"unknown dataset {settings.dataset!r}",
+        did_you_mean(settings.dataset, (gsm8k.HUB_ID,)) or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file",
+        "save another Hub dataset to a file with question and answer columns",
+    )
+
+
+def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) -> Problems:
+    """Drop rows whose prompt, in the chat template, is longer than the budget, and say how many.
+
+    TRL 1.15 has no `max_prompt_length`: a long prompt would only be found by the engine, in the middle of a run.
+
+    Raises:
+        DataError: no training row or no held-out row is left; names the longest and shortest.
+    """
+    report = list(problems.report)
+    kept: dict[str, list[Row]] = {}
+    for name, rows in (("training", problems.train), ("held-out", problems.held_out)):
+        lengths = prompt_lengths(rows, tokenizer)
+        kept[name] = [row for row, length in zip(rows, lengths, strict=True) if length <= max_prompt_length]
+        dropped = len(rows) - len(kept[name])
+        if not kept[name]:
+            raise DataError(
+                f"all {len(rows):,} {name} prompts are longer than {max_prompt_length} tokens",
+                f"a budget of at least {min(lengths)}, the shortest",
+                f"--max_prompt_length {max(lengths)} keeps all",
+            )
+        if dropped:
+            report.append(
+                f"{dropped:,} of {len(rows):,} {name} prompts dropped: longer than {max_prompt_length} tokens "
+                f"(longest {max(lengths)})"
+            )
+    return replace(problems, train=kept["training"], held_out=kept["held-out"], report=tuple(report))
+
+
+def prompt_lengths(rows: list[Row], tokenizer: Any) -> list[int]:
+    """Prompt lengths in tokens, chat template and generation prompt included."""
+    texts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, tokenize=False) for r in rows]
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]

@@ -1,0 +1,8 @@
+"""From a policy, rows and rewards to a trained adapter."""
+
+from __future__ import annotations
+
+from toolkit.training.grpo import Reward, build_trainer
+from toolkit.training.loop import train
+
+__all__ = ["Reward", "build_trainer", "train"]

@@ -1,0 +1,77 @@
+"""GRPO on grade-school math in the R1 format: <reasoning>...</reasoning><answer>...</answer>.
+
+With no GPU it trains a tiny Qwen3 that ships with the toolkit on generated word problems, offline: held-out
+greedy pass@1 (`after.pass_at_1` in summary.json) rises from about 0.17 to about 0.9 in a minute or two on two cores.
+What rises there is mostly a choice of behaviour (write the tags, do every step); the arithmetic was learnt before.
+
+    python recipes/gsm8k_r1.py                                 # this machine's best: a card, else the rehearsal
+    python recipes/gsm8k_r1.py --config 24gb                   # Qwen2.5-3B, 4-bit, vLLM rollouts: not yet measured
+    python recipes/gsm8k_r1.py --model embedded --dataset problems.jsonl --max_steps 5
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolkit import data, evaluation, export, models
+from toolkit.launch import run_recipe
+from toolkit.rewards import correct, format
+from toolkit.session import Session
+from toolkit.settings import GrpoSettings
+from toolkit.training import Reward, build_trainer, train
+
+
+@dataclass(frozen=True)
+class Settings(GrpoSettings):
+    """GRPO on grade-school math in the R1 format. Any GRPOConfig field can be set: --grpo.NAME VALUE"""
+
+    correct_weight: float = 1.0
+    """Weight of the right answer."""
+    format_weight: float = 0.25
+    """Weight of the strict R1 format."""
+
+
+def rewards(settings: Settings) -> list[Reward]:
+    """What the policy is paid for."""
+    return [
+        # The point of the run. It invites guessing, which a group of eight unmasks: a guess rarely beats its group.
+        Reward(correct, settings.correct_weight),
+        # Makes the answer findable. It invites empty reasoning, so it pays less than one right answer.
+        Reward(format, settings.format_weight),
+    ]
+
+
+def main(settings: Settings, session: Session) -> None:
+    """Measure, train, measure again on the same held-out problems, save."""
+    backend, limit = session.backend, settings.rollout.max_completion_length
+    source = models.locate(settings.model.model)
+    export.check_push(settings.record)
+    problems = data.load(settings.data, settings.record.seed)
+
+    with session.open_run() as (run, view):
+        view.phase("loading the model")
+        policy = backend.load(settings, source)
+        problems = data.within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
+        for line in policy.notes + problems.report:
+            view.say(line)
+
+        view.phase("measuring before")
+        before = evaluation.measure_once(
+            run, "before", lambda: evaluation.measure(backend, policy, problems.held_out, correct, limit)
+        )
+        trainer = build_trainer(policy, problems.train, rewards(settings), settings, run, backend)
+
+        view.phase("training")
+        n_steps = train(trainer, settings, run, view)
+
+        view.phase("measuring after")
+        after = evaluation.measure(backend, policy, problems.held_out, correct, limit)
+
+        view.phase("saving")
+        folders = export.save(policy, backend, settings.record, run)
+        export.push(folders, settings.record)
+    session.finish(before, after, n_steps, folders)
+
+
+if __name__ == "__main__":
+    run_recipe(main, Settings, __file__)

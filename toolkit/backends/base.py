@@ -1,0 +1,114 @@
+"""What a recipe asks of an engine, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from toolkit.errors import BackendError
+from toolkit.settings import GrpoSettings
+
+Messages = list[dict[str, str]]
+
+
+@dataclass
+class Policy:
+    """The model in training with all that belongs to it.
+
+    `peft_config` is set while the adapter is still to be applied by the trainer, and None once the model carries it.
+    """
+
+    model: Any
+    tokenizer: Any
+    source: str
+    peft_config: Any | None = None
+    dtype: str = "float32"
+    n_linear_4bit: int = 0
+    notes: tuple[str, ...] = ()
+    """What a user should know about how it was loaded, a line each."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One completion: its text without special tokens, its length in tokens, whether the limit cut it off."""
+
+    text: str
+    n_tokens: int
+    is_cut: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to generate; temperature 0 is greedy."""
+
+    max_completion_length: int
+    temperature: float = 0.0
+    batch_size: int = 64
+
+
+class Backend(Protocol):
+    """An engine: loads a model with its adapter, generates, and saves."""
+
+    name: str
+    on_gpu: bool
+
+    def load(self, settings: GrpoSettings, source: str) -> Policy:
+        """Load base model and tokenizer from a folder or Hub id, ready for the trainer."""
+        ...
+
+    def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
+        """The GRPOConfig fields that depend on engine and device."""
+        ...
+
+    def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+        """Complete each prompt once with the policy as it stands now."""
+        ...
+
+    def save_adapter(self, policy: Policy, folder: Path) -> None:
+        """Write the LoRA adapter (safetensors) and the tokenizer."""
+        ...
+
+    def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
+        """Write base plus adapter as one 16-bit model (safetensors) and the tokenizer."""
+        ...
+
+
+@dataclass
+class Choice:
+    """A backend with the reason for it."""
+
+    backend: Backend
+    why: str
+    notes: list[str] = field(default_factory=list)
+
+
+def verify_4bit(model: Any, wanted: bool) -> int:
+    """Count NF4 layers by their type; a flag proves nothing, since loaders fall back to 16-bit with a print.
+
+    Raises:
+        BackendError: 4-bit was asked for and no layer is 4-bit, or the other way round.
+    """
+    n = sum(1 for module in model.modules() if type(module).__name__ in ("Linear4bit", "Params4bit"))
+    if wanted and n == 0:
+        raise BackendError("load_in_4bit was asked for and no layer is 4-bit", "bitsandbytes NF4", "run: toolkit doctor")
+    if not wanted and n:
+        raise BackendError(f"{n} layers are 4-bit though load_in_4bit is off", "a 16-bit checkpoint", "use the base repo")
+    return n
+
+
+def check_context(policy: Policy, settings: GrpoSettings) -> None:
+    """Refuse prompt and completion budgets that the model's positions cannot hold.
+
+    Raises:
+        BackendError: names both budgets and the limit.
+    """
+    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    prompt, completion = settings.data.max_prompt_length, settings.rollout.max_completion_length
+    if limit and prompt + completion > limit:
+        raise BackendError(
+            f"max_prompt_length {prompt} + max_completion_length {completion} = {prompt + completion} tokens",
+            f"at most {limit}, the positions of this model",
+            f"for example --max_completion_length {max(1, limit - prompt)}",
+        )

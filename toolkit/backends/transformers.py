@@ -1,0 +1,200 @@
+"""The plain backend: transformers and PEFT, 4-bit by bitsandbytes, on a GPU or a CPU."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.errors import BackendError, ModelError
+from toolkit.settings import GrpoSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from toolkit.devices import Gpu
+
+
+class TransformersBackend:
+    """transformers + PEFT; on a GPU it may roll out with TRL's colocated vLLM."""
+
+    name = "transformers"
+
+    def __init__(self, gpu: Gpu | None) -> None:
+        self.gpu = gpu
+        self.on_gpu = gpu is not None
+
+    def load(self, settings: GrpoSettings, source: str) -> Policy:
+        """Load the base frozen; the LoRA config goes to the trainer, which applies it as TRL documents."""
+        import torch
+        from peft import LoraConfig
+        from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+        from toolkit.compat.trl import install_cpu_logprobs
+
+        install_cpu_logprobs()
+        if self.on_gpu and not torch.cuda.is_available():
+            raise BackendError("the driver has a GPU and torch sees none", "a CUDA build of torch", "run: toolkit doctor")
+        dtype = dtype_name(self.gpu)
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, dtype),
+                quantization_config=quantization if settings.model.load_in_4bit else None,
+                device_map={"": 0 if self.on_gpu else "cpu"},
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{source} cannot be loaded ({_first_line(error)})", "a causal language model") from error
+        lora = LoraConfig(
+            r=settings.model.lora_rank,
+            lora_alpha=settings.model.lora_alpha,
+            lora_dropout=settings.model.lora_dropout,
+            target_modules=list(settings.model.target_modules),
+            task_type="CAUSAL_LM",
+        )
+        n_4bit = verify_4bit(model, settings.model.load_in_4bit)
+        policy = Policy(model, tokenizer, source, peft_config=lora, dtype=dtype, n_linear_4bit=n_4bit)
+        check_targets(model, settings)
+        check_context(policy, settings)
+        return policy
+
+    def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
+        """dtype, device, checkpointing and, on a GPU with vLLM installed, TRL's colocated engine."""
+        fields = device_fields(self.gpu, settings)
+        use_vllm = settings.model.use_vllm
+        if use_vllm is None:
+            use_vllm = self.on_gpu and importlib.util.find_spec("vllm") is not None
+        if use_vllm:
+            length = settings.data.max_prompt_length + settings.rollout.max_completion_length
+            fields |= {
+                "use_vllm": True,
+                "vllm_mode": "colocate",
+                "vllm_gpu_memory_utilization": settings.model.gpu_memory_utilization,
+                "vllm_max_model_length": length,
+                "vllm_enable_sleep_mode": settings.model.standby and self.on_gpu,
+            }
+        return fields
+
+    def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+        """transformers' `generate`, left-padded, in batches of similar prompt length."""
+        with in_eval_mode(policy.model):
+            return generate_with_transformers(policy, prompts, sampling)
+
+    def save_adapter(self, policy: Policy, folder: Path) -> None:
+        """PEFT's own layout, loadable with `PeftModel.from_pretrained`."""
+        policy.model.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+
+    def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
+        """Merge into a fresh 16-bit base: merging into NF4 weights would keep their rounding error."""
+        merge_16bit(policy, adapter, folder)
+
+
+def dtype_name(gpu: Gpu | None) -> str:
+    """float32 on a CPU (autocast there doubles the step), bfloat16 from Ampere on, else float16."""
+    return "float32" if gpu is None else "bfloat16" if gpu.has_bf16 else "float16"
+
+
+def device_fields(gpu: Gpu | None, settings: GrpoSettings) -> dict[str, Any]:
+    """GRPOConfig fields for the device; both bf16 and gradient checkpointing default to on in TRL."""
+    dtype = dtype_name(gpu)
+    optim = settings.optim.optim
+    if gpu is None and optim.endswith("8bit"):
+        optim = "adamw_torch"  # bitsandbytes' 8-bit optimizers want a GPU
+    return {
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
+        "use_cpu": gpu is None,
+        "gradient_checkpointing": settings.model.gradient_checkpointing != "none",
+        "dataloader_pin_memory": gpu is not None,
+        "optim": optim,
+    }
+
+
+def check_targets(model: Any, settings: GrpoSettings) -> None:
+    """Raise BackendError when a target module names no layer of the model."""
+    leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    for target in settings.model.target_modules:
+        if target not in leaves and target != "all-linear":
+            known = sorted(leaf for leaf in leaves if leaf.endswith("_proj"))
+            raise BackendError(f"--target_modules {target}: the model has no such layer", f"some of {', '.join(known)}")
+
+
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Evaluate without dropout and gradients, and put the mode back: the trainer goes on with this object."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+    """Generate with the model's own `generate`; results in the order of `prompts`."""
+    import torch
+
+    tokenizer, model = policy.tokenizer, policy.model
+    texts = [tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    results: dict[int, Generation] = {}
+    sample = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    how = sample if sampling.temperature > 0 else {"do_sample": False}
+    for start in range(0, len(order), sampling.batch_size):
+        batch = order[start : start + sampling.batch_size]
+        inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = {k: v.to(model.device) for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
+        output = model.generate(**inputs, max_new_tokens=sampling.max_completion_length, use_cache=True, **how)
+        completions = output[:, inputs["input_ids"].shape[1] :]
+        ends = torch.tensor(eos_ids(policy), device=completions.device)
+        for i, ids in zip(batch, completions, strict=True):
+            stops = torch.isin(ids, ends).nonzero()
+            n_tokens = int(stops[0]) + 1 if len(stops) else len(ids)
+            text = tokenizer.decode(ids[:n_tokens], skip_special_tokens=True)
+            results[i] = Generation(text, n_tokens, is_cut=len(stops) == 0)
+    return [results[i] for i in range(len(prompts))]
+
+
+def eos_ids(policy: Policy) -> list[int]:
+    """Every token id that ends a completion: the model's list and the tokenizer's own."""
+    declared = policy.model.generation_config.eos_token_id
+    ids = declared if isinstance(declared, list) else [declared]
+    return sorted({i for i in [*ids, policy.tokenizer.eos_token_id] if i is not None})
+
+
+def merge_16bit(policy: Policy, adapter: Path, folder: Path) -> None:
+    """Load the base again in 16 bit on the CPU, add the saved adapter, and write safetensors."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.float16 if policy.dtype == "float16" else torch.bfloat16
+    base = AutoModelForCausalLM.from_pretrained(
+        policy.source, dtype=dtype, device_map={"": "cpu"}, trust_remote_code=False, use_safetensors=True
+    )
+    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
+    merged.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+    del base, merged
+    gc.collect()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

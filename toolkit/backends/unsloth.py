@@ -1,0 +1,186 @@
+"""Unsloth: 4-bit Qwen with patched kernels and in-process vLLM on a GPU, and its official CPU mode.
+
+The CPU mode (Unsloth 2026.10.9, no accelerator) runs the same calls with stock TRL and real NF4; it is how this
+module is tested without a card. The GPU branch has never run on a card; its calls are checked against the
+signatures of the installed release.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.backends.transformers import (
+    check_targets,
+    device_fields,
+    dtype_name,
+    generate_with_transformers,
+    in_eval_mode,
+    merge_16bit,
+)
+from toolkit.errors import BackendError, ContractError, ModelError
+from toolkit.settings import GrpoSettings
+
+if TYPE_CHECKING:
+    from toolkit.devices import Gpu
+
+CHECKPOINTING: dict[str, bool | str] = {"none": False, "hf": True, "unsloth": "unsloth"}
+ROLLOUT_LORA = "eval_lora"  # name under which the current adapter is handed to vLLM for measuring
+
+
+class UnslothBackend:
+    """FastLanguageModel; on a GPU with `fast_inference` the rollouts come from vLLM in the same process."""
+
+    name = "unsloth"
+
+    def __init__(self, gpu: Gpu | None) -> None:
+        self.gpu = gpu
+        self.on_gpu = gpu is not None
+
+    def load(self, settings: GrpoSettings, source: str) -> Policy:
+        """Load base and adapter; unsloth is imported here, before trl, transformers and peft."""
+        fast = _import_unsloth()
+        asked = settings.model
+        arguments: dict[str, Any] = {
+            "model_name": source,
+            "max_seq_length": settings.data.max_prompt_length + settings.rollout.max_completion_length,
+            "dtype": None if self.on_gpu else _torch_dtype("float32"),
+            "load_in_4bit": asked.load_in_4bit,
+            "trust_remote_code": False,
+        }
+        if self.on_gpu and self._wants_vllm(settings):
+            arguments |= {
+                "fast_inference": True,
+                "max_lora_rank": asked.lora_rank,
+                "gpu_memory_utilization": asked.gpu_memory_utilization,
+                "disable_log_stats": True,
+            }
+        elif asked.use_vllm:
+            raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
+        try:
+            model, tokenizer = fast.from_pretrained(**arguments)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{source} cannot be loaded ({str(error)[:160]})", "a model that unsloth supports") from error
+        n_4bit = verify_4bit(model, asked.load_in_4bit)
+        check_targets(model, settings)
+        model = fast.get_peft_model(
+            model,
+            r=asked.lora_rank,
+            lora_alpha=asked.lora_alpha,
+            lora_dropout=asked.lora_dropout,
+            target_modules=list(asked.target_modules),
+            use_gradient_checkpointing=CHECKPOINTING[asked.gradient_checkpointing],
+            random_state=settings.record.seed,
+        )
+        tokenizer.padding_side = "left"
+        if not self.on_gpu:
+            from toolkit.compat.trl import install_cpu_logprobs
+
+            install_cpu_logprobs()
+        policy = Policy(model, tokenizer, source, dtype=dtype_name(self.gpu), n_linear_4bit=n_4bit, notes=self._notes())
+        check_context(policy, settings)
+        return policy
+
+    def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
+        """Device fields, and vLLM's sampling parameters where vLLM rolls out."""
+        fields = device_fields(self.gpu, settings)
+        if has_vllm_engine(policy):
+            fields |= {"use_vllm": True, "vllm_sampling_params": _sampling_params(policy, settings.rollout.temperature)}
+        return fields
+
+    def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+        """vLLM with the current adapter where it runs, else `generate`."""
+        if has_vllm_engine(policy):
+            return _generate_with_vllm(policy, prompts, sampling)
+        fast = _import_unsloth()
+        was_training = policy.model.training
+        fast.for_inference(policy.model)
+        try:
+            with in_eval_mode(policy.model):
+                return generate_with_transformers(policy, prompts, sampling)
+        finally:
+            if was_training:
+                fast.for_training(policy.model)
+
+    def save_adapter(self, policy: Policy, folder: Path) -> None:
+        """PEFT's own layout."""
+        policy.model.save_pretrained(str(folder))
+        policy.tokenizer.save_pretrained(str(folder))
+
+    def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
+        """Unsloth's merge on a GPU; on a CPU the plain one, since Unsloth refuses to merge a 4-bit load there."""
+        if not self.on_gpu:
+            merge_16bit(policy, adapter, folder)
+            return
+        # safe_serialization=None: on two physical cores or fewer the default writes pickles (its own docstring)
+        policy.model.save_pretrained_merged(
+            str(folder), policy.tokenizer, save_method="merged_16bit", safe_serialization=None
+        )
+        if not list(folder.glob("*.safetensors")):
+            raise BackendError(f"unsloth wrote no safetensors to {folder}", "merged 16-bit weights", "--save adapter")
+
+    def _wants_vllm(self, settings: GrpoSettings) -> bool:
+        import importlib.util
+
+        return settings.model.use_vllm is not False and importlib.util.find_spec("vllm") is not None
+
+    def _notes(self) -> tuple[str, ...]:
+        if self.on_gpu:
+            return ()
+        return ("unsloth in its CPU mode: max_lora_rank, gpu_memory_utilization and standby have no effect here",)
+
+
+def has_vllm_engine(policy: Policy) -> bool:
+    """Say whether Unsloth loaded vLLM beside the model (`fast_inference`)."""
+    return getattr(policy.model, "vllm_engine", None) is not None
+
+
+def _import_unsloth() -> Any:
+    late = [name for name in ("trl", "transformers", "peft") if name in sys.modules]
+    if late and "unsloth" not in sys.modules:
+        raise ContractError(f"{late[0]} was imported before unsloth", "unsloth first: its patches bind at import")
+    try:
+        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports] # an extra
+    except (ImportError, RuntimeError, NotImplementedError) as error:
+        raise BackendError(f"unsloth does not import ({error})", "the tested versions", "run: toolkit doctor") from error
+    return FastLanguageModel
+
+
+def _torch_dtype(name: str) -> Any:
+    import torch
+
+    return getattr(torch, name)
+
+
+def _sampling_params(policy: Policy, temperature: float, **more: Any) -> Any:
+    """vLLM's sampling without any truncation: top_p, top_k or min_p bias the importance ratio (trl#6789)."""
+    from vllm import SamplingParams  # pyright: ignore[reportMissingImports] # an extra
+
+    return SamplingParams(
+        temperature=temperature,
+        top_p=1.0,
+        top_k=-1,
+        min_p=0.0,
+        stop=[policy.tokenizer.eos_token],
+        include_stop_str_in_output=True,
+        **more,
+    )
+
+
+def _generate_with_vllm(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+    texts = [policy.tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
+    outputs = policy.model.fast_generate(
+        texts,
+        sampling_params=_sampling_params(policy, sampling.temperature, max_tokens=sampling.max_completion_length),
+        lora_request=policy.model.load_lora(ROLLOUT_LORA, load_tensors=True),
+        use_tqdm=False,
+    )
+    generations = []
+    for output in outputs:
+        best = output.outputs[0]
+        text = policy.tokenizer.decode(best.token_ids, skip_special_tokens=True)
+        generations.append(Generation(text, len(best.token_ids), is_cut=best.finish_reason == "length"))
+    return generations

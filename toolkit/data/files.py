@@ -1,0 +1,99 @@
+"""A table of questions and answers from a file: JSONL, JSON, CSV or Parquet, read by `datasets`.
+
+One JSONL row: `{"question": "Tom has 3 pens and buys 4. How many?", "answer": "7"}`; an answer may also be GSM8K's
+worked text that ends in `#### 7`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from toolkit.data.schema import Problems, Row, to_row
+from toolkit.errors import DataError, did_you_mean
+from toolkit.rewards.answers import parse_gold
+
+READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+MAX_HELD_OUT_FRAC = 0.2  # of a small file, so that something is left to train on
+
+
+def load(path: Path, question_column: str, answer_column: str, n_held_out: int) -> Problems:
+    """Read a file and hold out rows by a hash of the question, the same rows for every training seed.
+
+    At most a fifth of the rows is held out; a question that occurs twice lies on one side only.
+
+    Raises:
+        DataError: no such file, unknown ending, unreadable, empty, a column missing, or a gold answer that is no
+            number (with its row, counted from 1).
+    """
+    table = _read(path)
+    if len(table) == 0:
+        raise DataError(f"--dataset {path} is empty", "at least one row")
+    rows = rows_from_table(table, str(path), question_column, answer_column)
+    train, held_out = hold_out(rows, n_held_out)
+    report = f"{len(rows):,} rows read, {len(train):,} to train on, {len(held_out)} held out"
+    return Problems(train, held_out, path.name, (report,))
+
+
+def hold_out(rows: list[Row], n_held_out: int) -> tuple[list[Row], list[Row]]:
+    """Split rows by the hash of their question.
+
+    Raises:
+        DataError: fewer than two distinct questions.
+    """
+    by_hash = sorted({_key(row["question"]) for row in rows})
+    if len(by_hash) < 2:
+        raise DataError(f"{len(by_hash)} distinct question", "at least 2: one to train on, one to measure")
+    n = max(1, min(n_held_out, int(len(by_hash) * MAX_HELD_OUT_FRAC)))
+    chosen = set(by_hash[:n])
+    held_out = {_key(row["question"]): row for row in rows if _key(row["question"]) in chosen}
+    return [row for row in rows if _key(row["question"]) not in chosen], list(held_out.values())
+
+
+def rows_from_table(table: Any, source: str, question_column: str, answer_column: str) -> list[Row]:
+    """Turn a `datasets` table into rows, with every gold answer bare and checked to be a number.
+
+    Raises:
+        DataError: a column is missing (with the nearest name), or a row has no question or no readable answer.
+    """
+    for flag, column in (("question_column", question_column), ("answer_column", answer_column)):
+        if column not in table.column_names:
+            hint = did_you_mean(column, table.column_names) or f"one of {', '.join(table.column_names)}"
+            raise DataError(f"{source} has no column {column!r}", hint, f"name it with --{flag}")
+    rows = []
+    for i, (question, answer) in enumerate(zip(table[question_column], table[answer_column], strict=True), start=1):
+        if not isinstance(question, str) or not question.strip():
+            raise DataError(f"{source} row {i}: column {question_column!r} holds {question!r}", "a question in words")
+        if answer is None or parse_gold(str(answer)) is None:
+            shown = str(answer).rpartition("####")[2].strip()[:60]
+            raise DataError(
+                f"{source} row {i}: gold answer {shown!r} is not one number",
+                "a number, or text that ends in `#### 18`",
+                "mend or remove the row",
+            )
+        rows.append(to_row(question.strip(), str(answer).rpartition("####")[2].strip()))
+    return rows
+
+
+def _read(path: Path) -> Any:
+    import datasets
+
+    if not path.exists():
+        raise DataError(f"--dataset {path} does not exist", f"a file, {', '.join(READERS)}, or a dataset name")
+    if path.suffix.lower() not in READERS:
+        raise DataError(f"--dataset {path} ends in {path.suffix or 'nothing'!r}", f"one of {', '.join(READERS)}")
+    if path.stat().st_size == 0:
+        raise DataError(f"--dataset {path} is empty", "at least one row")
+    try:
+        return datasets.load_dataset(READERS[path.suffix.lower()], data_files=str(path), split="train")
+    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        detail = (str(root).strip().splitlines() or [type(root).__name__])[0][:160]
+        raise DataError(f"--dataset {path} cannot be read ({detail})", "a table with one row a problem") from error
+
+
+def _key(question: str) -> str:
+    return hashlib.sha256(" ".join(question.split()).encode()).hexdigest()

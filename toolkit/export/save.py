@@ -1,0 +1,78 @@
+"""Save what was trained, and upload it when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from toolkit.backends.base import Backend, Policy
+from toolkit.errors import HubError
+from toolkit.runs import Run, ensure_room
+from toolkit.settings import RecordSettings
+from toolkit.units import gib
+
+MERGED = "merged_16bit"
+
+
+def save(policy: Policy, backend: Backend, settings: RecordSettings, run: Run) -> list[Path]:
+    """Write the adapter, and the merged model when asked; return the folders."""
+    backend.save_adapter(policy, run.adapter)
+    folders = [run.adapter]
+    if settings.save == MERGED:
+        n_bytes = 2 * sum(p.numel() * (2 if p.dtype.itemsize == 1 else 1) for p in policy.model.parameters())
+        ensure_room(run.folder, 1.1 * gib(n_bytes))  # an NF4 byte holds two weights, each two bytes when merged
+        backend.save_merged_16bit(policy, run.adapter, run.folder / MERGED)
+        folders.append(run.folder / MERGED)
+    return folders
+
+
+def check_push(settings: RecordSettings) -> None:
+    """Find out before the run whether the upload at its end can work: name, token, reachability.
+
+    Raises:
+        HubError: the repository name is malformed, no token is there, or the Hub refuses it or does not answer.
+    """
+    if settings.push_to_hub is None:
+        return
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(settings.push_to_hub)
+    except HFValidationError as error:
+        raise HubError(f"--push_to_hub {settings.push_to_hub}", "owner/name of letters, digits, - _ .") from error
+    if settings.push_to_hub.count("/") != 1:
+        raise HubError(f"--push_to_hub {settings.push_to_hub} names no owner", "owner/name")
+    if get_token() is None:
+        raise HubError("--push_to_hub without a Hub token", "HF_TOKEN, or a login", "run: hf auth login")
+    try:
+        HfApi().whoami()
+    except HfHubHTTPError as error:
+        raise HubError("the Hub refuses the token", "a token with write access", "run: hf auth login") from error
+    except Exception as error:  # httpx raises its own kinds, and offline mode another
+        raise HubError("no network: the Hub does not answer", "a connection", "drop --push_to_hub") from error
+
+
+def push(folders: list[Path], settings: RecordSettings) -> str | None:
+    """Upload the last of the saved folders (the merged model where there is one); return its address.
+
+    The repository is private unless `public`. The token is taken by huggingface_hub itself and never seen here.
+
+    Raises:
+        HubError: the upload failed; what was saved stays on disk.
+    """
+    if settings.push_to_hub is None:
+        return None
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        url = api.create_repo(settings.push_to_hub, private=not settings.public, exist_ok=True)
+        api.upload_folder(repo_id=settings.push_to_hub, folder_path=folders[-1], commit_message="Upload GRPO result")
+    except Exception as error:
+        raise HubError(
+            f"the upload to {settings.push_to_hub} failed ({type(error).__name__})",
+            "a token with write access and a connection",
+            f"what was saved is in {folders[-1]}",
+        ) from error
+    return str(url)

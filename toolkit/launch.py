@@ -1,0 +1,124 @@
+"""From a command line to a recipe's `main`, and from an error to one line: the frame around every recipe."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from toolkit import runs
+from toolkit.command_line import given_names, parse, read_yaml
+from toolkit.console import fail, say
+from toolkit.devices import Gpu, find_gpus
+from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+from toolkit.models import embedded
+from toolkit.session import Session
+from toolkit.settings import GrpoSettings, check
+
+S = TypeVar("S", bound=GrpoSettings)
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+EXIT_BUG = 1
+MAY_CHANGE_ON_RESUME = {"resume", "max_steps", "save_steps", "save", "push_to_hub", "public", "debug"}
+CARD_PRESETS = ((22.0, "24gb"), (15.0, "16gb"), (0.0, "12gb"))  # usable GiB, which is below the label
+
+
+def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: str) -> None:
+    """Parse `sys.argv` into `cls`, call `main(settings, session)`, and exit with a code that says how it went.
+
+    0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (traceback in the run folder).
+    `--debug` shows the traceback of any error.
+    """
+    argv = sys.argv[1:]
+    session: Session | None = None
+    try:
+        settings, session = prepare(cls, argv, Path(recipe_file))
+        main(settings, session)
+    except ToolkitError as error:
+        if session is not None:
+            session.abandon()
+        _explain(error, argv)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        fail("interrupted" + (session.how_to_resume() if session else ""))
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        where = session.keep_traceback() if session else None
+        _explain(error, argv, f"; the traceback is in {where}" if where else "; --debug shows the traceback")
+        sys.exit(EXIT_BUG)
+
+
+def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Session]:
+    """Parse the arguments over the preset that fits this machine, or over the settings of a run to resume.
+
+    Raises:
+        SettingsError, BackendError: see `parse`, `check` and `backends.choose`.
+    """
+    first = parse(cls, argv)
+    given = given_names(argv)
+    gpus, why_no_gpu = find_gpus()
+    configs = recipe_file.parent / "configs"
+    if first.record.resume is not None:
+        preset, why = _settings_to_resume(first.record.resume, given), f"resuming {first.record.resume}"
+    else:
+        preset, why = _choose_preset(first, given, gpus, why_no_gpu, configs)
+    settings = parse(cls, argv, [preset] if preset else [])
+    check(settings)
+    return settings, Session.start(recipe_file.stem, settings, gpus, why_no_gpu, why, argv)
+
+
+def _choose_preset(
+    settings: GrpoSettings, given: set[str], gpus: list[Gpu], why_no_gpu: str, configs: Path
+) -> tuple[tuple[str, Mapping[str, Any]] | None, str]:
+    """The preset with its reason: asked for, the embedded model, or the one for this card."""
+    if settings.record.config is not None:
+        path = _config_path(settings.record.config, configs)
+        return (str(path), read_yaml(path)), f"config {path.name}, as asked"
+    if settings.model.model == embedded.NAME:
+        name, why = "embedded", "--model embedded"
+    elif "model" in given and not gpus:
+        return None, f"{settings.model.model} on the CPU, since {why_no_gpu}"
+    elif not gpus:
+        name, why = "embedded", why_no_gpu
+    else:
+        name = next(preset for floor, preset in CARD_PRESETS if gpus[0].total_gib >= floor)
+        why = f"{gpus[0].name} has {gpus[0].total_gib:.1f} GiB"
+    path = configs / f"{name}.yaml"
+    return (str(path), read_yaml(path)), f"config {path.name}: {why}"
+
+
+def _config_path(config: str, configs: Path) -> Path:
+    path = Path(config).expanduser()
+    if path.exists():
+        return path
+    names = sorted(p.stem for p in configs.glob("*.yaml"))
+    named = configs / f"{path.stem}.yaml"
+    if named.exists() and path.name in (named.stem, named.name):
+        return named
+    hint = did_you_mean(path.stem, names) or f"a YAML file, or one of {', '.join(names)}"
+    raise SettingsError(f"--config {config} does not exist", hint)
+
+
+def _settings_to_resume(folder: Path, given: set[str]) -> tuple[str, dict[str, Any]]:
+    saved = runs.requested_settings(folder)
+    fixed = sorted(given - MAY_CHANGE_ON_RESUME)
+    if fixed:
+        raise SettingsError(
+            f"--{fixed[0]} beside --resume",
+            f"only {', '.join('--' + n for n in sorted(MAY_CHANGE_ON_RESUME - {'resume'}))}",
+            "a run that continues keeps its settings; start a new one for others",
+        )
+    dropped = ("config", "resume", "output_dir")
+    return str(folder / "settings.json"), {k: v for k, v in saved.items() if k not in dropped}
+
+
+def _explain(error: BaseException, argv: Sequence[str], hint: str = "") -> None:
+    if "--debug" in argv:
+        traceback.print_exception(error)
+    text = str(error) or type(error).__name__
+    fail(text if isinstance(error, ToolkitError) else f"{type(error).__name__}: {' '.join(text.split())[:300]}{hint}")
+
+
+__all__ = ["prepare", "run_recipe", "say"]

@@ -1,0 +1,169 @@
+"""One execution of a recipe: the engine it chose and why, its run folder, and its view."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit import backends, runs
+from toolkit.compat import environment
+from toolkit.console import RunState, get_console, say, summary_table
+from toolkit.data import ARITHMETIC
+from toolkit.devices import Gpu
+from toolkit.live import View, open_view
+from toolkit.models import embedded
+from toolkit.settings import GrpoSettings, flatten
+from toolkit.training.batch import solve
+
+if TYPE_CHECKING:
+    from toolkit.backends.base import Backend
+    from toolkit.evaluation.run import Measurement
+
+RECORDED_PACKAGES = (
+    "grpo-toolkit torch transformers trl peft accelerate bitsandbytes datasets unsloth unsloth_zoo vllm triton numpy"
+).split()
+
+
+@dataclass
+class Session:
+    """What `main` works with beside its settings."""
+
+    recipe: str
+    settings: GrpoSettings
+    backend: Backend
+    reasons: list[str]
+    """One line each: which preset, which engine, and why."""
+    gpus: list[Gpu]
+    argv: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    run: runs.Run | None = None
+
+    @classmethod
+    def start(
+        cls, recipe: str, settings: GrpoSettings, gpus: list[Gpu], why_no_gpu: str, why_preset: str, argv: Sequence[str]
+    ) -> Session:
+        """Choose the engine and check everything that needs no import of it.
+
+        Raises:
+            SettingsError: batch settings that make no whole groups.
+            BackendError: see `backends.choose`.
+        """
+        solve(settings.rollout)
+        choice = backends.choose(settings.model, gpus, why_no_gpu)
+        reasons = [why_preset, f"backend {choice.backend.name}: {choice.why}"]
+        session = cls(recipe, settings, choice.backend, reasons, gpus, argv)
+        session.environment = environment.set_before_imports(
+            offline=_needs_no_network(settings),
+            on_gpu=choice.backend.on_gpu,
+            standby=settings.model.standby,
+            compile_folder=Path.home() / ".cache" / "grpo-toolkit" / "unsloth_compiled_cache",
+        )
+        return session
+
+    @contextmanager
+    def open_run(self) -> Iterator[tuple[runs.Run, View]]:
+        """Make or reopen the run folder, record settings and environment, and show the view while inside."""
+        record = self.settings.record
+        if record.resume is not None:
+            run = runs.reopen(record.resume)
+        else:
+            run = runs.create(self.recipe, record.output_dir, flatten(self.settings))
+        self.run = run
+        run.write("environment.json", describe_environment(self.gpus, self.environment, self.argv))
+        state = RunState(
+            recipe=self.recipe,
+            model=self.settings.model.model,
+            backend=self.backend.name,
+            run_folder=str(_short(run.folder)),
+            n_steps=self.settings.optim.max_steps,
+            memory_label="VRAM" if self.backend.on_gpu else "RAM",
+        )
+        for reason in self.reasons:
+            say(reason)
+        try:
+            with open_view(state, get_console(), run.folder / "console.log") as view:
+                yield run, view
+        finally:
+            run.close()
+
+    def finish(self, before: Measurement, after: Measurement, n_steps: int, folders: Sequence[Path]) -> None:
+        """Write summary.json and print before and after with their intervals."""
+        from toolkit.evaluation.run import compare
+
+        if self.run is None:
+            raise RuntimeError("finish() outside open_run()")
+        summary = {
+            "before": before.summary(),
+            "after": after.summary(),
+            "difference": compare(before, after),
+            "wall_s": round(self.run.wall_s(), 1),
+            "steps": n_steps,
+            "backend": self.backend.name,
+            "model": self.settings.model.model,
+            "seed": self.settings.record.seed,
+            "saved": [str(folder.relative_to(self.run.folder)) for folder in folders],
+        }
+        self.run.write("summary.json", summary)
+        get_console().print(summary_table({**summary, "run_folder": str(_short(self.run.folder))}))
+
+    def how_to_resume(self) -> str:
+        """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
+        if self.run is None or not (self.run.folder / "settings.json").exists():
+            return ""
+        return f"; continue with: python {sys.argv[0]} --resume {_short(self.run.folder)}"
+
+    def abandon(self) -> None:
+        """After an error in the set-up, remove the run folder if this session made it and nothing was trained."""
+        if self.run is None or self.run.resumed or self.run.metrics.exists():
+            return
+        shutil.rmtree(self.run.folder, ignore_errors=True)
+
+    def keep_traceback(self) -> Path | None:
+        """Write the current exception's traceback to the run folder."""
+        if self.run is None or not self.run.folder.exists():
+            return None
+        path = self.run.folder / "error.log"
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+        return _short(path)
+
+
+def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: Sequence[str]) -> dict[str, Any]:
+    """Versions, platform, cards, command line and the variables that were set; no secrets."""
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "n_cpus": os.cpu_count(),
+        "gpus": [vars(gpu) for gpu in gpus],
+        "versions": versions,
+        "variables": variables,
+        "argv": list(argv),
+    }
+
+
+def _needs_no_network(settings: GrpoSettings) -> bool:
+    local_data = settings.data.dataset == ARITHMETIC or Path(settings.data.dataset).exists()
+    local_model = settings.model.model == embedded.NAME or Path(settings.model.model).exists()
+    return local_data and local_model and settings.record.push_to_hub is None
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where it lies below it."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,165 @@
+"""The only place that fills GRPOConfig and builds GRPOTrainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.backends.base import Backend, Policy
+from toolkit.data.schema import Row
+from toolkit.errors import DataError, SettingsError
+from toolkit.runs import Run
+from toolkit.settings import GrpoSettings
+from toolkit.training.batch import Batch, solve
+
+RewardFunction = Callable[..., list[float | None]]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward function and its weight in the sum."""
+
+    function: RewardFunction
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that does not have the value that was asked for."""
+
+    name: str
+    requested: Any
+    effective: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: asked {self.requested}, in effect {self.effective}"
+
+
+def config_fields(
+    settings: GrpoSettings, rewards: Sequence[Reward], run: Run, device_fields: dict[str, Any]
+) -> dict[str, Any]:
+    """Every GRPOConfig field that this project sets; `--grpo.*` wins over the rest.
+
+    Raises:
+        SettingsError: checkpoints would fall between two rounds of rollouts (see `Batch.steps_per_round`).
+    """
+    rollout, optim = settings.rollout, settings.optim
+    batch = solve(rollout)
+    fields: dict[str, Any] = {
+        "output_dir": str(run.checkpoints),
+        "seed": settings.record.seed,
+        "max_steps": optim.max_steps,
+        "learning_rate": optim.learning_rate,
+        "lr_scheduler_type": optim.lr_scheduler_type,
+        "warmup_steps": optim.warmup_steps,
+        "beta": optim.beta,
+        "num_generations": rollout.num_generations,
+        "max_completion_length": rollout.max_completion_length,
+        "temperature": rollout.temperature,
+        "per_device_train_batch_size": rollout.per_device_train_batch_size,
+        "gradient_accumulation_steps": rollout.gradient_accumulation_steps,
+        "steps_per_generation": batch.steps_per_generation,
+        "reward_weights": [reward.weight for reward in rewards],
+        "logging_steps": 1,  # TRL averages over the steps in between, and loses them at a kill
+        "save_strategy": "steps",
+        "save_steps": settings.record.save_steps,
+        "save_total_limit": 2,  # one being written, one to fall back on
+        "report_to": "none",
+        "disable_tqdm": True,  # our own view shows progress
+    }
+    fields |= device_fields | settings.grpo
+    in_phase = batch.steps_per_round(fields.get("num_iterations", 1))
+    if fields["save_steps"] % in_phase:
+        up = -(-fields["save_steps"] // in_phase) * in_phase
+        raise SettingsError(
+            f"--save_steps {fields['save_steps']} saves inside a round of rollouts ({in_phase} steps long)",
+            f"a multiple of {in_phase}, or a resumed run would differ",
+            f"for example --save_steps {up}",
+        )
+    return fields
+
+
+def build_trainer(
+    policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward], settings: GrpoSettings, run: Run, backend: Backend
+) -> Any:
+    """Build TRL's GRPOTrainer (or what Unsloth made of it) for a policy.
+
+    Writes requested and effective settings to the run's settings.json. The policy's model becomes the trainer's,
+    adapter included.
+
+    Raises:
+        DataError: fewer rows than one round of rollouts needs, which TRL would turn into an empty epoch.
+        SettingsError: TRL refuses a combination of fields; its own message is passed on.
+    """
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    fields = config_fields(settings, rewards, run, backend.grpo_fields(settings, policy))
+    needed = solve(settings.rollout).prompts_per_generation
+    if len(rows) < needed:
+        raise DataError(f"{len(rows)} training rows", f"at least {needed}, the prompts of one round", "use a smaller batch")
+    try:
+        config = GRPOConfig(**fields)
+        trainer = GRPOTrainer(
+            model=policy.model,
+            reward_funcs=[reward.function for reward in rewards],
+            args=config,
+            train_dataset=Dataset.from_list(list(rows)),
+            processing_class=policy.tokenizer,
+            peft_config=policy.peft_config,
+        )
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise SettingsError(f"TRL refuses the settings: {str(error).strip()}", next_step="change the named field") from error
+    trainer.remove_callback(PrinterCallback)
+    policy.model, policy.peft_config = trainer.model, None
+    run.update("settings.json", effective=effective_settings(trainer, fields))
+    return trainer
+
+
+def effective_settings(trainer: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """The values in force after building: the trainer's own attribute where it copies one, else its arguments.
+
+    TRL copies `temperature`, `beta`, `num_generations` and others at build; those copies are what acts.
+    """
+    args = trainer.args
+    return {name: _plain(getattr(trainer, name, getattr(args, name, None))) for name in fields}
+
+
+def differences(settings: GrpoSettings, run: Run) -> list[Difference]:
+    """Compare what the user asked for with what is in effect, setting by setting."""
+    effective = run.read("settings.json").get("effective", {})
+    asked: dict[str, Any] = {**vars(settings.rollout), **vars(settings.optim), **settings.grpo}
+    return [
+        Difference(name, _plain(value), effective[name])
+        for name, value in asked.items()
+        if value is not None and name in effective and effective[name] != _plain(value)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Enums to their value, tensors to lists, paths to text: what JSON can hold and `==` can compare."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "value") and type(value).__module__.startswith(("transformers", "trl")):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, dict, type(None))) else str(value)
+
+
+def batch_of(trainer: Any) -> Batch:
+    """The batch in effect, which Unsloth may have raised."""
+    args = trainer.args
+    return Batch(
+        trainer.num_generations,
+        args.per_device_train_batch_size,
+        args.gradient_accumulation_steps,
+        args.steps_per_generation,
+        args.world_size,
+    )

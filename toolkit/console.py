@@ -122,7 +122,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     def block(value: float) -> str:
         if not math.isfinite(value):
             return " "
-        if high == low:
+        if not 0 < high - low < math.inf:
             return BLOCKS[3] if high else BLOCKS[0]
         return BLOCKS[min(len(BLOCKS) - 1, int((value - low) / (high - low) * len(BLOCKS)))]
 
@@ -197,11 +197,14 @@ def _clocks(state: RunState) -> Text:
     parts = [f"elapsed {_seconds(state.elapsed_s)}"]
     if state.n_recorded:
         parts += [f"eta {_seconds(state.eta_s)}", f"{_seconds(state.step_s)}/step"]
-    return _one_line("   ".join(parts), "dim")
+    return Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis")
 
 
 def _curves(state: RunState, inner: int) -> RenderableType:
-    """One row a metric: now, mean of the recent steps, its course since the process began."""
+    """One row a metric: now, mean of the recent steps, its course since the process began.
+
+    No loss: at num_iterations 1 and beta 0 GRPO's is 0 by construction, whatever is learned.
+    """
     rows = [("reward", "reward", ""), *((f"  {name}", key, "") for name, key in state.rewards.items())]
     rows += [
         ("length, tokens", "completions/mean_length", ".0f"),
@@ -214,16 +217,15 @@ def _curves(state: RunState, inner: int) -> RenderableType:
     spark_width = inner - name_width - 2 * 8 - 3 * 2
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=name_width, no_wrap=True, overflow="ellipsis")
-    for _ in ("now", "last 10"):
-        grid.add_column(width=8, justify="right", no_wrap=True)
+    grid.add_column(width=8, justify="right", no_wrap=True)
+    grid.add_column(width=8, justify="right", no_wrap=True)
     grid.add_column(width=spark_width, no_wrap=True)
     grid.add_row("", *(Text(title, "dim") for title in ("now", f"last {RECENT_STEPS}", "trend")))
     for name, key, spec in rows:
         style = "bold" if key == "reward" else _cut_style(state.latest(key)) if key == CUT_KEY else ""
+        now, mean = _show(state.latest(key), spec), _show(state.mean(key), spec)
         curve = Text(sparkline(state.history.get(key, []), spark_width), "cyan")
-        grid.add_row(
-            Text(name, style), Text(_show(state.latest(key), spec), style), _show(state.mean(key), spec), curve
-        )
+        grid.add_row(Text(name, style), Text(now, style), mean, curve)
     return grid
 
 
@@ -245,7 +247,8 @@ def _facts(state: RunState) -> Text:
     peak_gib = state.latest("memory/peak_gib")
     peak = format_gib(peak_gib) if math.isfinite(peak_gib) else "-"
     rate, speed = _show(state.latest("learning_rate"), ".1e"), _show(state.latest("rollout/tokens_per_s"), ".0f")
-    return _one_line(f"{speed} tok/s   peak {state.memory_label} {peak}   learning rate {rate}")
+    line = f"{speed} tok/s   peak {state.memory_label} {peak}   learning rate {rate}"
+    return Text(line, no_wrap=True, overflow="ellipsis")
 
 
 def summary_table(summary: Mapping[str, Any]) -> RenderableType:
@@ -265,10 +268,8 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
         table.add_row(name, value, _interval(side.get("interval"), ".1f", "%"), str(side.get("n", "-")))
     gain = summary.get("difference") or {}
     low, high = gain.get("interval") or (NAN, NAN)
-    value = Text(
-        _show(gain.get("value"), "+.1%").removesuffix("%"),
-        "bold green" if low > 0 else "bold red" if high < 0 else "bold",
-    )
+    style = "bold green" if low > 0 else "bold red" if high < 0 else "bold"
+    value = Text(_show(gain.get("value"), "+.1%").removesuffix("%"), style)
     unsure = Text("includes 0", "dim") if low <= 0 <= high else ""
     table.add_row("gain", value, _interval(gain.get("interval"), "+.1f", " points"), unsure)
     facts = (
@@ -319,7 +320,3 @@ def _cut_style(frac: float) -> str:
 def _tail(text: str, width: int) -> str:
     """The end of a path or model id, which says more than its beginning."""
     return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
-
-
-def _one_line(text: str, style: str = "") -> Text:
-    return Text(text, style, no_wrap=True, overflow="ellipsis")

@@ -41,8 +41,8 @@ def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: st
             session.abandon()
         _explain(error, argv)
         sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        fail("interrupted" + (session.how_to_resume() if session else ""))
+    except KeyboardInterrupt as event:
+        fail((str(event) or "interrupted") + (session.how_to_resume() if session else ""))
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         where = session.keep_traceback() if session else None
@@ -75,11 +75,11 @@ def _choose_preset(
     """The preset with its reason: asked for, the embedded model, or the one for this card."""
     if settings.record.config is not None:
         path = _config_path(settings.record.config, configs)
-        return (str(path), read_yaml(path)), f"config {path.name}, as asked"
+        return (str(path), read_yaml(path)), f"config {path.name}: asked for"
     if settings.model.model == embedded.NAME:
-        name, why = "embedded", "--model embedded"
+        name, why = "embedded", "--model embedded was asked for"
     elif "model" in given and not gpus:
-        return None, f"{settings.model.model} on the CPU, since {why_no_gpu}"
+        return None, f"no preset: {settings.model.model} was asked for, and {why_no_gpu}"
     elif not gpus:
         name, why = "embedded", why_no_gpu
     else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import backends, runs
 from toolkit.compat import environment
-from toolkit.console import RunState, get_console, say, summary_table
+from toolkit.console import RunState, console, say, summary_table
 from toolkit.data import ARITHMETIC
 from toolkit.devices import Gpu
 from toolkit.live import View, open_view
@@ -40,8 +40,8 @@ class Session:
     recipe: str
     settings: GrpoSettings
     backend: Backend
-    reasons: list[str]
-    """One line each: which preset, which engine, and why."""
+    reason: str
+    """One line: which model, engine and preset, and why."""
     gpus: list[Gpu]
     argv: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
@@ -59,8 +59,10 @@ class Session:
         """
         solve(settings.rollout)
         choice = backends.choose(settings.model, gpus, why_no_gpu)
-        reasons = [why_preset, f"backend {choice.backend.name}: {choice.why}"]
-        session = cls(recipe, settings, choice.backend, reasons, gpus, argv)
+        reasons = [f"{settings.model.model} on the {choice.backend.name} backend", why_preset]
+        if choice.why not in why_preset:
+            reasons.append(choice.why)
+        session = cls(recipe, settings, choice.backend, "; ".join(reasons), gpus, argv)
         session.environment = environment.set_before_imports(
             offline=_needs_no_network(settings),
             on_gpu=choice.backend.on_gpu,
@@ -87,10 +89,9 @@ class Session:
             n_steps=self.settings.optim.max_steps,
             memory_label="VRAM" if self.backend.on_gpu else "RAM",
         )
-        for reason in self.reasons:
-            say(reason)
+        say(self.reason)
         try:
-            with open_view(state, get_console(), run.folder / "console.log") as view:
+            with open_view(state, console, run.folder / "console.log") as view:
                 yield run, view
         finally:
             run.close()
@@ -113,7 +114,7 @@ class Session:
             "saved": [str(folder.relative_to(self.run.folder)) for folder in folders],
         }
         self.run.write("summary.json", summary)
-        get_console().print(summary_table({**summary, "run_folder": str(_short(self.run.folder))}))
+        console.print(summary_table({**summary, "run_folder": str(_short(self.run.folder))}))
 
     def how_to_resume(self) -> str:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""

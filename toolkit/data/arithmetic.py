@@ -30,6 +30,7 @@ LOSSES = ("{who} loses {n}.", "{who} gives away {n}.", "{who} sells {n}.")
 MAX_OPERAND = 12
 MAX_RESULT = 99
 HELD_OUT_BYTE = 26  # of 256: the share of equation tuples that is held out
+HELD_OUT_POOL = 512  # short problems run out first, so a small sample is drawn from a large one, not from its start
 HELD_OUT_SEED = 20_260  # the held-out problems are the same for every training seed, so runs compare
 
 
@@ -119,12 +120,13 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
     Held-out problems are distinct by their equations; training problems may repeat, as a stream would.
     """
     train_rng, held_out_rng = random.Random(seed), random.Random(HELD_OUT_SEED)
-    held_out: dict[tuple[Equation, ...], Row] = {}
-    while len(held_out) < n_held_out:
+    pool: dict[tuple[Equation, ...], Row] = {}
+    while len(pool) < max(n_held_out, HELD_OUT_POOL):
         problem = generate(held_out_rng, "held_out")
-        held_out.setdefault(problem.equations, to_row(problem.question, str(problem.answer)))
+        pool.setdefault(problem.equations, to_row(problem.question, str(problem.answer)))
+    held_out = random.Random(HELD_OUT_SEED).sample(list(pool.values()), n_held_out)
     train = []
     for _ in range(n_train):
         problem = generate(train_rng, "train")
         train.append(to_row(problem.question, str(problem.answer)))
-    return Problems(train, list(held_out.values()), "arithmetic", (f"{n_train} generated, {n_held_out} held out",))
+    return Problems(train, held_out, "arithmetic", (f"{n_train} generated, {n_held_out} held out",))

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from toolkit.live import View
 
 
-class Interrupted(Exception):  # noqa: N818 (an event, not an error)
-    """Training was stopped by the user after a checkpoint."""
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by the user, after the step and its checkpoint were finished."""
 
     def __init__(self, step: int) -> None:
         self.step = step
-        super().__init__(f"stopped after step {step}")
+        super().__init__(f"stopped after step {step}, which is saved")
 
 
 def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:

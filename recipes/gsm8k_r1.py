@@ -52,7 +52,7 @@ def main(settings: Settings, session: Session) -> None:
         view.phase("loading the model")
         policy = backend.load(settings, source)
         problems = data.within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
-        for line in policy.notes + problems.report:
+        for line in (policy.describe(), *policy.notes, *problems.report):
             view.say(line)
 
         view.phase("measuring before")

@@ -6,54 +6,60 @@ so one parser checks every value, and the user's flags win.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import importlib.util
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, make_dataclass, replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
-from toolkit.errors import ContractError, SettingsError, did_you_mean
+from toolkit.compat.trl_fields import grpo_fields
+from toolkit.errors import SettingsError, did_you_mean
 from toolkit.settings import flatten
 
 S = TypeVar("S")
 GRPO_PREFIX = "--grpo."
 _PYTHON_SPELLING = {"true": "True", "false": "False"}  # YAML's words in tyro's spelling
-_ANNOTATION_NAMES = {"Any": Any, "bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}
 
 
 def parse(cls: type[S], argv: Sequence[str], presets: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> S:
     """Fill the settings dataclass `cls` from `presets` (name, mapping; later wins) and then `argv`.
 
+    `--help` shows the presets' values as defaults, since they are what a run without flags would use.
+
     Raises:
         SettingsError: unknown name (with the nearest known), or a value of the wrong type.
         SystemExit: code 0 after `--help`.
     """
-    known = flag_names(cls)
-    args: list[str] = []
-    for name, mapping in presets:
-        args += [*_mapping_to_args(mapping, known, name)]
-    args += _normalise(argv, known)
+    settings = cls()
+    known = flatten(settings)
+    for source, mapping in presets:
+        settings = _fill(settings, _mapping_to_args(mapping, known, source), known, source)
+    return _fill(settings, _normalise(argv, known), known)
+
+
+def _fill(settings: S, args: Sequence[str], known: Mapping[str, Any], source: str = "") -> S:
     own, grpo = _split_grpo(args)
-    settings, rest = _run_tyro(cls, own)
-    if rest:
-        raise _unknown(rest[0], known)
-    return replace(settings, grpo=_parse_grpo(grpo, known)) if "grpo" in known else settings
+    try:
+        filled, rest = _run_tyro(settings, own)
+        if rest:
+            raise _unknown(rest[0], known)
+        if grpo:
+            merged = {**vars(filled).get("grpo", {}), **_parse_grpo(grpo, known)}
+            filled = replace(filled, grpo=merged)  # type: ignore[type-var] # every settings class is a dataclass
+    except SettingsError as error:
+        if source:
+            raise SettingsError(f"{source}: {error.found}", error.wanted, error.next_step) from None
+        raise
+    return filled
 
 
 def given_names(argv: Sequence[str]) -> set[str]:
     """The flags a user typed, by name: `{"seed", "grpo.beta"}`."""
     return {_name(token) for token in argv if token.startswith("--")}
-
-
-def flag_names(cls: type[Any]) -> dict[str, Any]:
-    """Every flag of a settings dataclass with its default."""
-    return flatten(cls())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -134,15 +140,17 @@ def _split_grpo(args: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, grpo
 
 
-def _run_tyro(cls: type[S], args: Sequence[str]) -> tuple[S, list[str]]:
+def _run_tyro(settings: S, args: Sequence[str]) -> tuple[S, list[str]]:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(cls, args=list(args), return_unknown_args=True, use_underscores=True)
+            return tyro.cli(
+                type(settings), default=settings, args=list(args), return_unknown_args=True, use_underscores=True
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise SettingsError(_one_line(printed.getvalue()), next_step="see --help") from None
+        raise _from_tyro(printed.getvalue(), "see --help") from None
 
 
 def _one_line(box: str) -> str:
@@ -156,11 +164,30 @@ def _one_line(box: str) -> str:
     return " ".join(body).replace("`", "'")
 
 
+# How tyro (Python, in truth) words a value of the wrong type, and how a person would
+_WORDINGS = (
+    (r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.+)", "a whole number"),
+    (r"Error parsing (--\S+): could not convert string to float: (.+)", "a number"),
+)
+
+
+def _from_tyro(box: str, next_step: str) -> SettingsError:
+    line = _one_line(box)
+    for pattern, wanted in _WORDINGS:
+        if match := re.fullmatch(pattern, line):
+            return SettingsError(f"{match[1]} is {match[2]}", wanted, next_step)
+    if match := re.fullmatch(r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.+)\)\.?", line):
+        choices = [choice.strip(" '") for choice in match[3].split(",")]
+        near = did_you_mean(match[1].strip("'"), choices)
+        return SettingsError(f"{match[2]} is {match[1]}", near or f"one of {', '.join(choices)}", next_step)
+    return SettingsError(line, next_step=next_step)
+
+
 def _unknown(token: str, known: Iterable[str]) -> SettingsError:
     if not token.startswith("--"):
         return SettingsError(f"unexpected argument {token!r}", "flags of the form --name value", "see --help")
     hint = did_you_mean(_name(token), known)
-    return SettingsError(f"unknown flag --{_name(token)}", hint or "a flag of this command", "see --help")
+    return SettingsError(f"unknown flag --{_name(token)}", hint.replace("mean ", "mean --") or "a flag of this command", "see --help")
 
 
 def _parse_grpo(args: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +198,7 @@ def _parse_grpo(args: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]
     for name in names:
         if name not in declared:
             hint = did_you_mean(name, declared) or "a GRPOConfig field"
-            raise SettingsError(f"unknown GRPOConfig field {name!r}", hint, f"the fields are those of TRL's GRPOConfig")
+            raise SettingsError(f"unknown GRPOConfig field {name!r}", hint, "the fields are those of TRL's GRPOConfig")
         if name in known or name in _OWNED:
             own = _OWNED.get(name, f"--{name}")
             raise SettingsError(f"--grpo.{name} names a setting that the recipe owns", f"{own}", "use that flag")
@@ -182,7 +209,7 @@ def _parse_grpo(args: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]
         with contextlib.redirect_stderr(printed):
             value = tyro.cli(cls, args=own_args, use_underscores=True, config=(tyro.conf.FlagConversionOff,))
     except SystemExit:
-        raise SettingsError(f"--grpo: {_one_line(printed.getvalue())}", next_step="see TRL's GRPOConfig") from None
+        raise _from_tyro(printed.getvalue().replace("--", GRPO_PREFIX), "see TRL's GRPOConfig") from None
     return {name: getattr(value, name) for name in names}
 
 
@@ -200,52 +227,3 @@ _OWNED = {
     "model_init_kwargs": "the model settings",
     "trust_remote_code": "nothing: remote code is never run",
 }
-
-# Fields that Unsloth's rewritten GRPOConfig adds to TRL's
-UNSLOTH_GRPO_FIELDS = {"unsloth_grpo_mini_batch": int | None, "unsloth_logit_chunk_multiplier": int | None}
-
-
-def grpo_fields() -> dict[str, Any]:
-    """Name and type of every GRPOConfig field, read from the installed sources without importing them.
-
-    Importing TRL takes seconds and torch; a misspelled name should cost neither.
-
-    Raises:
-        ContractError: TRL is not installed, or its sources are laid out in another way.
-    """
-    sources = (
-        ("transformers", "training_args.py", "TrainingArguments"),
-        ("trl", "trainer/base_config.py", "_BaseConfig"),
-        ("trl", "trainer/grpo_config.py", "GRPOConfig"),
-    )
-    found: dict[str, Any] = {}
-    for package, file, cls in sources:
-        spec = importlib.util.find_spec(package)
-        path = Path(spec.origin).parent / file if spec and spec.origin else None
-        if path is None or not path.exists():
-            raise ContractError(f"{package}/{file} is not installed", "the tested versions", "run: toolkit doctor")
-        found |= _class_fields(path, cls)
-    return found | UNSLOTH_GRPO_FIELDS
-
-
-def _class_fields(path: Path, cls: str) -> dict[str, Any]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and node.name == cls:
-            declared = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-            return {n.target.id: _annotation(ast.unparse(n.annotation)) for n in declared if isinstance(n.target, ast.Name)}
-    raise ContractError(f"{path.name} has no class {cls}", "the tested versions", "run: toolkit doctor")
-
-
-def _annotation(source: str) -> Any:
-    """The declared type where it is made of builtins; `str` where it names another class."""
-    source = ast.literal_eval(source) if source.startswith(("'", '"')) else source
-    try:
-        value = eval(source, {"__builtins__": {}}, dict(_ANNOTATION_NAMES))  # noqa: S307 (an installed package's own annotation)
-    except (NameError, TypeError, SyntaxError, AttributeError):
-        return str
-    return value
-
-
-def is_settings_group(value: Any) -> bool:
-    """Say whether a settings field is a nested group."""
-    return is_dataclass(value) and not isinstance(value, type) and bool(fields(value))

@@ -173,9 +173,9 @@ def render(state: RunState, width: int) -> RenderableType:
         Group(*body),
         title=Text.assemble((state.recipe, "bold"), f" · {_tail(state.model, space)} · {state.backend}"),
         title_align="left",
-        subtitle=Text(_tail(state.run_folder, width - 8), "dim"),
+        subtitle=Text(_tail(state.run_folder, width - 8)),
         subtitle_align="left",
-        border_style="blue",
+        border_style="cyan",
         padding=(0, 1),
         width=width,
     )
@@ -278,7 +278,7 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
         str(summary.get("run_folder", "-")),
     )
     body = Group(table, "", *(Text(fact, overflow="fold") for fact in facts))
-    return Panel(body, title=Text("result", "bold"), title_align="left", border_style="blue")
+    return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
 
 
 def say(text: str) -> None:

@@ -21,8 +21,12 @@ class ToolkitError(Exception):
         super().__init__(found, wanted, next_step)
 
     def __str__(self) -> str:
-        parts = [" ".join(part.split()).rstrip(".;") for part in (self.found, self.wanted, self.next_step)]
-        return "; ".join(part for part in parts if part) + "."
+        wanted = self.wanted
+        if wanted and not wanted.startswith("did you mean"):
+            wanted = f"wanted {wanted}"
+        parts = [" ".join(part.split()).rstrip(".;") for part in (self.found, wanted, self.next_step)]
+        line = "; ".join(part for part in parts if part)
+        return line if line.endswith("?") else line + "."
 
 
 class SettingsError(ToolkitError, ValueError):

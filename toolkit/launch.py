@@ -56,7 +56,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Se
     Raises:
         SettingsError, BackendError: see `parse`, `check` and `backends.choose`.
     """
-    first = parse(cls, argv)
+    first = parse(cls, [token for token in argv if token not in ("-h", "--help")])
     given = given_names(argv)
     gpus, why_no_gpu = find_gpus()
     configs = recipe_file.parent / "configs"

@@ -77,7 +77,7 @@ class LiveView(View):
     def __init__(self, state: RunState, console: Console, log_path: Path | None) -> None:
         super().__init__(state, console)
         self._log_path = log_path
-        self._lock = threading.Lock()  # held around `state` and `_said`
+        self._lock = threading.RLock()  # around `state` and `_said`; a signal handler may `say` while `update` holds it
         self._said: list[str] = []
         self._shown: deque[str] = deque(maxlen=N_REMEMBERED)
         self._n_hidden = 0
@@ -114,7 +114,7 @@ class LiveView(View):
             self._painter.join()
             with contextlib.suppress(OSError):  # the terminal is gone, the run is not
                 self._paint()
-                self._show_leftovers()
+                self._tell_hidden()
                 self._live.stop()
         finally:
             if self._capture:
@@ -184,11 +184,7 @@ class LiveView(View):
         self._n_hidden += len(new[:-MAX_LINES_A_FRAME])
         return new[-MAX_LINES_A_FRAME:]
 
-    def _show_leftovers(self) -> None:
-        """A line that was never finished, and how much was not shown."""
-        left = self._capture.take_unfinished() if self._capture else ""
-        if left:
-            self._screen.print(Text(left, "dim"))
+    def _tell_hidden(self) -> None:
         if self._n_hidden:
             where = f", see {self._log_path}" if self._log_path else ""
             self._screen.print(Text(f"{self._n_hidden} repeated or rapid lines not shown{where}", "dim"))

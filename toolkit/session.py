@@ -22,7 +22,7 @@ from toolkit.devices import Gpu
 from toolkit.live import View, open_view
 from toolkit.models import embedded
 from toolkit.settings import GrpoSettings, flatten
-from toolkit.training.batch import solve
+from toolkit.training.batch import check_save_steps, solve
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend
@@ -57,7 +57,8 @@ class Session:
             SettingsError: batch settings that make no whole groups.
             BackendError: see `backends.choose`.
         """
-        solve(settings.rollout)
+        batch = solve(settings.rollout)
+        check_save_steps(batch, settings.record.save_steps, settings.grpo.get("num_iterations", 1))
         choice = backends.choose(settings.model, gpus, why_no_gpu)
         reasons = [f"{settings.model.model} on the {choice.backend.name} backend", why_preset]
         if choice.why not in why_preset:

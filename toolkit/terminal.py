@@ -74,18 +74,16 @@ class Capture:
             self._unfinished = rest[-MAX_UNFINISHED_BYTES:]
         return [line for line in lines if line]
 
-    def take_unfinished(self) -> str:
-        """Return `unfinished` and count it as read."""
-        line, self._unfinished = self.unfinished, b""
-        return line
-
     def restore(self) -> None:
-        """Give the descriptors back; what was written before stays readable until `close`. Twice does no harm."""
+        """Give the descriptors back and end an unfinished line; all of it stays readable. Twice does no harm."""
         _flush()
         while self._saved:
             fd, saved = self._saved.popitem()
             os.dup2(saved, fd)
             os.close(saved)
+        size = os.fstat(self._log).st_size
+        if size and os.pread(self._log, 1, size - 1) != b"\n":
+            os.write(self._log, b"\n")
 
     def close(self) -> None:
         """Restore, and let go of file and screen."""

@@ -81,12 +81,12 @@ PANEL_80 = """\
 """
 
 
-def test_panel_at_80_columns():
+def test_panel_at_80_columns() -> None:
     assert text_of(render(state_after(8), 80), 80) == PANEL_80
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_panel_fills_its_width_and_never_wraps(width: int):
+def test_panel_fills_its_width_and_never_wraps(width: int) -> None:
     state = state_after(60)
     state.model, state.run_folder, state.phase = "/models/" + "m" * 150, "/runs/" + "r" * 150, "measuring before"
     state.record(61, {f"rewards/{'long_name_' * 5}{i}/mean": 1e9 * i for i in range(3)})
@@ -95,7 +95,7 @@ def test_panel_fills_its_width_and_never_wraps(width: int):
     assert len(lines) == 20  # the golden panel and three more rewards: one line each
 
 
-def test_wider_panel_has_longer_trends_and_the_same_facts():
+def test_wider_panel_has_longer_trends_and_the_same_facts() -> None:
     narrow, wide = (text_of(render(state_after(60), width), width).split() for width in (80, 120))
     facts = {"14.2", "812", "65%", "60/60", "100%"}
     assert facts <= set(narrow)
@@ -104,7 +104,7 @@ def test_wider_panel_has_longer_trends_and_the_same_facts():
 
 
 @pytest.mark.parametrize(("share", "code"), [(0.2, None), (0.21, "33"), (0.8, "33"), (0.81, "1;31")])
-def test_a_high_share_cut_off_is_coloured(share: float, code: str | None):
+def test_a_high_share_cut_off_is_coloured(share: float, code: str | None) -> None:
     panel = text_of(render(state_after(1, changes={"completions/clipped_ratio": share}), 80), 80, "standard")
     assert (f"\x1b[{code}mcut off" in panel) if code else ("mcut off" not in panel)
 
@@ -118,7 +118,7 @@ BLANK_METRICS: list[Mapping[str, float | None]] = [
 
 
 @pytest.mark.parametrize("metrics", BLANK_METRICS, ids=["missing", "none", "nan", "inf"])
-def test_metrics_without_a_value_are_dashes(metrics: Mapping[str, float | None]):
+def test_metrics_without_a_value_are_dashes(metrics: Mapping[str, float | None]) -> None:
     state = RunState("r", "m", "b", "f", 10, clock=Clock())
     state.record(1, metrics)
     assert step_line(state).startswith("step 1/10  reward -  ")
@@ -129,13 +129,13 @@ def test_metrics_without_a_value_are_dashes(metrics: Mapping[str, float | None])
     assert "inf" not in panel.lower()
 
 
-def test_panel_before_the_first_step_has_no_table():
+def test_panel_before_the_first_step_has_no_table() -> None:
     state = RunState("r", "m", "b", "f", 10, phase="measuring before", clock=Clock())
     assert text_of(render(state, 80), 80).count("\n") == 4
     assert "measuring before" in text_of(render(state, 80), 80)
 
 
-def test_history_stays_aligned_when_a_metric_comes_late_or_is_skipped():
+def test_history_stays_aligned_when_a_metric_comes_late_or_is_skipped() -> None:
     state = RunState("r", "m", "b", "f", 10, clock=Clock())
     for step, metrics in enumerate(({"a": 1.0}, {"b": 2.0}, {"a": 3.0, "b": 4.0}), start=1):
         state.record(step, metrics)
@@ -143,7 +143,7 @@ def test_history_stays_aligned_when_a_metric_comes_late_or_is_skipped():
     assert [str(value) for value in state.history["b"]] == ["nan", "2.0", "4.0"]
 
 
-def test_eta_of_a_resumed_run_uses_the_steps_seen_and_counts_down_within_one():
+def test_eta_of_a_resumed_run_uses_the_steps_seen_and_counts_down_within_one() -> None:
     state = state_after(2, first=51)  # 12 s into step 53 of 60
     assert state.eta_s == 7 * 31.0 + (31.0 - 12.0)
     assert isinstance(state.clock, Clock)
@@ -151,25 +151,25 @@ def test_eta_of_a_resumed_run_uses_the_steps_seen_and_counts_down_within_one():
     assert state.eta_s == 7 * 31.0
 
 
-def test_eta_is_not_moved_by_one_slow_step():
+def test_eta_is_not_moved_by_one_slow_step() -> None:
     state = state_after(9)
     state.record(10, {"time/step_s": 900.0})
     assert state.eta_s == 50 * 31.0
 
 
-def test_step_line_is_exact():
+def test_step_line_is_exact() -> None:
     expected = "step 8/60  reward 1.38  correct 0.88  format 0.50  length 260  cut 3%  812 tok/s  31s/step  eta 26m 40s"
     assert step_line(state_after(8)) == expected
 
 
-def test_step_line_counts_the_rewards_that_do_not_fit():
+def test_step_line_counts_the_rewards_that_do_not_fit() -> None:
     line = step_line(state_after(1, changes={f"rewards/reward_number_{i}/mean": 0.0 for i in range(9)}))
     assert len(line) <= 120
     assert "format 0.50  +9 more  length" in line
     assert line.endswith("eta 30m 17s")
 
 
-def test_time_shares_sum_to_one_and_leave_the_rest_to_other():
+def test_time_shares_sum_to_one_and_leave_the_rest_to_other() -> None:
     shares = time_shares(state_after(3, changes={"time/step_s": 62.0}))
     assert shares == pytest.approx({"rollout": 20 / 62, "reward": 1 / 62, "update": 10 / 62, "other": 0.5})
     assert time_shares(state_after(3, changes={"time/step_s": None}))["rollout"] == pytest.approx(20 / 31)
@@ -181,14 +181,14 @@ tame = st.floats(min_value=-1e6, max_value=1e6)
 
 
 @given(st.lists(number, max_size=200), st.integers(0, 50))
-def test_sparkline_takes_any_series(values: list[float], width: int):
+def test_sparkline_takes_any_series(values: list[float], width: int) -> None:
     line = sparkline(values, width)
     assert len(line) == min(len(values), width)
     assert set(line) <= {*BLOCKS, " "}
 
 
 @given(st.lists(tame, min_size=2, max_size=50))
-def test_sparkline_orders_blocks_as_values(values: list[float]):
+def test_sparkline_orders_blocks_as_values(values: list[float]) -> None:
     line = sparkline(values, 50)
     by_value = [block for _, block in sorted(zip(values, line, strict=True))]
     assert by_value == sorted(line)
@@ -196,7 +196,7 @@ def test_sparkline_orders_blocks_as_values(values: list[float]):
         assert (by_value[0], by_value[-1]) == ("▁", "█")
 
 
-def test_sparkline_of_special_series():
+def test_sparkline_of_special_series() -> None:
     assert sparkline([], 10) == ""
     assert sparkline([5.0, 5.0], 10) == "▄▄"
     assert sparkline([0.0, 0.0], 10) == "▁▁"
@@ -228,23 +228,23 @@ SUMMARY_80 = """\
 """
 
 
-def test_summary_at_80_columns():
+def test_summary_at_80_columns() -> None:
     assert text_of(summary_table(summary()), 80) == SUMMARY_80
 
 
-def test_summary_of_an_interrupted_run():
+def test_summary_of_an_interrupted_run() -> None:
     lines = text_of(summary_table(summary(after=None, difference=None)), 80).splitlines()
     assert lines[2].split() == SUMMARY_80.splitlines()[2].split()
     assert [line.strip("│ ").split() for line in lines[3:5]] == [["after", "-", "-", "-"], ["gain", "-", "-"]]
     assert "- steps in -" in text_of(summary_table({}), 80)
 
 
-def test_summary_says_when_the_gain_may_be_nothing():
+def test_summary_says_when_the_gain_may_be_nothing() -> None:
     table = summary_table(summary(difference={"value": 0.01, "interval": [-0.02, 0.04]}))
     assert "+1.0   -2.0 to +4.0 points   includes 0" in text_of(table, 80)
 
 
-def test_say_and_fail_write_one_unwrapped_line_each(capsys: pytest.CaptureFixture[str]):
+def test_say_and_fail_write_one_unwrapped_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("[bold]said[/bold] " + "x" * 200)
     console.fail("found this;\n  wanted " + "y" * 200)
     out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in capsys.readouterr())  # FORCE_COLOR colours even this

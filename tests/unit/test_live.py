@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import termios
+import threading
 import time
 from io import StringIO
 from pathlib import Path
@@ -57,9 +58,9 @@ with open_view(state, Console(), log_path) as view:
         time.sleep({FRAMES} / 2)
     heir = subprocess.Popen(["sh", "-c", "read line; echo $line"], stdin=subprocess.PIPE, text=True)
     print("\\n".join(f"rapid {{i}}" for i in range(100)))
-    ctypes.CDLL(None).printf(b"buffered by C\\n")
-    print("python without a line end", end="")
+    ctypes.CDLL(None).printf(b"buffered by C without a line end")
     if ending == "interrupt":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(30)
 heir.communicate("written after the view")
@@ -75,22 +76,26 @@ CAUGHT = [
     *(f"bar {step}: 100%" for step in range(1, N_STEPS + 1)),
     *(f"rapid {i}" for i in range(100)),
     "straight to descriptor 1",
-    "buffered by C",
-    "python without a line end",
+    "buffered by C without a line end",
 ]
+
+
+def environ(**changes: str) -> dict[str, str]:
+    """The environment without what would decide the size, the colours or the buffering under test."""
+    deciding = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED")
+    return {name: value for name, value in os.environ.items() if name not in deciding} | changes
 
 
 def run_in_terminal(log_path: Path, ending: str) -> str:
     """Run the script above with descriptors 1 and 2 on a pseudo-terminal and return all that reached it."""
     main, side = pty.openpty()
     termios.tcsetwinsize(side, (ROWS, COLUMNS))
-    environ = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, str(log_path), ending],
         stdin=subprocess.DEVNULL,  # so that the size of the terminal is to be had from 1 and 2 only
         stdout=side,
         stderr=side,
-        env=environ | {"TERM": "xterm-256color"},
+        env=environ(TERM="xterm-256color"),
     )
     os.close(side)
     output = b""
@@ -124,14 +129,14 @@ def screen_of(output: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
-    """The final screen and the log of a run that ends by itself."""
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What reached the terminal and what reached the log of a run that ends by itself."""
     log_path = tmp_path_factory.mktemp("run") / "console.log"
     log_path.write_text("from before a resume\n")
-    return screen_of(run_in_terminal(log_path, "return")), log_path.read_text()
+    return run_in_terminal(log_path, "return"), log_path.read_text()
 
 
-def test_the_log_has_every_line_of_others(finished_run: tuple[list[str], str]):
+def test_the_log_has_every_line_of_others(finished_run: tuple[str, str]) -> None:
     log = [visible(line) for line in finished_run[1].splitlines()]
     assert log[0] == "from before a resume"
     assert set(CAUGHT) <= set(log)
@@ -139,8 +144,8 @@ def test_the_log_has_every_line_of_others(finished_run: tuple[list[str], str]):
     assert not any(line.startswith(("said", "step", "╭")) for line in log)
 
 
-def test_the_panel_is_whole_and_there_once(finished_run: tuple[list[str], str]):
-    screen = finished_run[0]
+def test_the_panel_is_whole_and_there_once(finished_run: tuple[str, str]) -> None:
+    screen = screen_of(finished_run[0])
     (top,) = [i for i, line in enumerate(screen) if line.startswith("╭─ demo · tiny · cpu ─")]
     (bottom,) = [i for i, line in enumerate(screen) if line.startswith("╰─ runs/demo ─")]
     panel = screen[top : bottom + 1]
@@ -150,8 +155,14 @@ def test_the_panel_is_whole_and_there_once(finished_run: tuple[list[str], str]):
     assert "4/4  100%" in panel[1]
 
 
-def test_others_are_shown_once_each_above_the_panel(finished_run: tuple[list[str], str]):
-    screen = finished_run[0]
+def test_every_frame_is_as_wide_as_the_terminal(finished_run: tuple[str, str]) -> None:
+    tops = re.findall("╭.*?╮", re.sub(r"\x1b\[[0-9;]*m", "", finished_run[0]))
+    assert len(tops) > N_STEPS
+    assert {len(top) for top in tops} == {COLUMNS}
+
+
+def test_others_are_shown_once_each_above_the_panel(finished_run: tuple[str, str]) -> None:
+    screen = screen_of(finished_run[0])
     above = screen[: next(i for i, line in enumerate(screen) if line.startswith("╭"))]
     assert "from before a resume" not in above
     for line in (f"said {N_STEPS}", f"python print {N_STEPS}", "straight to descriptor 1", f"bar {N_STEPS}: 100%"):
@@ -161,8 +172,8 @@ def test_others_are_shown_once_each_above_the_panel(finished_run: tuple[list[str
     assert any(re.match(r"\d+ repeated or rapid lines not shown, see .*console.log$", line.strip()) for line in above)
 
 
-def test_afterwards_the_terminal_is_given_back(finished_run: tuple[list[str], str]):
-    screen, log = finished_run
+def test_afterwards_the_terminal_is_given_back(finished_run: tuple[str, str]) -> None:
+    screen, log = screen_of(finished_run[0]), finished_run[1]
     assert [line for line in screen if line][-3:] == [
         "child ended with 0",  # it inherited the capture, which neither held the exit up nor broke under the child
         "descriptors as before: True",
@@ -172,25 +183,27 @@ def test_afterwards_the_terminal_is_given_back(finished_run: tuple[list[str], st
     assert "the end" not in log
 
 
-def test_an_interrupt_restores_the_terminal_and_keeps_the_panel(tmp_path: Path):
+def test_an_interrupt_restores_the_terminal_and_keeps_the_panel(tmp_path: Path) -> None:
     output = run_in_terminal(tmp_path / "console.log", "interrupt")
     screen = screen_of(output)
     bottom = next(i for i, line in enumerate(screen) if line.startswith("╰─ runs/demo ─"))
     assert "Traceback (most recent call last):" in screen[bottom:]
     assert "KeyboardInterrupt" in screen[bottom:]
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")  # the cursor is back
-    assert "python without a line end" in (tmp_path / "console.log").read_text()
+    assert "buffered by C without a line end" in (tmp_path / "console.log").read_text()
 
 
-@pytest.mark.parametrize("environ", [{}, {"FORCE_COLOR": "1"}])
-def test_a_pipe_gets_one_plain_line_a_step_at_once_and_nothing_is_caught(tmp_path: Path, environ: dict[str, str]):
+@pytest.mark.parametrize("changes", [{}, {"FORCE_COLOR": "1"}])
+def test_a_pipe_gets_one_plain_line_a_step_at_once_and_nothing_is_caught(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
     script = RUN.split("        print(")[0] + "        os.write(1, b'written after\\n')\n"
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "console.log"), "return"],
         capture_output=True,
         text=True,
         check=True,
-        env={k: v for k, v in os.environ.items() if k != "FORCE_COLOR"} | environ,
+        env=environ(**changes),
     )
     lines = done.stdout.splitlines()
     assert lines[:3] == [
@@ -202,7 +215,7 @@ def test_a_pipe_gets_one_plain_line_a_step_at_once_and_nothing_is_caught(tmp_pat
     assert not (tmp_path / "console.log").exists()
 
 
-def test_a_terminal_in_memory_gets_the_panel_and_leaves_the_descriptors_alone(tmp_path: Path):
+def test_a_terminal_in_memory_gets_the_panel_and_leaves_the_descriptors_alone(tmp_path: Path) -> None:
     state = RunState("demo", "tiny", "cpu", "runs/demo", 2)
     screen = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, _environ={})
     before = [os.fstat(fd).st_ino for fd in (1, 2)]
@@ -218,7 +231,21 @@ def test_a_terminal_in_memory_gets_the_panel_and_leaves_the_descriptors_alone(tm
     assert len([line for line in lines if line.startswith("╭")]) == 1
 
 
-def test_elapsed_time_moves_without_an_update():
+def test_a_signal_handler_may_speak_in_the_middle_of_an_update() -> None:
+    class Interrupted(dict[str, float]):
+        def get(self, key: str, default: float | None = None) -> float | None:  # type: ignore[override]
+            view.say("stopping after this step")
+            return super().get(key, default)
+
+    screen = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, _environ={})
+    view = LiveView(RunState("demo", "tiny", "cpu", "runs/demo", 2), screen, None)  # not entered: a failure cannot hang
+    update = threading.Thread(target=view.update, args=(1, Interrupted(reward=1.0)), daemon=True)
+    update.start()
+    update.join(timeout=5)
+    assert not update.is_alive()
+
+
+def test_elapsed_time_moves_without_an_update() -> None:
     screen = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, _environ={})
     assert isinstance(screen.file, StringIO)
     with open_view(RunState("demo", "tiny", "cpu", "runs/demo", 2), screen, None):
@@ -226,7 +253,7 @@ def test_elapsed_time_moves_without_an_update():
         assert len(set(re.findall(r"elapsed (\S+)", screen.file.getvalue()))) > 1
 
 
-def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch):
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     state = RunState("demo", "tiny", "cpu", "runs/demo", 2)
     assert type(open_view(state, Console(file=StringIO(), force_terminal=True), None)) is View
@@ -245,5 +272,5 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch):
         ("\r\x1b[K", ""),
     ],
 )
-def test_visible_keeps_what_a_terminal_would(raw: str, seen: str):
+def test_visible_keeps_what_a_terminal_would(raw: str, seen: str) -> None:
     assert visible(raw) == seen

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError
 from toolkit.settings import GrpoSettings
 
@@ -30,12 +32,12 @@ class TransformersBackend:
 
     def load(self, settings: GrpoSettings, source: str) -> Policy:
         """Load the base frozen; the LoRA config goes to the trainer, which applies it as TRL documents."""
+        hush_bitsandbytes()
         import torch
         from peft import LoraConfig
         from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-        from toolkit.compat.trl import install_cpu_logprobs
-
+        hush_weight_bars()
         install_cpu_logprobs()
         if self.on_gpu and not torch.cuda.is_available():
             raise BackendError("the driver has a GPU and torch sees none", "a CUDA build of torch", "run: toolkit doctor")

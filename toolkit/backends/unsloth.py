@@ -21,6 +21,8 @@ from toolkit.backends.transformers import (
     in_eval_mode,
     merge_16bit,
 )
+from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ContractError, ModelError
 from toolkit.settings import GrpoSettings
 
@@ -76,10 +78,7 @@ class UnslothBackend:
             random_state=settings.record.seed,
         )
         tokenizer.padding_side = "left"
-        if not self.on_gpu:
-            from toolkit.compat.trl import install_cpu_logprobs
-
-            install_cpu_logprobs()
+        install_cpu_logprobs()
         policy = Policy(model, tokenizer, source, dtype=dtype_name(self.gpu), n_linear_4bit=n_4bit, notes=self._notes())
         check_context(policy, settings)
         return policy
@@ -142,10 +141,12 @@ def _import_unsloth() -> Any:
     late = [name for name in ("trl", "transformers", "peft") if name in sys.modules]
     if late and "unsloth" not in sys.modules:
         raise ContractError(f"{late[0]} was imported before unsloth", "unsloth first: its patches bind at import")
+    hush_bitsandbytes()
     try:
         from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports] # an extra
     except (ImportError, RuntimeError, NotImplementedError) as error:
         raise BackendError(f"unsloth does not import ({error})", "the tested versions", "run: toolkit doctor") from error
+    hush_weight_bars()
     return FastLanguageModel
 
 

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from toolkit.compat.noise import hush_table_bars
 from toolkit.data.schema import Problems, Row, to_row
 from toolkit.errors import DataError, did_you_mean
 from toolkit.rewards.answers import parse_gold
@@ -85,6 +86,7 @@ def _read(path: Path) -> Any:
         raise DataError(f"--dataset {path} ends in {path.suffix or 'nothing'!r}", f"one of {', '.join(READERS)}")
     if path.stat().st_size == 0:
         raise DataError(f"--dataset {path} is empty", "at least one row")
+    hush_table_bars()
     try:
         return datasets.load_dataset(READERS[path.suffix.lower()], data_files=str(path), split="train")
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:

@@ -70,6 +70,17 @@ def solve(settings: RolloutSettings, n_processes: int = 1) -> Batch:
     )
 
 
+def check_save_steps(batch: Batch, save_steps: int, num_iterations: int = 1) -> None:
+    """Raise SettingsError when a checkpoint would fall inside a round of rollouts (see `Batch.steps_per_round`)."""
+    in_phase = batch.steps_per_round(num_iterations)
+    if save_steps % in_phase:
+        raise SettingsError(
+            f"--save_steps {save_steps} saves inside a round of rollouts, which is {in_phase} steps long",
+            f"a multiple of {in_phase}, or a resumed run would differ",
+            f"for example --save_steps {-(-save_steps // in_phase) * in_phase}",
+        )
+
+
 def nearest_valid(batch: Batch, step_name: str = "gradient_accumulation_steps") -> list[str]:
     """Single changes that make whole groups, one flag each, the nearest value in each direction.
 

@@ -43,11 +43,7 @@ class Difference:
 def config_fields(
     settings: GrpoSettings, rewards: Sequence[Reward], run: Run, device_fields: dict[str, Any]
 ) -> dict[str, Any]:
-    """Every GRPOConfig field that this project sets; `--grpo.*` wins over the rest.
-
-    Raises:
-        SettingsError: checkpoints would fall between two rounds of rollouts (see `Batch.steps_per_round`).
-    """
+    """Every GRPOConfig field that this project sets; `--grpo.*` wins over the rest."""
     rollout, optim = settings.rollout, settings.optim
     batch = solve(rollout)
     fields: dict[str, Any] = {
@@ -72,16 +68,7 @@ def config_fields(
         "report_to": "none",
         "disable_tqdm": True,  # our own view shows progress
     }
-    fields |= device_fields | settings.grpo
-    in_phase = batch.steps_per_round(fields.get("num_iterations", 1))
-    if fields["save_steps"] % in_phase:
-        up = -(-fields["save_steps"] // in_phase) * in_phase
-        raise SettingsError(
-            f"--save_steps {fields['save_steps']} saves inside a round of rollouts ({in_phase} steps long)",
-            f"a multiple of {in_phase}, or a resumed run would differ",
-            f"for example --save_steps {up}",
-        )
-    return fields
+    return fields | device_fields | settings.grpo
 
 
 def build_trainer(

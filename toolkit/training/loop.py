@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toolkit.errors import SettingsError
 from toolkit.runs import Run, checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.grpo import batch_of, differences
@@ -40,10 +41,21 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
         run.rewind_to(step)
         view.say(f"resuming after step {step} of {settings.optim.max_steps}")
     with Stop(view.say) as stop:
-        steps_per_round = batch.steps_per_round(trainer.args.num_iterations if hasattr(trainer.args, "num_iterations") else 1)
+        steps_per_round = batch.steps_per_round(trainer.args.num_iterations)
         trainer.add_callback(build_callback(recorder, run, view, stop, steps_per_round))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except ValueError as error:
+            raise _blame(error, settings) from error
     done = int(trainer.state.global_step)
     if stop.requested and done < settings.optim.max_steps:
         raise Interrupted(done)
     return done
+
+
+def _blame(error: ValueError, settings: GrpoSettings) -> ValueError:
+    """TRL checks some fields only in the first step: an error that quotes a `--grpo` value is about that field."""
+    for name, value in settings.grpo.items():
+        if isinstance(value, str) and value in str(error):
+            return SettingsError(f"--grpo.{name} {value}: {error}", "a value that TRL knows", "see TRL's GRPOConfig")
+    return error

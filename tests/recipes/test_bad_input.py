@@ -1,0 +1,145 @@
+"""Every way a user can be wrong: one clear line, exit code 2, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.recipes import harness
+
+# Port 9 refuses at once: the Hub of a machine without a network
+NO_NETWORK = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def rows(folder: Path, *extra: dict[str, object], n: int = 12, **names: str) -> Path:
+    question, answer = names.get("question", "question"), names.get("answer", "answer")
+    table: list[dict[str, object]] = [{question: f"What is {i} plus 1?", answer: f"{i + 1}"} for i in range(n)]
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*table, *extra]))
+    return path
+
+
+def text(folder: Path, name: str, content: str) -> Path:
+    (folder / name).write_text(content)
+    return folder / name
+
+
+def model_folder(folder: Path, *files: str) -> Path:
+    for file in files:
+        (folder / file).write_text("{}")
+    return folder
+
+
+Case = tuple[Callable[[Path], list[str | Path]], str]
+
+# Found before anything heavy loads: exactly one line on stderr
+EARLY: dict[str, Case] = {
+    "misspelled flag": (lambda p: ["--sead", "1"], "did you mean --seed?"),
+    "wrong type": (lambda p: ["--max_steps", "many"], "--max_steps is 'many'; wanted a whole number"),
+    "wrong choice": (lambda p: ["--save", "merged"], "--save is 'merged'; did you mean merged_16bit?"),
+    "flag without value": (lambda p: ["--dataset"], "Missing value for argument '--dataset'"),
+    "stray word": (lambda p: ["train"], "unexpected argument 'train'"),
+    "misspelled GRPOConfig field": (lambda p: ["--grpo.los_type", "grpo"], "did you mean loss_type"),
+    "GRPOConfig field of the recipe": (lambda p: ["--grpo.temperature", "1"], "wanted --temperature"),
+    "indivisible batch": (lambda p: ["--num_generations", "7"], "wanted a multiple of num_generations 7"),
+    "one generation": (lambda p: ["--num_generations", "1"], "--num_generations is 1; wanted at least 2"),
+    "temperature 0": (lambda p: ["--temperature", "0"], "wanted a value above 0"),
+    "out of range": (lambda p: ["--gpu_memory_utilization", "1.5"], "wanted a value from 0.05 to 0.98"),
+    "no such config": (lambda p: ["--config", "24g"], "did you mean 24gb"),
+    "config that is not YAML": (lambda p: ["--config", text(p, "c.yaml", "a: b: c")], "is not YAML at line 1"),
+    "config with an unknown name": (lambda p: ["--config", text(p, "c.yaml", "sed: 1")], "did you mean seed?"),
+    "config with a wrong type": (lambda p: ["--config", text(p, "c.yaml", "seed: x")], "c.yaml: --seed is 'x'"),
+    "misspelled dataset": (lambda p: ["--dataset", "aritmetic"], "did you mean arithmetic?"),
+    "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
+    "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),
+    "empty file": (lambda p: ["--dataset", text(p, "a.jsonl", "")], "is empty"),
+    "broken JSON": (lambda p: ["--dataset", text(p, "a.jsonl", '{"question": ')], "cannot be read"),
+    "misspelled column": (lambda p: ["--dataset", rows(p, answer="anser")], "did you mean anser?"),
+    "column flag wrong": (lambda p: ["--dataset", rows(p), "--question_column", "q"], "no column 'q'"),
+    "gold answer in words": (
+        lambda p: ["--dataset", rows(p, {"question": "How?", "answer": "many"})],
+        "row 13: gold answer 'many' is not one number",
+    ),
+    "misspelled model": (lambda p: ["--model", "embeded"], "did you mean embedded?"),
+    "empty model folder": (lambda p: ["--model", p, "--dataset", "arithmetic"], "no config.json"),
+    "pickled weights": (
+        lambda p: ["--model", model_folder(p, "config.json", "model.bin"), "--dataset", "arithmetic"],
+        "only pickled weights (model.bin); wanted safetensors",
+    ),
+    "no network for the model": (
+        lambda p: ["--model", "Qwen/Qwen2.5-3B-Instruct", "--dataset", "arithmetic"],
+        "the Hub does not answer",
+    ),
+    "no network for the dataset": (lambda p: ["--dataset", "openai/gsm8k"], "the Hub does not answer"),
+    "folder in use": (lambda p: ["--output_dir", text(p, "notes.txt", "x").parent], "wanted a new or empty folder"),
+    "resume of no run": (lambda p: ["--resume", p], "is not a run folder"),
+    "require_gpu without one": (lambda p: ["--require_gpu"], "--require_gpu, and"),
+    "unsloth on a required GPU": (lambda p: ["--backend", "unsloth", "--require_gpu"], "wanted a CUDA device"),
+    "public without a push": (lambda p: ["--public"], "add --push_to_hub"),
+    "push without an owner": (lambda p: ["--push_to_hub", "model"], "names no owner"),
+    "push without a token": (lambda p: ["--push_to_hub", "me/model"], "without a Hub token"),
+    "checkpoint inside a round": (
+        lambda p: ["--steps_per_generation", "4", "--save_steps", "6"],
+        "wanted a multiple of 4",
+    ),
+}
+
+# Found once the tokenizer or the trainer is there
+LATE: dict[str, Case] = {
+    "no such layer": (lambda p: ["--target_modules", "q_prj"], "the model has no such layer"),
+    "too long for the model": (lambda p: ["--max_completion_length", "400"], "wanted at most 512"),
+    "every prompt too long": (lambda p: ["--max_prompt_length", "9"], "longer than 9 tokens"),
+    "too few rows": (lambda p: ["--dataset", rows(p, n=6)], "wanted at least 8, the prompts of one round"),
+    "a value that TRL refuses": (lambda p: ["--grpo.loss_type", "grpo2"], "loss_type"),
+    "an unknown schedule": (lambda p: ["--lr_scheduler_type", "sinus"], "sinus"),
+}
+
+
+def check(case: Case, tmp_path: Path) -> harness.Result:
+    arguments, said = case
+    folder = tmp_path / "input"
+    folder.mkdir()
+    argv = arguments(folder)
+    before = sorted(folder.rglob("*"))
+    if "--output_dir" not in argv and "--resume" not in argv:
+        argv += ["--output_dir", tmp_path / "run"]
+    environment = {**NO_NETWORK, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": ""}
+    result = harness.run(*argv, timeout=60, **environment)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert said in " ".join(result.error_lines()[-1:])
+    assert "Traceback" not in result.stderr + result.stdout
+    assert not (tmp_path / "run").exists()
+    assert sorted(folder.rglob("*")) == before
+    return result
+
+
+def test_the_table_has_at_least_twenty_cases() -> None:
+    assert len(EARLY) + len(LATE) >= 20
+
+
+@pytest.mark.parametrize("case", EARLY.values(), ids=EARLY.keys())
+def test_bad_input_is_one_line(case: Case, tmp_path: Path) -> None:
+    result = check(case, tmp_path)
+    assert len(result.error_lines()) == 1, result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("case", LATE.values(), ids=LATE.keys())
+def test_what_only_the_model_can_tell_is_one_line_too(case: Case, tmp_path: Path) -> None:
+    check(case, tmp_path)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = harness.run("--dataset", "aritmetic", "--debug")
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+
+
+def test_settings_of_a_resumed_run_are_fixed(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"recipe": "gsm8k_r1", "requested": {"seed": 0}}))
+    result = harness.run("--resume", tmp_path, "--seed", "1")
+    assert result.returncode == 2
+    assert "--seed beside --resume" in result.stderr

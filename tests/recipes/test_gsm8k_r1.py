@@ -1,0 +1,172 @@
+"""The flagship, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from tests.recipes import harness
+from toolkit.data import arithmetic
+
+GSM8K = harness.ROOT.parent / "shared" / "data" / "gsm8k"
+
+# Put on PYTHONPATH: writes every attempt to look up a name or to connect outside this process to $NETWORK_LOG
+SPY = """
+import os, socket
+def spy(name):
+    original = getattr(socket, name) if hasattr(socket, name) else getattr(socket.socket, name)
+    def call(*args, **kwargs):
+        with open(os.environ["NETWORK_LOG"], "a") as file:
+            file.write(f"{name} {args[-1] if name == 'connect' else args[:2]}\\n")
+        return original(*args, **kwargs)
+    return call
+socket.getaddrinfo = spy("getaddrinfo")
+socket.socket.connect = spy("connect")
+"""
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, harness.Result, str]:
+    """`python recipes/gsm8k_r1.py` to its end, with every network attempt recorded."""
+    folder = tmp_path_factory.mktemp("default")
+    (folder / "sitecustomize.py").write_text(SPY)
+    log = folder / "network.log"
+    log.touch()
+    result = harness.run("--output_dir", folder / "run", PYTHONPATH=str(folder), NETWORK_LOG=str(log))
+    assert result.returncode == 0, result.stderr
+    return folder / "run", result, log.read_text()
+
+
+def test_it_learns(default_run: tuple[Path, harness.Result, str]) -> None:
+    summary = harness.summary(default_run[0])
+    assert summary["before"]["pass_at_1"] <= 0.35
+    assert summary["after"]["pass_at_1"] >= 0.60
+    assert summary["before"]["n"] == summary["after"]["n"] == 256
+    assert summary["difference"]["interval"][0] > 0.2
+    assert (summary["steps"], summary["seed"], summary["backend"], summary["model"]) == (60, 0, "transformers", "embedded")
+
+
+def test_no_network_call_is_attempted(default_run: tuple[Path, harness.Result, str], tmp_path: Path) -> None:
+    assert default_run[2] == ""
+
+
+def test_the_spy_sees_a_call(tmp_path: Path) -> None:
+    import subprocess
+
+    (tmp_path / "sitecustomize.py").write_text(SPY)
+    env = harness.environment(PYTHONPATH=str(tmp_path), NETWORK_LOG=str(tmp_path / "log"))
+    code = "import urllib.request as u\ntry: u.urlopen('http://127.0.0.1:9')\nexcept OSError: pass"
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    assert "connect ('127.0.0.1', 9)" in (tmp_path / "log").read_text()
+
+
+def test_the_first_line_says_what_was_chosen_and_why(default_run: tuple[Path, harness.Result, str]) -> None:
+    first = default_run[1].stdout.splitlines()[0]
+    assert first == (
+        "embedded on the transformers backend; config embedded.yaml: CUDA_VISIBLE_DEVICES hides every device"
+    )
+
+
+def test_plain_lines_without_a_terminal(default_run: tuple[Path, harness.Result, str]) -> None:
+    out, err = default_run[1].stdout, default_run[1].stderr
+    assert "\x1b" not in out + err
+    assert err == ""
+    assert sum(line.startswith("step ") for line in out.splitlines()) == 60
+    assert "95% interval" in out
+
+
+def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -> None:
+    folder = default_run[0]
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["requested"]["num_generations"] == settings["effective"]["num_generations"] == 8
+    assert json.loads((folder / "environment.json").read_text())["versions"]["trl"]
+    rows = harness.metrics(folder)
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    for key in ("rewards/correct/mean", "rewards/format/mean", "completions/clipped_ratio", "time/rollout_s"):
+        assert all(row[key] is not None for row in rows), key
+    for row in rows:
+        parts = row["time/rollout_s"] + row["time/reward_s"] + row["time/update_s"]
+        assert parts == pytest.approx(row["time/step_s"])
+    completions = [json.loads(line) for line in (folder / "completions" / "step_00060.jsonl").read_text().splitlines()]
+    assert len(completions) == 64
+    mean = sum(row["rewards"]["correct"] for row in completions) / 64
+    assert mean == pytest.approx(rows[-1]["rewards/correct/mean"])
+    with safe_open(folder / "adapter" / "adapter_model.safetensors", "numpy") as file:
+        assert len(list(file.keys())) == 2 * 7 * 2  # two layers, seven projections, A and B
+    assert not (folder / "run.lock").exists()
+
+
+def test_held_out_problems_were_not_trained_on(default_run: tuple[Path, harness.Result, str]) -> None:
+    trained = {
+        json.loads(line)["prompt"]
+        for path in (default_run[0] / "completions").iterdir()
+        for line in path.read_text().splitlines()
+    }
+    problems = arithmetic.load(4096, 256, seed=0)
+    assert len(trained) > 400
+    assert trained.isdisjoint(row["question"] for row in problems.held_out)
+    assert trained <= {row["question"] for row in problems.train}
+
+
+def test_the_merged_model_answers_as_the_adapter_does(default_run: tuple[Path, harness.Result, str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(default_run[0], folder)
+    done = harness.run("--resume", folder, "--save", "merged_16bit")
+    assert done.returncode == 0, done.stderr
+    assert harness.summary(folder)["saved"] == ["adapter", "merged_16bit"]
+    again = harness.run(
+        "--model", folder / "merged_16bit", "--config", "embedded", "--max_steps", "1", "--output_dir", tmp_path / "again"
+    )
+    assert again.returncode == 0, again.stderr
+    trained = harness.summary(folder)["after"]["pass_at_1"]
+    assert harness.summary(tmp_path / "again")["before"]["pass_at_1"] == pytest.approx(trained, abs=0.03)
+    with safe_open(folder / "merged_16bit" / "model.safetensors", "pt") as file:
+        assert {str(file.get_tensor(name).dtype) for name in file.keys()} == {"torch.bfloat16"}  # noqa: SIM118 (not a dict)
+
+
+def test_4bit_trains_on_the_cpu(tmp_path: Path) -> None:
+    done = harness.run("--load_in_4bit", "--max_steps", "2", "--output_dir", tmp_path / "run", *harness.QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "4-bit: 14 NF4 layers" in done.stdout
+    with safe_open(tmp_path / "run" / "adapter" / "adapter_model.safetensors", "pt") as file:
+        moved = [float(file.get_tensor(name).abs().sum()) for name in file.keys() if "lora_B" in name]  # noqa: SIM118
+    assert len(moved) == 14
+    assert all(moved)
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K files are not beside the repository")
+def test_real_gsm8k_loads_is_cut_to_the_budget_and_trains(tmp_path: Path) -> None:
+    done = harness.run(
+        "--model", "embedded", "--dataset", GSM8K / "train.jsonl", "--max_prompt_length", "200", "--max_steps", "2",
+        "--output_dir", tmp_path / "run", *harness.QUICK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "7,473 rows read" in done.stdout
+    assert "training prompts dropped: longer than 200 tokens" in done.stdout
+    assert len(harness.metrics(tmp_path / "run")) == 2
+
+
+def test_flags_reach_the_trainer_and_every_difference_is_said(tmp_path: Path) -> None:
+    done = harness.run(
+        "--grpo.loss_type", "dr_grpo", "--grpo.scale_rewards", "false", "--optim", "adamw_8bit", "--max_steps", "1",
+        "--output_dir", tmp_path / "run", *harness.QUICK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["effective"]["loss_type"] == "dr_grpo"
+    assert "setting changed: optim: asked adamw_8bit, in effect adamw_torch" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_it_learns_with_other_seeds(seed: int, tmp_path: Path) -> None:
+    assert harness.run("--seed", str(seed), "--output_dir", tmp_path / "run").returncode == 0
+    summary = harness.summary(tmp_path / "run")
+    assert summary["before"]["pass_at_1"] <= 0.35
+    assert summary["after"]["pass_at_1"] >= 0.60
+    assert summary["wall_s"] <= 150

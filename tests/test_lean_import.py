@@ -1,0 +1,52 @@
+"""What must answer at once never loads a heavy package: a subprocess reads its own `sys.modules`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm", "pandas", "numpy")
+
+PROBE = """
+import atexit, json, os, sys
+atexit.register(lambda: open(os.environ["PROBE"], "w").write(json.dumps(sorted(sys.modules))))
+sys.argv = sys.argv[1:]
+import runpy
+runpy.run_path(sys.argv[0], run_name="__main__") if sys.argv[0].endswith(".py") else __import__("toolkit.cli").cli.main()
+"""
+
+
+def modules_loaded_by(argv: list[str], tmp_path: Path, expected: int = 0) -> set[str]:
+    import os
+
+    out = tmp_path / "modules.json"
+    env = os.environ | {"PROBE": str(out), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", PROBE, *argv], cwd=ROOT, env=env, capture_output=True, check=False)
+    assert done.returncode == expected, done.stderr.decode()
+    return set(json.loads(out.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["recipes/gsm8k_r1.py", "--help"], 0),
+        (["recipes/gsm8k_r1.py", "--num_generations", "7"], 2),
+        (["recipes/gsm8k_r1.py", "--grpo.los_type", "x"], 2),
+        (["toolkit", "--help"], 0),
+        (["toolkit", "doctor", "--json"], 0),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,
+)
+def test_no_heavy_package_is_loaded(argv: list[str], expected: int, tmp_path: Path) -> None:
+    assert sorted(modules_loaded_by(argv, tmp_path, expected) & set(HEAVY)) == []
+
+
+def test_the_probe_sees_what_is_loaded(tmp_path: Path) -> None:
+    script = tmp_path / "heavy.py"
+    script.write_text("import numpy\n")
+    assert "numpy" in modules_loaded_by([str(script)], tmp_path)

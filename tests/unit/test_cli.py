@@ -1,0 +1,56 @@
+"""The `toolkit` command: what a person sees who mistypes it, asks for help, or pipes it away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from toolkit import __version__, cli
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["doktor"], "did you mean doctor?"),
+        (["no-such-verb"], "one of doctor"),
+        ([], "one of doctor"),
+        (["--verson"], "did you mean --version?"),
+        (["--json", "doctor"], "toolkit doctor --json"),
+        (["doctor", "--jsn"], "did you mean --json?"),
+        (["doctor", "everything"], "everything"),
+        (["doctor", "--json", "maybe"], "maybe"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(args) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert said in shown.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"toolkit {__version__}\n"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["doctor", "--help"], ["doctor", "--json", "-h"]])
+def test_help_names_verbs_and_flags_without_their_floor(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(args) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: toolkit{' doctor' if 'doctor' in args else ''} [-h]")
+    assert ("--json" if "doctor" in args else "• doctor") in shown
+
+
+def test_help_loads_no_verb() -> None:
+    code = "import sys; from toolkit import cli; cli.main(['--help']); sys.exit('toolkit.doctor' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_reader_that_leaves_early_causes_no_traceback() -> None:
+    command = f"{sys.executable} -m toolkit.cli doctor --json | head -c 0"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -1,0 +1,111 @@
+"""The `toolkit` command: verbs only. A verb is a dataclass of flags whose `run` imports its floor inside."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import tyro
+
+from toolkit import __version__
+from toolkit.command_line import parse
+from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+
+EXIT_CANNOT_RUN = 1
+
+
+class Verb(Protocol):
+    """One verb with its flags filled in."""
+
+    def run(self) -> int:
+        """Do it, and return the exit code."""
+        ...
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine can run, and the line that mends it. Exit code 1 when the main job cannot run."""
+
+    json: bool = False
+    """Print one JSON object instead of the table."""
+
+    def run(self) -> int:
+        """0 when the main job can run here, else 1."""
+        from toolkit import doctor
+        from toolkit.console import console
+
+        report = doctor.examine(doctor.collect())
+        if self.json:
+            print(json.dumps(report.as_json(), indent=2))
+        else:
+            console.print(doctor.render(report, ascii_only=console.options.ascii_only))
+        return 0 if report.can_run else EXIT_CANNOT_RUN
+
+
+VERBS: dict[str, type[Verb]] = {"doctor": Doctor}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb that `argv` (default: the command line) names, and return the exit code.
+
+    Bad input is one line on stderr and code 2.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `toolkit doctor --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would flush and fail again
+        return EXIT_CANNOT_RUN
+    except ToolkitError as error:
+        from toolkit.console import fail
+
+        fail(str(error))
+        return EXIT_BAD_INPUT
+
+
+def _dispatch(args: Sequence[str]) -> int:
+    name, rest = (args[0], args[1:]) if args else ("", [])
+    if name == "--version":
+        print(f"toolkit {__version__}")
+        return 0
+    if name in ("-h", "--help"):
+        _print_help([name])
+        return 0
+    if name not in VERBS:
+        raise _unknown_verb(args)
+    if "-h" in rest or "--help" in rest:
+        _print_help([name, "--help"])
+        return 0
+    return parse(VERBS[name], rest).run()
+
+
+def _print_help(args: Sequence[str]) -> None:
+    about = "The toolkit beside the recipes: what this machine can run."
+    try:
+        tyro.extras.subcommand_cli_from_dict(VERBS, prog="toolkit", description=about, args=args)
+    except SystemExit as stop:  # how a parser ends after its help
+        if stop.code:
+            raise
+
+
+def _unknown_verb(args: Sequence[str]) -> SettingsError:
+    name, known = (args[0] if args else ""), f"one of {', '.join(VERBS)}"
+    if not name:
+        return SettingsError("no verb given", known, "see toolkit --help")
+    if not name.startswith("-"):
+        return SettingsError(f"unknown verb {name!r}", did_you_mean(name, VERBS) or known, "see toolkit --help")
+    verb = next((arg for arg in args if arg in VERBS), None)
+    if verb:
+        return SettingsError(f"{name} before the verb", "the verb first", f"toolkit {verb} {name}")
+    hint = did_you_mean(name, ("--help", "--version")) or f"a verb, {known}"
+    return SettingsError(f"unknown flag {name}", hint, "see toolkit --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

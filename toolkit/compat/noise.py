@@ -1,0 +1,32 @@
+"""Messages of other packages that say nothing a user can act on, each with its reason.
+
+Downloads keep their progress bars: those are worth watching.
+"""
+
+from __future__ import annotations
+
+import logging
+
+
+def hush_bitsandbytes() -> None:
+    """`Failed to load CPU gemm_4bit_forward from kernels-community: No module named 'kernels'`, at every import.
+
+    An optional fast path for 4-bit on CPUs that nothing here needs. Call before peft or bitsandbytes is imported.
+    Remove when bitsandbytes logs it at debug level.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def hush_weight_bars() -> None:
+    """`Loading weights: 100%` of transformers: a fraction of a second, and the phase is shown anyway."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+
+
+def hush_table_bars() -> None:
+    """`Generating train split` of datasets, which also stands before an error about the table."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it logs a read error, and raises it too

@@ -1,0 +1,9 @@
+"""Can this machine run the main job, and if not, what line mends it? Loads no torch."""
+
+from __future__ import annotations
+
+from toolkit.doctor.checks import Check, run_checks
+from toolkit.doctor.facts import Facts, collect
+from toolkit.doctor.report import Report, examine, render
+
+__all__ = ["Check", "Facts", "Report", "collect", "examine", "render", "run_checks"]

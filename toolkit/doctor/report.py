@@ -1,0 +1,83 @@
+"""From findings to a verdict, and both to a screen or to JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from toolkit.doctor.checks import Check, Status, run_checks
+from toolkit.doctor.facts import Facts
+
+MARKS: dict[Status, tuple[str, str, str]] = {
+    "ok": ("✓", "+", "green"),
+    "info": ("·", ".", "dim"),
+    "warn": ("!", "!", "yellow"),
+    "fail": ("✗", "x", "bold red"),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings on a machine and what they come to."""
+
+    checks: Sequence[Check]
+    can_run: bool
+    """Whether the main job runs here: the recipe as it starts without flags."""
+    verdict: str
+    """One line."""
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"verdict", "can_run", "checks": [{"name", "status", "found", "wanted", "remedy"}]}`"""
+        return {"verdict": self.verdict, "can_run": self.can_run, "checks": [asdict(check) for check in self.checks]}
+
+
+def examine(facts: Facts) -> Report:
+    """Check a machine and say in one line what the main job would be there, or what stops it."""
+    checks = run_checks(facts)
+    stops = [check for check in checks if check.status == "fail"]
+    if not stops:
+        return Report(checks, True, f"the main job can run here: {_main_job(facts)}")
+    verdict = "the main job cannot run here: " + "; ".join(f"{check.name} ({check.found})" for check in stops)
+    without_card = replace(facts, gpus=(), why_no_gpu="hidden")
+    if facts.gpus and not any(check.status == "fail" for check in run_checks(without_card)):
+        verdict += "; with CUDA_VISIBLE_DEVICES=-1 the embedded model trains on the CPU"
+    return Report(checks, False, verdict)
+
+
+def _main_job(facts: Facts) -> str:
+    """What `backends.choose` and the presets come to, from facts alone."""
+    if not facts.gpus:
+        return "embedded model on the CPU"
+    engine = "unsloth" if facts.has("unsloth") else "transformers"
+    return f"on {facts.gpus[0].name} with {engine}" + (" and vLLM" if facts.has("vllm") else "")
+
+
+def render(report: Report, *, ascii_only: bool = False) -> RenderableType:
+    """The findings as a table, then the verdict.
+
+    What to do stands under what was found, where the column is wide enough for a command on one line.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    table.add_column("check", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("found")
+    for check in report.checks:
+        mark, plain, style = MARKS[check.status]
+        table.add_row(check.name, Text(f"{plain if ascii_only else mark} {check.status}", style), _finding(check))
+    verdict = Text(report.verdict, "bold green" if report.can_run else "bold red")
+    return Group(table, Text(), verdict)
+
+
+def _finding(check: Check) -> Text:
+    lines = [Text(check.found)]
+    if check.wanted:
+        lines.append(Text(f"wanted: {check.wanted}", "dim"))
+    if check.remedy:
+        lines.append(Text(check.remedy, "cyan"))
+    return Text("\n").join(lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError
@@ -68,6 +69,8 @@ class TransformersBackend:
             task_type="CAUSAL_LM",
         )
         n_4bit = verify_4bit(model, settings.model.load_in_4bit)
+        if not self.on_gpu:
+            keep_gradients_on_cpu(model)
         policy = Policy(model, tokenizer, source, peft_config=lora, dtype=dtype, n_linear_4bit=n_4bit)
         check_targets(model, settings)
         check_context(policy, settings)

@@ -21,6 +21,7 @@ from toolkit.backends.transformers import (
     in_eval_mode,
     merge_16bit,
 )
+from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ContractError, ModelError
@@ -67,6 +68,8 @@ class UnslothBackend:
         except (OSError, ValueError) as error:
             raise ModelError(f"{source} cannot be loaded ({str(error)[:160]})", "a model that unsloth supports") from error
         n_4bit = verify_4bit(model, asked.load_in_4bit)
+        if not self.on_gpu:
+            keep_gradients_on_cpu(model)
         check_targets(model, settings)
         model = fast.get_peft_model(
             model,

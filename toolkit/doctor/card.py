@@ -21,9 +21,11 @@ def check_card(facts: Facts) -> Iterator[Check]:
 def _gpu(facts: Facts) -> Iterator[Check]:
     if not facts.gpus:
         # A card whose driver is half installed is a fault; no driver at all, or a hidden card, is not
-        broken = any(word in facts.why_no_gpu for word in ("mismatch", "not loaded", "nvidia-ml-py", "unknown error"))
-        remedy = "reboot, or install the NVIDIA driver again" if "nvidia-ml-py" not in facts.why_no_gpu else ""
-        yield Check("GPU", "warn" if broken else "info", facts.why_no_gpu, remedy=remedy if broken else "")
+        if any(word in facts.why_no_gpu for word in ("mismatch", "not loaded", "unknown error")):
+            remedy = "reboot, or install the NVIDIA driver again"
+            yield Check("GPU", "warn", facts.why_no_gpu, "a driver that answers", remedy)
+        else:
+            yield Check("GPU", "info", facts.why_no_gpu)
         return
     gpu = facts.gpus[0]
     if len(facts.gpus) > 1:
@@ -64,19 +66,16 @@ def _without_kernels(facts: Facts, gpu: Gpu) -> Check | None:
     major, minor = gpu.compute_capability
     found = f"{gpu.name}, compute capability {major}.{minor}"
     if (major, minor) < (7, 0):
-        return Check(
-            "kernels", "fail", found, "7.0 or newer for Triton", set_variables(facts, CUDA_VISIBLE_DEVICES="-1")
-        )
+        remedy = set_variables(facts, CUDA_VISIBLE_DEVICES="-1")
+        return Check("kernels", "fail", found, "7.0 or newer for Triton", remedy)
     if facts.torch is None or facts.torch.cuda is None:
         return None
-    built = "torch built for CUDA {}.{}".format(*facts.torch.cuda)
+    found += ", torch built for CUDA {}.{}".format(*facts.torch.cuda)
     if (major, minor) < (7, 5) and facts.torch.cuda >= (12, 8):
         remedy = "install the CUDA 12.6 build of torch: https://pytorch.org/get-started"
-        return Check("kernels", "fail", f"{found}, {built}", "CUDA 12.6, the last with kernels for Volta", remedy)
+        return Check("kernels", "fail", found, "CUDA 12.6, the last with kernels for Volta", remedy)
     if major >= 10 and facts.torch.cuda < (12, 8):
-        return Check(
-            "kernels", "fail", f"{found}, {built}", "CUDA 12.8 or newer for Blackwell", install_cuda_torch(facts)
-        )
+        return Check("kernels", "fail", found, "CUDA 12.8 or newer for Blackwell", install_cuda_torch(facts))
     return None
 
 

@@ -62,7 +62,7 @@ def _package(facts: Facts, wanted: Requirement, when_missing: Status) -> Check |
         case Package(version=None):
             return Check(wanted.name, "warn", "a module without metadata", specifier, line)
         case Package(has_module=False, version=version):
-            again = line.replace("install", "install --force-reinstall --no-deps", 1)
+            again = line.replace("pip install", "pip install --force-reinstall --no-deps")
             return Check(wanted.name, when_missing, f"{version}, but its module is gone", specifier, again)
         case Package(version=str(version)) if not meets(wanted, version):
             return Check(wanted.name, "warn", version, specifier, line)
@@ -91,12 +91,16 @@ def _torchvision(facts: Facts) -> Iterator[Check]:
     torch, vision = facts.torch, facts.torchvision
     if torch is None or vision is None or torch.cuda == vision.cuda:
         return
+    if facts.gpus and torch.cuda is None:
+        return  # a CUDA build of torch, which is asked for elsewhere, mends this too
     found = f"{vision.version} beside torch {torch.version}"
     line = "pip uninstall -y torchvision"
     if facts.gpus:  # where unsloth lists it as a requirement
         line += f' && pip install torchvision "torch=={torch.version.partition("+")[0]}"'
     stops = bool(facts.gpus) and facts.has("unsloth")
-    yield Check("torchvision", "fail" if stops else "warn", found, "one build: unsloth does not import", line)
+    yield Check(
+        "torchvision", "fail" if stops else "warn", found, "one build of both, or unsloth does not import", line
+    )
 
 
 def _bnb_plugin(facts: Facts) -> Iterator[Check]:

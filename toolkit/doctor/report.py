@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.doctor.checks import Check, Status, run_checks
+from toolkit.doctor.checks import run_checks
 from toolkit.doctor.facts import Facts
+from toolkit.doctor.finding import Check, Status
 
 MARKS: dict[Status, tuple[str, str, str]] = {
     "ok": ("✓", "+", "green"),
@@ -43,7 +44,7 @@ def examine(facts: Facts) -> Report:
     stops = [check for check in checks if check.status == "fail"]
     if not stops:
         return Report(checks, True, f"the main job can run here: {_main_job(facts)}")
-    verdict = "the main job cannot run here: " + "; ".join(f"{check.name} ({check.found})" for check in stops)
+    verdict = f"the main job cannot run here: mend {', '.join(check.name for check in stops)}"
     without_card = replace(facts, gpus=(), why_no_gpu="hidden")
     if facts.gpus and not any(check.status == "fail" for check in run_checks(without_card)):
         verdict += "; with CUDA_VISIBLE_DEVICES=-1 the embedded model trains on the CPU"
@@ -63,21 +64,22 @@ def render(report: Report, *, ascii_only: bool = False) -> RenderableType:
 
     What to do stands under what was found, where the column is wide enough for a command on one line.
     """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("check", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    table.add_column("found")
+    table.add_column("found", overflow="fold")
     for check in report.checks:
         mark, plain, style = MARKS[check.status]
-        table.add_row(check.name, Text(f"{plain if ascii_only else mark} {check.status}", style), _finding(check))
+        status = Text(f"{plain if ascii_only else mark} {check.status}", style)
+        table.add_row(check.name, status, _finding(check, "->" if ascii_only else "→"))
     verdict = Text(report.verdict, "bold green" if report.can_run else "bold red")
     return Group(table, Text(), verdict)
 
 
-def _finding(check: Check) -> Text:
-    lines = [Text(check.found)]
+def _finding(check: Check, arrow: str) -> Text:
+    finding = Text(check.found)
     if check.wanted:
-        lines.append(Text(f"wanted: {check.wanted}", "dim"))
+        finding.append(f"; wanted {check.wanted}", "dim")
     if check.remedy:
-        lines.append(Text(check.remedy, "cyan"))
-    return Text("\n").join(lines)
+        finding.append(f"\n{arrow} ").append(check.remedy, "cyan")
+    return finding

@@ -39,6 +39,7 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
     if run.resumed:
         step = checkpoint_step(checkpoint) if checkpoint else 0
         run.rewind_to(step)
+        view.state.step = step
         view.say(f"resuming after step {step} of {settings.optim.max_steps}")
     with Stop(view.say) as stop:
         steps_per_round = batch.steps_per_round(trainer.args.num_iterations)

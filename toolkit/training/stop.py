@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -29,4 +30,5 @@ class Stop:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        self._say(f"stopping after step {self.last_step + 1}, with a checkpoint; once more to abort at once")
+        with contextlib.suppress(RuntimeError):  # Python refuses a print that interrupts a print
+            self._say(f"stopping after step {self.last_step + 1}, with a checkpoint; once more to abort at once")

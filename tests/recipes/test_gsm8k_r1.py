@@ -153,7 +153,7 @@ def test_real_gsm8k_loads_is_cut_to_the_budget_and_trains(tmp_path: Path) -> Non
 
 def test_flags_reach_the_trainer_and_every_difference_is_said(tmp_path: Path) -> None:
     done = harness.run(
-        "--grpo.loss_type", "dr_grpo", "--grpo.scale_rewards", "false", "--optim", "adamw_8bit", "--max_steps", "1",
+        "--grpo.loss_type", "dr_grpo", "--grpo.scale_rewards", "none", "--optim", "adamw_8bit", "--max_steps", "1",
         "--output_dir", tmp_path / "run", *harness.QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

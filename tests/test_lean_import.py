@@ -16,8 +16,12 @@ PROBE = """
 import atexit, json, os, sys
 atexit.register(lambda: open(os.environ["PROBE"], "w").write(json.dumps(sorted(sys.modules))))
 sys.argv = sys.argv[1:]
-import runpy
-runpy.run_path(sys.argv[0], run_name="__main__") if sys.argv[0].endswith(".py") else __import__("toolkit.cli").cli.main()
+if sys.argv[0].endswith(".py"):
+    import runpy
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    from toolkit import cli
+    cli.main()
 """
 
 

@@ -112,7 +112,7 @@ def _normalise(argv: Sequence[str], known: Mapping[str, Any]) -> list[str]:
     name = ""
     while tokens:
         token = tokens.pop(0)
-        if not token.startswith("--") or token == "--":
+        if not token.startswith("--"):
             is_text = isinstance(known.get(name), str)
             args.append(token if is_text else _PYTHON_SPELLING.get(token, token))
             continue
@@ -187,7 +187,9 @@ def _unknown(token: str, known: Iterable[str]) -> SettingsError:
     if not token.startswith("--"):
         return SettingsError(f"unexpected argument {token!r}", "flags of the form --name value", "see --help")
     hint = did_you_mean(_name(token), known)
-    return SettingsError(f"unknown flag --{_name(token)}", hint.replace("mean ", "mean --") or "a flag of this command", "see --help")
+    return SettingsError(
+        f"unknown flag --{_name(token)}", hint.replace("mean ", "mean --") or "a flag of this command", "see --help"
+    )
 
 
 def _parse_grpo(args: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def find_gpus() -> tuple[list[Gpu], str]:
     return gpus, "" if gpus else "the driver reports no CUDA device"
 
 
-def _describe(pynvml, index: int) -> Gpu:  # noqa: ANN001 (the module, imported lazily)
+def _describe(pynvml, index: int) -> Gpu:
     from toolkit.units import gib
 
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)

@@ -1,13 +1,13 @@
 """The run folder: everything a run leaves behind, written so that a kill at any moment loses nothing.
 
-    settings.json       what was asked (flat), and after the trainer is built what took effect
-    environment.json    versions, platform, card, command line
-    metrics.jsonl       one line a step, TRL's keys and ours
-    completions/        step_00001.jsonl: prompt, completion, answer, each reward
-    checkpoints/        checkpoint-N, as transformers writes them
-    measurements.json   before and after, with every verdict
-    adapter/            the LoRA adapter and the tokenizer
-    summary.json        before, after, wall time, steps, backend, model, seed
+settings.json       what was asked (flat), and after the trainer is built what took effect
+environment.json    versions, platform, card, command line
+metrics.jsonl       one line a step, TRL's keys and ours
+completions/        step_00001.jsonl: prompt, completion, answer, each reward
+checkpoints/        checkpoint-N, as transformers writes them
+measurements.json   before and after, with every verdict
+adapter/            the LoRA adapter and the tokenizer
+summary.json        before, after, wall time, steps, backend, model, seed
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) ->
         run = Run(recipe, folder.resolve(), _lock(folder.resolve()))
         run.write("settings.json", {"recipe": recipe, "requested": dict(settings)})
     except OSError as error:
-        raise RunFolderError(f"--output_dir {folder} cannot be written ({error.strerror})", "a writable folder") from error
+        raise RunFolderError(
+            f"--output_dir {folder} cannot be written ({error.strerror})", "a writable folder"
+        ) from error
     return run
 
 
@@ -156,7 +158,9 @@ def requested_settings(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))["requested"]
     except (OSError, ValueError, KeyError) as error:
-        raise RunFolderError(f"--resume {folder} is not a run folder", "a folder with settings.json", "see runs/") from error
+        raise RunFolderError(
+            f"--resume {folder} is not a run folder", "a folder with settings.json", "see runs/"
+        ) from error
 
 
 def ensure_room(folder: Path, needed_gib: float) -> None:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from toolkit.evaluation.run import Measurement
 
 RECORDED_PACKAGES = (
-    "grpo-toolkit torch transformers trl peft accelerate bitsandbytes datasets unsloth unsloth_zoo vllm triton numpy"
-).split()
+    *("grpo-toolkit", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets"),
+    *("unsloth", "unsloth_zoo", "vllm", "triton", "numpy"),
+)
 
 
 @dataclass

@@ -170,7 +170,7 @@ def check(settings: GrpoSettings) -> None:
         if not flat[name] > 0:
             raise SettingsError(f"--{name} is {flat[name]}", "a value above 0")
     if flat["public"] and not flat["push_to_hub"]:
-        raise SettingsError("--public without --push_to_hub", "a repository to make public", "add --push_to_hub OWNER/NAME")
+        raise SettingsError("--public without --push_to_hub", "a repository", "add --push_to_hub OWNER/NAME")
 
 
 _AT_LEAST = {

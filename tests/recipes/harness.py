@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,20 +35,20 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1", "COLUMNS": "120"} | more
 
 
-def run(*args: str | Path, cwd: Path | None = None, timeout: float = 300, **env: str) -> Result:
-    """Run gsm8k_r1.py with arguments."""
+def run(*args: str | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Result:
+    """Run gsm8k_r1.py with arguments; `env` is added to the environment, `timeout` is in seconds."""
     command = [sys.executable, str(GSM8K_R1), *map(str, args)]
     done = subprocess.run(
-        command, cwd=cwd or ROOT, env=environment(**env), capture_output=True, text=True, timeout=timeout, check=False
+        command, cwd=ROOT, env=environment(**env or {}), capture_output=True, text=True, timeout=timeout, check=False
     )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def start(*args: str | Path, **env: str) -> subprocess.Popen[str]:
+def start(*args: str | Path) -> subprocess.Popen[str]:
     """Start gsm8k_r1.py and leave it running."""
     return subprocess.Popen(
         [sys.executable, str(GSM8K_R1), *map(str, args)],
-        cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def check(case: Case, tmp_path: Path) -> harness.Result:
     if "--output_dir" not in argv and "--resume" not in argv:
         argv += ["--output_dir", tmp_path / "run"]
     environment = {**NO_NETWORK, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": ""}
-    result = harness.run(*argv, timeout=60, **environment)
+    result = harness.run(*argv, env=environment, timeout=60)
     assert result.returncode == 2, result.stdout + result.stderr
     assert said in " ".join(result.error_lines()[-1:])
     assert "Traceback" not in result.stderr + result.stdout

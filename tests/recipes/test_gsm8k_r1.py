@@ -37,7 +37,7 @@ def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, harness
     (folder / "sitecustomize.py").write_text(SPY)
     log = folder / "network.log"
     log.touch()
-    result = harness.run("--output_dir", folder / "run", PYTHONPATH=str(folder), NETWORK_LOG=str(log))
+    result = harness.run("--output_dir", folder / "run", env={"PYTHONPATH": str(folder), "NETWORK_LOG": str(log)})
     assert result.returncode == 0, result.stderr
     return folder / "run", result, log.read_text()
 
@@ -48,7 +48,12 @@ def test_it_learns(default_run: tuple[Path, harness.Result, str]) -> None:
     assert summary["after"]["pass_at_1"] >= 0.60
     assert summary["before"]["n"] == summary["after"]["n"] == 256
     assert summary["difference"]["interval"][0] > 0.2
-    assert (summary["steps"], summary["seed"], summary["backend"], summary["model"]) == (60, 0, "transformers", "embedded")
+    assert (summary["steps"], summary["seed"], summary["backend"], summary["model"]) == (
+        60,
+        0,
+        "transformers",
+        "embedded",
+    )
 
 
 def test_no_network_call_is_attempted(default_run: tuple[Path, harness.Result, str], tmp_path: Path) -> None:
@@ -113,14 +118,23 @@ def test_held_out_problems_were_not_trained_on(default_run: tuple[Path, harness.
     assert trained <= {row["question"] for row in problems.train}
 
 
-def test_the_merged_model_answers_as_the_adapter_does(default_run: tuple[Path, harness.Result, str], tmp_path: Path) -> None:
+def test_the_merged_model_answers_as_the_adapter_does(
+    default_run: tuple[Path, harness.Result, str], tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(default_run[0], folder)
     done = harness.run("--resume", folder, "--save", "merged_16bit")
     assert done.returncode == 0, done.stderr
     assert harness.summary(folder)["saved"] == ["adapter", "merged_16bit"]
     again = harness.run(
-        "--model", folder / "merged_16bit", "--config", "embedded", "--max_steps", "1", "--output_dir", tmp_path / "again"
+        "--model",
+        folder / "merged_16bit",
+        "--config",
+        "embedded",
+        "--max_steps",
+        "1",
+        "--output_dir",
+        tmp_path / "again",
     )
     assert again.returncode == 0, again.stderr
     trained = harness.summary(folder)["after"]["pass_at_1"]

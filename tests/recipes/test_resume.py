@@ -15,7 +15,9 @@ from toolkit.training.recorder import VOLATILE
 
 
 def write_problems(path: Path, n: int) -> Path:
-    rows = [{"question": f"Tom has {i} pens. He buys {i + 2} more. How many?", "answer": str(2 * i + 2)} for i in range(n)]
+    rows = [
+        {"question": f"Tom has {i} pens. He buys {i + 2} more. How many?", "answer": str(2 * i + 2)} for i in range(n)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

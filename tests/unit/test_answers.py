@@ -31,7 +31,21 @@ def test_one_number_is_read(text: str, value: Fraction | int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "eighteen", "18 or 19", "18 19", "1,80", "1,8000", "1/0", "--3", "1.5.2", "x = 18", "18;19", "<answer>18", "9" * 5000],
+    [
+        "",
+        "eighteen",
+        "18 or 19",
+        "18 19",
+        "1,80",
+        "1,8000",
+        "1/0",
+        "--3",
+        "1.5.2",
+        "x = 18",
+        "18;19",
+        "<answer>18",
+        "9" * 5000,
+    ],
 )
 def test_anything_else_is_no_answer(text: str) -> None:
     assert parse_number(text) is None

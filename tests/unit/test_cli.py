@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -50,7 +51,9 @@ def test_help_loads_no_verb() -> None:
     assert done.returncode == 0
 
 
-def test_reader_that_leaves_early_causes_no_traceback() -> None:
-    command = f"{sys.executable} -m toolkit.cli doctor --json | head -c 0"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("args", ["--version", "doctor --json"], ids=["buffered to the end", "longer than a buffer"])
+def test_reader_that_leaves_early_causes_no_traceback(args: str) -> None:
+    command = f"{sys.executable} -m toolkit.cli {args} | head -c 0"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert done.stderr == ""

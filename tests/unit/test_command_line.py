@@ -44,7 +44,16 @@ def test_the_word_none_is_kept_where_it_is_a_value() -> None:
 
 
 def test_grpo_fields_have_their_declared_types() -> None:
-    argv = "--grpo.loss_type dr_grpo --grpo.epsilon_high 0.28 --grpo.mask_truncated_completions true --grpo.top_k 0".split()
+    argv = [
+        "--grpo.loss_type",
+        "dr_grpo",
+        "--grpo.epsilon_high",
+        "0.28",
+        "--grpo.mask_truncated_completions",
+        "true",
+        "--grpo.top_k",
+        "0",
+    ]
     assert parse(GrpoSettings, argv).grpo == {
         "loss_type": "dr_grpo",
         "epsilon_high": 0.28,
@@ -97,6 +106,6 @@ def test_settings_survive_the_trip_through_json_and_back() -> None:
 def test_the_fields_read_from_source_are_those_of_the_class() -> None:
     from dataclasses import fields
 
-    from trl import GRPOConfig
+    from trl.trainer.grpo_config import GRPOConfig
 
     assert {f.name for f in fields(GRPOConfig)} <= set(grpo_fields())

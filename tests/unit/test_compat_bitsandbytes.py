@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
-from bitsandbytes.nn import Linear4bit, Params4bit
+from bitsandbytes.nn.modules import Linear4bit
 
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 
@@ -13,9 +13,8 @@ from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 def layer_after_a_measurement(*, with_fix: bool) -> tuple[Linear4bit, torch.Tensor]:
     torch.manual_seed(0)
     layer = Linear4bit(128, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
-    layer.weight = Params4bit(torch.randn(64, 128), requires_grad=False, quant_type="nf4")
-    layer = layer.to("cpu")
-    weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
+    layer = layer.to("cpu")  # quantises
+    weight = dequantize_4bit(layer.weight.data, vars(layer.weight)["quant_state"]).float()
     if with_fix:
         assert keep_gradients_on_cpu(torch.nn.Sequential(layer)) == 1
     layer.eval()

@@ -7,7 +7,7 @@ import inspect
 import pytest
 import torch
 import trl.trainer.utils as trl_utils
-from trl import GRPOTrainer
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from toolkit.compat import trl as compat
 from toolkit.errors import ContractError
@@ -47,7 +47,9 @@ def test_the_stand_in_against_the_definition(
 
 
 def test_only_what_is_asked_for_is_computed() -> None:
-    got = compat.ChunkedLogProb.apply(torch.randn(3, 4), torch.randn(5, 4), None, torch.tensor([0, 1, 2]), 1.0, 8, outputs=())
+    got = compat.ChunkedLogProb.apply(
+        torch.randn(3, 4), torch.randn(5, 4), None, torch.tensor([0, 1, 2]), 1.0, 8, outputs=()
+    )
     assert [x is None for x in got] == [False, True, True, True, True]
 
 

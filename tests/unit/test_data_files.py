@@ -10,7 +10,7 @@ import pytest
 from toolkit.data import files
 from toolkit.errors import DataError
 
-ROWS = [{"q": f"What is {i} plus 1?", "a": str(i + 1)} for i in range(20)]
+ROWS: list[dict[str, object]] = [{"q": f"What is {i} plus 1?", "a": str(i + 1)} for i in range(20)]
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:

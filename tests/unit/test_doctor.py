@@ -202,8 +202,9 @@ def test_current_compiled_cache_is_fine() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_table_keeps_commands_on_one_line_and_ends_in_the_verdict(width: int) -> None:
-    machine = change(GPU_BOX, torch=CPU_BUILD, packages=packages("vllm-bnb-plugin", trl="1.14.0"))
+@pytest.mark.parametrize("missing", [("vllm-bnb-plugin",), tuple(GPU_EXTRA)], ids=["longest name", "brackets"])
+def test_table_keeps_commands_on_one_line_and_ends_in_the_verdict(missing: tuple[str, ...], width: int) -> None:
+    machine = change(GPU_BOX, torch=CPU_BUILD, packages=packages(*missing, trl="1.14.0"))
     report = doctor.examine(machine)
     screen = Console(width=width, file=io.StringIO(), color_system=None, _environ={})
     screen.print(doctor.render(report))
@@ -211,7 +212,7 @@ def test_table_keeps_commands_on_one_line_and_ends_in_the_verdict(width: int) ->
     remedies = [check.remedy for check in report.checks if "pip" in check.remedy]
     assert len(remedies) == 3
     for remedy in remedies:
-        assert f"→ {remedy}" in lines, "a command must survive copying, brackets included"
+        assert f"→ {remedy}" in lines, "a command must survive copying"
     assert " ".join(lines[lines.index("", 5) :]).strip() == report.verdict
 
 
@@ -277,6 +278,7 @@ def test_password_in_a_proxy_or_endpoint_is_not_shown(tmp_path: Path) -> None:
         {"HF_ENDPOINT": "http://me:sesame@127.0.0.1:9"},
         {"HTTPS_PROXY": "http://me:sesame@127.0.0.1:9", "https_proxy": "http://me:sesame@127.0.0.1:9"},
         {"HF_ENDPOINT": "http://127.0.0.1:sesame"},
+        {"HF_ENDPOINT": "sesame.example"},
     ):
         done = run_doctor(cwd=tmp_path, HF_HUB_OFFLINE="0", **variables)
         assert "! warn" in done.stdout
@@ -295,7 +297,6 @@ def test_network_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
 def test_network_that_answers_is_ok() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert facts_module._connect("127.0.0.1", server.getsockname()[1]) == ""
-    assert facts_module._connect("", 443)
 
 
 def test_loads_none_of_the_heavy_packages(tmp_path: Path) -> None:

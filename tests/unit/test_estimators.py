@@ -36,7 +36,10 @@ def test_paired_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = random.Random(0)
     hits = 0
     for _ in range(2000):
-        pairs = [rng.choices([(False, True), (True, False), (True, True), (False, False)], (3, 1, 4, 2))[0] for _ in range(60)]
+        pairs = [
+            rng.choices([(False, True), (True, False), (True, True), (False, False)], (3, 1, 4, 2))[0]
+            for _ in range(60)
+        ]
         _, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
         hits += low <= 0.2 <= high
     assert 0.93 <= hits / 2000 <= 0.98

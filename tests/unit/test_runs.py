@@ -77,7 +77,12 @@ def test_rewinding_drops_exactly_what_comes_after(run: runs.Run) -> None:
 
 def test_what_json_cannot_say_becomes_null(run: runs.Run) -> None:
     run.append_metrics({"step": 1, "grad_norm": math.nan, "kl": math.inf, "nested": {"x": [math.nan, 1.0]}})
-    assert json.loads(run.metrics.read_text()) == {"step": 1, "grad_norm": None, "kl": None, "nested": {"x": [None, 1.0]}}
+    assert json.loads(run.metrics.read_text()) == {
+        "step": 1,
+        "grad_norm": None,
+        "kl": None,
+        "nested": {"x": [None, 1.0]},
+    }
 
 
 def test_a_write_that_fails_leaves_the_old_file_whole(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:

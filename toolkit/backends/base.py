@@ -99,9 +99,13 @@ def verify_4bit(model: Any, wanted: bool) -> int:
     """
     n = sum(1 for module in model.modules() if type(module).__name__ in ("Linear4bit", "Params4bit"))
     if wanted and n == 0:
-        raise BackendError("load_in_4bit was asked for and no layer is 4-bit", "bitsandbytes NF4", "run: toolkit doctor")
+        raise BackendError(
+            "load_in_4bit was asked for and no layer is 4-bit", "bitsandbytes NF4", "run: toolkit doctor"
+        )
     if not wanted and n:
-        raise BackendError(f"{n} layers are 4-bit though load_in_4bit is off", "a 16-bit checkpoint", "use the base repo")
+        raise BackendError(
+            f"{n} layers are 4-bit though load_in_4bit is off", "a 16-bit checkpoint", "use the base repo"
+        )
     return n
 
 

@@ -41,7 +41,9 @@ class TransformersBackend:
         hush_weight_bars()
         install_cpu_logprobs()
         if self.on_gpu and not torch.cuda.is_available():
-            raise BackendError("the driver has a GPU and torch sees none", "a CUDA build of torch", "run: toolkit doctor")
+            raise BackendError(
+                "the driver has a GPU and torch sees none", "a CUDA build of torch", "run: toolkit doctor"
+            )
         dtype = dtype_name(self.gpu)
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,

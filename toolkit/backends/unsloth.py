@@ -66,7 +66,9 @@ class UnslothBackend:
         try:
             model, tokenizer = fast.from_pretrained(**arguments)
         except (OSError, ValueError) as error:
-            raise ModelError(f"{source} cannot be loaded ({str(error)[:160]})", "a model that unsloth supports") from error
+            raise ModelError(
+                f"{source} cannot be loaded ({str(error)[:160]})", "a model that unsloth supports"
+            ) from error
         n_4bit = verify_4bit(model, asked.load_in_4bit)
         if not self.on_gpu:
             keep_gradients_on_cpu(model)
@@ -146,9 +148,12 @@ def _import_unsloth() -> Any:
         raise ContractError(f"{late[0]} was imported before unsloth", "unsloth first: its patches bind at import")
     hush_bitsandbytes()
     try:
-        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports] # an extra
+        # an extra; and beside this file of the same name, pyright takes it for the package
+        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     except (ImportError, RuntimeError, NotImplementedError) as error:
-        raise BackendError(f"unsloth does not import ({error})", "the tested versions", "run: toolkit doctor") from error
+        raise BackendError(
+            f"unsloth does not import ({error})", "the tested versions", "run: toolkit doctor"
+        ) from error
     hush_weight_bars()
     return FastLanguageModel
 

@@ -45,7 +45,9 @@ def _class_fields(path: Path, cls: str) -> dict[str, Any]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
             declared = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-            return {n.target.id: _annotation(ast.unparse(n.annotation)) for n in declared if isinstance(n.target, ast.Name)}
+            return {
+                n.target.id: _annotation(ast.unparse(n.annotation)) for n in declared if isinstance(n.target, ast.Name)
+            }
     raise ContractError(f"{path.name} has no class {cls}", "the tested versions", "run: toolkit doctor")
 
 

@@ -78,7 +78,8 @@ def rows_from_table(table: Any, source: str, question_column: str, answer_column
 
 
 def _read(path: Path) -> Any:
-    import datasets
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     if not path.exists():
         raise DataError(f"--dataset {path} does not exist", f"a file, {', '.join(READERS)}, or a dataset name")
@@ -88,8 +89,8 @@ def _read(path: Path) -> Any:
         raise DataError(f"--dataset {path} is empty", "at least one row")
     hush_table_bars()
     try:
-        return datasets.load_dataset(READERS[path.suffix.lower()], data_files=str(path), split="train")
-    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        return load_dataset(READERS[path.suffix.lower()], data_files=str(path), split="train")
+    except (DatasetsError, ValueError, OSError) as error:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__

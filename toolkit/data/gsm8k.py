@@ -6,6 +6,7 @@ One row: `{"question": "Natalia sold clips to 48 of her friends in April, ...", 
 
 from __future__ import annotations
 
+from toolkit.compat.noise import hush_table_bars
 from toolkit.data.files import rows_from_table
 from toolkit.data.schema import Problems
 from toolkit.errors import DataError, HubError
@@ -20,19 +21,24 @@ def load(n_held_out: int) -> Problems:
     Raises:
         HubError: neither the Hub nor the cache has it.
     """
-    import datasets
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    hush_table_bars()
 
     try:
-        tables = datasets.load_dataset(HUB_ID, CONFIG)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        tables = load_dataset(HUB_ID, CONFIG)
+    except (OSError, ValueError, DatasetsError) as error:
         raise HubError(
             f"{HUB_ID} cannot be loaded (no network, and not in the local cache)",
             "a connection, or a file",
             "--dataset FILE.jsonl, or --dataset arithmetic which is generated here",
         ) from error
     if not {"train", "test"} <= set(tables):
-        raise DataError(f"{HUB_ID} has the splits {', '.join(tables)}", "train and test")
+        raise DataError(f"{HUB_ID} has the splits {', '.join(map(str, tables))}", "train and test")
     train = rows_from_table(tables["train"], HUB_ID, "question", "answer")
     test = tables["test"].shuffle(seed=HELD_OUT_SEED).select(range(min(n_held_out, len(tables["test"]))))
     held_out = rows_from_table(test, HUB_ID, "question", "answer")
-    return Problems(train, held_out, HUB_ID, (f"{len(train):,} training rows, {len(held_out)} held out of its test split",))
+    return Problems(
+        train, held_out, HUB_ID, (f"{len(train):,} training rows, {len(held_out)} held out of its test split",)
+    )

@@ -171,7 +171,9 @@ def _ask_hub() -> Hub:
         return Hub("", None, "HF_HUB_OFFLINE is set")
     try:
         endpoint = urlsplit(constants.ENDPOINT)
-        host, port = endpoint.hostname or "", endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        host, port = endpoint.hostname, endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        if not host:  # a name without https://
+            raise ValueError
         proxy = getproxies().get(endpoint.scheme)
         if not proxy or proxy_bypass(host):
             why = _connect(host, port)
@@ -185,8 +187,6 @@ def _ask_hub() -> Hub:
 
 def _connect(host: str, port: int) -> str:
     """Return why there is no connection, or an empty string; after `NETWORK_TIMEOUT_S` at the latest."""
-    if not host:  # the empty name would mean this machine
-        return "no host name in HF_ENDPOINT or the proxy"
     outcome = [f"no answer in {NETWORK_TIMEOUT_S:.0f} s"]
 
     def attempt() -> None:

@@ -34,7 +34,7 @@ def check_push(settings: RecordSettings) -> None:
     if settings.push_to_hub is None:
         return
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     try:

@@ -128,9 +128,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
         dtype="float32",
     )
     model = Qwen3ForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id], pad_token_id=tokenizer.pad_token_id
-    )
+    end, pad = (int(tokenizer.vocab[token]) for token in (IM_END, END_OF_TEXT))
+    model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad)
     return model
 
 

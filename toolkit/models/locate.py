@@ -60,14 +60,20 @@ def _check_hub_id(model: str) -> str:
         if model.count("/") != 1:
             raise ModelError(f"unknown model {model!r}", near or wanted)
         if os.environ.get("HF_HUB_OFFLINE") == "1":
-            raise HubError(f"{model} is not in the local cache and HF_HUB_OFFLINE=1", wanted, "unset it, or --model embedded")
+            raise HubError(
+                f"{model} is not in the local cache and HF_HUB_OFFLINE=1", wanted, "unset it, or --model embedded"
+            )
         HfApi().model_info(model, timeout=10)
     except HFValidationError as error:
         raise ModelError(f"unknown model {model!r}", near or wanted) from error
     except GatedRepoError as error:
-        raise HubError(f"{model} is gated", "a token with access", "accept its terms on the Hub, then: hf auth login") from error
+        raise HubError(
+            f"{model} is gated", "a token with access", "accept its terms on the Hub, then: hf auth login"
+        ) from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"the Hub has no model {model!r} (or it is private)", near or wanted, "check the id, or: hf auth login") from error
+        raise ModelError(
+            f"the Hub has no model {model!r} (or it is private)", near or wanted, "check the id, or: hf auth login"
+        ) from error
     except OSError as error:  # requests, httpx and socket errors alike derive from it
         raise HubError(*_unreachable(model)) from error
     except Exception as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from toolkit.rewards import answers
 from toolkit.rewards.completions import Completion, text_of
 
 
-def correct(completions: list[Completion], answer: list[str], **_: Any) -> list[float | None]:
+def correct(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -> list[float | None]:
     """1.0 when the last complete `<answer>` block equals the gold answer as a number, else 0.0.
 
     `18`, `18.0`, `$18`, `1,800`, `18 dollars`, `-3`, `3/4` are read (see `answers.parse_number`). None when

@@ -85,12 +85,16 @@ def build_trainer(
     """
     from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback
-    from trl import GRPOConfig, GRPOTrainer
+
+    # From the package itself: that is where Unsloth puts its own two. TRL's lazy module hides them from pyright.
+    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUsage]
 
     fields = config_fields(settings, rewards, run, backend.grpo_fields(settings, policy))
     needed = solve(settings.rollout).prompts_per_generation
     if len(rows) < needed:
-        raise DataError(f"{len(rows)} training rows", f"at least {needed}, the prompts of one round", "use a smaller batch")
+        raise DataError(
+            f"{len(rows)} training rows", f"at least {needed}, the prompts of one round", "use a smaller batch"
+        )
     try:
         config = GRPOConfig(**fields)
         trainer = GRPOTrainer(
@@ -102,7 +106,9 @@ def build_trainer(
             peft_config=policy.peft_config,
         )
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise SettingsError(f"TRL refuses the settings: {str(error).strip()}", next_step="change the named field") from error
+        raise SettingsError(
+            f"TRL refuses the settings: {str(error).strip()}", next_step="change the named field"
+        ) from error
     trainer.remove_callback(PrinterCallback)
     policy.model, policy.peft_config = trainer.model, None
     run.update("settings.json", effective=effective_settings(trainer, fields))

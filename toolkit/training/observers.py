@@ -26,7 +26,9 @@ def build_callback(recorder: Recorder, run: Run, view: View, stop: Stop, steps_p
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             recorder.begin_step(state.global_step + 1)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+        ) -> None:
             if logs is None or "train_runtime" in logs:  # the summary that transformers logs at the end
                 return
             metrics = recorder.end_step(logs)

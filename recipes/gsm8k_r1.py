@@ -69,7 +69,7 @@ def main(settings: Settings, session: Session) -> None:
 
         view.phase("saving")
         folders = export.save(policy, backend, settings.record, run)
-        export.push(folders, settings.record)
+        export.push(folders, settings.record, view.say)
     session.finish(before, after, n_steps, folders)
 
 

@@ -38,6 +38,8 @@ class Run:
     folder: Path
     lock: FileLock
     resumed: bool = False
+    made_folder: bool = True
+    """Whether this process made the folder, rather than found it empty."""
     started: float = field(default_factory=time.monotonic)
     wall_before_s: float = 0.0
     """Wall seconds of earlier parts of a resumed run."""
@@ -103,6 +105,12 @@ class Run:
             if checkpoint_step(path) > step:
                 shutil.rmtree(path)
 
+    def remove(self) -> None:
+        """Take back a run that came to nothing: the folder if this process made it, else what is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.made_folder:
+            self.folder.mkdir()
+
     def close(self) -> None:
         """Release the folder."""
         self.lock.release()
@@ -123,8 +131,9 @@ def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) ->
         raise RunFolderError(f"--output_dir {folder} holds {found} already", "a new or empty folder", following)
     ensure_room(folder, MIN_FREE_GIB)
     try:
+        existed = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        run = Run(recipe, folder.resolve(), _lock(folder.resolve()))
+        run = Run(recipe, folder.resolve(), _lock(folder.resolve()), made_folder=not existed)
         run.write("settings.json", {"recipe": recipe, "requested": dict(settings)})
     except OSError as error:
         raise RunFolderError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -128,7 +128,7 @@ class Session:
         """After an error in the set-up, remove the run folder if this session made it and nothing was trained."""
         if self.run is None or self.run.resumed or self.run.metrics.exists():
             return
-        shutil.rmtree(self.run.folder, ignore_errors=True)
+        self.run.remove()
 
     def keep_traceback(self) -> Path | None:
         """Write the current exception's traceback to the run folder."""
@@ -153,9 +153,19 @@ def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: S
         "n_cpus": os.cpu_count(),
         "gpus": [vars(gpu) for gpu in gpus],
         "versions": versions,
+        "git_commit": _git_commit(),
         "variables": variables,
         "argv": list(argv),
     }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, with a mark when it was changed; None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _needs_no_network(settings: GrpoSettings) -> bool:

@@ -221,7 +221,8 @@ def test_table_keeps_commands_on_one_line_and_ends_in_the_verdict(missing: tuple
 
 def run_doctor(*args: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """`toolkit doctor` in a process of its own, which asks no network unless told to."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE_"))}
+    outside = ("HF_", "HUGGING_FACE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(outside)}
     environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"} | variables
     command = [sys.executable, "-m", "toolkit.cli", "doctor", *args]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -240,6 +241,18 @@ def test_terminal_without_unicode_gets_plain_marks(tmp_path: Path) -> None:
     done = run_doctor(cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert done.stderr == ""
     assert "+ ok" in done.stdout
+
+
+def test_packages_that_it_asks_with_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for module in ("huggingface_hub", "pynvml"):
+        monkeypatch.setitem(sys.modules, module, None)
+    facts = doctor.collect()
+    report = doctor.examine(facts)
+    failed = {check.name for check in report.checks if check.status == "fail"}
+    assert {"huggingface-hub", "nvidia-ml-py"} <= failed
+    assert (facts.token_from, facts.gpus, facts.hub.reachable) == ("", (), None)
 
 
 def test_verdict_names_the_backend_that_a_run_would_choose() -> None:
@@ -278,7 +291,6 @@ def test_password_in_a_proxy_or_endpoint_is_not_shown(tmp_path: Path) -> None:
         {"HF_ENDPOINT": "http://me:sesame@127.0.0.1:9"},
         {"HTTPS_PROXY": "http://me:sesame@127.0.0.1:9", "https_proxy": "http://me:sesame@127.0.0.1:9"},
         {"HF_ENDPOINT": "http://127.0.0.1:sesame"},
-        {"HF_ENDPOINT": "sesame.example"},
     ):
         done = run_doctor(cwd=tmp_path, HF_HUB_OFFLINE="0", **variables)
         assert "! warn" in done.stdout
@@ -292,6 +304,13 @@ def test_network_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     started = time.monotonic()
     assert facts_module._connect("hub.example", 443).startswith("no answer")
     assert time.monotonic() - started < 1.5
+
+
+def test_endpoint_without_a_scheme_is_not_taken_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "hub.example")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(facts_module, "_connect", lambda *_: "")
+    assert facts_module._ask_hub().reachable is False
 
 
 def test_network_that_answers_is_ok() -> None:

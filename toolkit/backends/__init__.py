@@ -24,6 +24,8 @@ def choose(settings: ModelSettings, gpus: list[Gpu], why_no_gpu: str) -> Choice:
     gpu = gpus[0] if gpus else None
     if settings.require_gpu and gpu is None:
         raise BackendError(f"--require_gpu, and {why_no_gpu}", "a CUDA device", "run: toolkit doctor, or drop the flag")
+    if settings.use_vllm and importlib.util.find_spec("vllm") is None:
+        raise BackendError("--use_vllm True, and vllm is not installed", GPU_LINE, "or drop the flag")
     has_unsloth = importlib.util.find_spec("unsloth") is not None
     if settings.backend == "unsloth":
         if not has_unsloth:

@@ -73,7 +73,16 @@ class TransformersBackend:
         n_4bit = verify_4bit(model, settings.model.load_in_4bit)
         if not self.on_gpu:
             keep_gradients_on_cpu(model)
-        policy = Policy(model, tokenizer, source, peft_config=lora, dtype=dtype, n_linear_4bit=n_4bit)
+        notes = ("gradient_checkpointing unsloth: that is Unsloth's own, so transformers' is used",)
+        policy = Policy(
+            model,
+            tokenizer,
+            source,
+            peft_config=lora,
+            dtype=dtype,
+            n_linear_4bit=n_4bit,
+            notes=notes if settings.model.gradient_checkpointing == "unsloth" else (),
+        )
         check_targets(model, settings)
         check_context(policy, settings)
         return policy

@@ -22,6 +22,7 @@ from toolkit.errors import ContractError
 
 DISTRIBUTION = "grpo-toolkit"
 GPU_EXTRA = "gpu"
+GPU_LINE = f'pip install -e ".[{GPU_EXTRA}]"'
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 # Distributions whose module has a name of its own

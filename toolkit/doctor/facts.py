@@ -157,7 +157,8 @@ def _token_from() -> str:
         if os.environ.get(name, "").strip():
             return name
     with contextlib.suppress(OSError):
-        if _hub_folder("HF_TOKEN_PATH").stat().st_size > 0:
+        file = _hub_folder("HF_TOKEN_PATH")
+        if file.is_file() and file.stat().st_size > 0:
             return "the login file"
     return ""
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from toolkit.compat.versions import Package, meets, pip_line
+from toolkit.compat.versions import GPU_LINE, Package, meets, pip_line
 from toolkit.doctor.facts import COMPILED_CACHE, Facts
 from toolkit.doctor.finding import Check, Status, install_cuda_torch
 
 BNB_PLUGIN = "vllm-bnb-plugin"
-GPU_LINE = 'pip install -e ".[gpu]"'
 N_BASE_SHOWN = 7  # the pinned ones; the ranges after them are only counted
 
 
@@ -37,7 +36,7 @@ def _gpu_packages(facts: Facts) -> Iterator[Check]:
     present = [name for name in names if name in facts.packages]
     listed = ", ".join(f"{name} {facts.packages[name].version}" for name in present)
     if not facts.gpus:
-        yield Check("GPU packages", "info", f"{listed or 'none'}: not used without a GPU")
+        yield Check("GPU packages", "info", f"{listed or 'none'}: not needed without a GPU")
     elif facts.system == "Windows" and "unsloth" not in present:
         yield Check("GPU packages", "info", "none", "unsloth, in WSL", f"in WSL: {GPU_LINE}")
     elif not present:

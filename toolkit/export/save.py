@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.backends.base import Backend, Policy
@@ -53,8 +54,8 @@ def check_push(settings: RecordSettings) -> None:
         raise HubError("no network: the Hub does not answer", "a connection", "drop --push_to_hub") from error
 
 
-def push(folders: list[Path], settings: RecordSettings) -> str | None:
-    """Upload the last of the saved folders (the merged model where there is one); return its address.
+def push(folders: list[Path], settings: RecordSettings, say: Callable[[str], None]) -> None:
+    """Upload the last of the saved folders (the merged model where there is one) and say where it is.
 
     The repository is private unless `public`. The token is taken by huggingface_hub itself and never seen here.
 
@@ -62,7 +63,7 @@ def push(folders: list[Path], settings: RecordSettings) -> str | None:
         HubError: the upload failed; what was saved stays on disk.
     """
     if settings.push_to_hub is None:
-        return None
+        return
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -75,4 +76,4 @@ def push(folders: list[Path], settings: RecordSettings) -> str | None:
             "a token with write access and a connection",
             f"what was saved is in {folders[-1]}",
         ) from error
-    return str(url)
+    say(f"pushed to {url} ({'public' if settings.public else 'private'})")

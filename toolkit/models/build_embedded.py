@@ -112,6 +112,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(seed)
+    end, pad = (int(tokenizer.vocab[token]) for token in (IM_END, END_OF_TEXT))
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -123,12 +124,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausal
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=end,
+        pad_token_id=pad,
         dtype="float32",
     )
     model = Qwen3ForCausalLM(config)
-    end, pad = (int(tokenizer.vocab[token]) for token in (IM_END, END_OF_TEXT))
     model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad)
     return model
 

@@ -1,0 +1,113 @@
+"""The upload, by the real client against a Hub that listens on this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.recipes import harness
+
+TOKEN = "hf_" + "sentinelTokenNeverToBeSeen1234567890"  # built up, so that no scanner takes it for a real one
+
+
+class Hub(ThreadingHTTPServer):
+    """Takes what huggingface_hub sends for a small upload, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.created: list[dict[str, Any]] = []
+        self.files: dict[str, bytes] = {}
+        self.tokens: set[str] = set()
+        self.refuses = False
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def answer(self, value: Any, status: int = 200) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.server.tokens.add(self.headers.get("Authorization", ""))
+        if self.server.refuses:
+            self.answer({"error": "Invalid user token."}, 401)
+        elif self.path.startswith("/api/whoami"):
+            self.answer({"type": "user", "name": "me", "auth": {"type": "access_token", "accessToken": {"role": "write"}}})
+        else:
+            self.answer({"id": "me/tiny", "sha": "0" * 40, "siblings": [], "private": True})
+
+    def do_POST(self) -> None:
+        self.server.tokens.add(self.headers.get("Authorization", ""))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        host = f"http://127.0.0.1:{self.server.server_port}"
+        if self.path == "/api/repos/create":
+            self.server.created.append(json.loads(body))
+            self.answer({"url": f"{host}/me/tiny", "name": "me/tiny"})
+        elif "/preupload/" in self.path:
+            files = json.loads(body)["files"]
+            self.answer({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]})
+        elif "/commit/" in self.path:
+            for line in body.splitlines():
+                entry = json.loads(line)
+                if entry["key"] == "file":
+                    self.server.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            self.answer({"commitUrl": f"{host}/me/tiny/commit/{'0' * 40}", "commitOid": "0" * 40, "success": True})
+        else:
+            self.answer({})
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def push(hub: Hub, folder: Path, *args: str) -> harness.Result:
+    env = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": TOKEN, "HF_HOME": str(folder / "hf")}
+    arguments = ("--push_to_hub", "me/tiny", "--max_steps", "1", "--output_dir", folder / "run", *harness.QUICK, *args)
+    return harness.run(*arguments, env=env)
+
+
+def test_the_adapter_arrives_in_a_private_repository_and_the_token_is_never_shown(hub: Hub, tmp_path: Path) -> None:
+    done = push(hub, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [repo["visibility"] for repo in hub.created] == ["private"]
+    assert f"Bearer {TOKEN}" in hub.tokens
+    saved = tmp_path / "run" / "adapter"
+    assert hub.files["adapter_model.safetensors"] == (saved / "adapter_model.safetensors").read_bytes()
+    assert set(hub.files) == {path.name for path in saved.iterdir()}
+    assert re.search(r"pushed to http://127\.0\.0\.1:\d+/me/tiny \(private\)", done.stdout)
+    written = [path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(written) > 10
+    assert not any(TOKEN.encode() in content for content in [*written, done.stdout.encode(), done.stderr.encode()])
+
+
+def test_public_is_asked_for_by_name(hub: Hub, tmp_path: Path) -> None:
+    assert push(hub, tmp_path, "--public").returncode == 0
+    assert [repo["visibility"] for repo in hub.created] == ["public"]
+
+
+def test_a_refused_token_is_found_before_the_run(hub: Hub, tmp_path: Path) -> None:
+    hub.refuses = True
+    done = push(hub, tmp_path)
+    assert done.returncode == 2
+    assert "the Hub refuses the token" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,60 @@
+"""What the README says is so: its commands are the gate's, its figures are the file's, its links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from toolkit.command_line import parse
+from toolkit.settings import GrpoSettings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RECIPES_README = (ROOT / "recipes" / "README.md").read_text()
+BASELINE = ROOT / "benchmarks" / "baselines" / "gsm8k_r1_embedded.json"
+
+
+def commands() -> list[str]:
+    block = README.split("```bash\n")[1].split("```")[0]
+    return [line.partition("  #")[0].strip() for line in block.splitlines()]
+
+
+def test_the_gate_runs_the_first_two_commands_as_they_stand() -> None:
+    gate = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert len(commands()) == 3
+    for command in commands()[:2]:
+        assert command in gate
+
+
+def test_every_recipe_command_that_is_shown_parses() -> None:
+    shown = re.findall(r"python recipes/gsm8k_r1\.py([^`\n#]*)", README + RECIPES_README)
+    assert len(shown) >= 8
+    for arguments in shown:
+        argv = [word for word in arguments.split() if word != "--help"]
+        parse(GrpoSettings, argv)
+
+
+def test_the_figures_are_read_from_the_committed_run() -> None:
+    runs = json.loads(BASELINE.read_text())["runs"]
+    assert [run["seed"] for run in runs] == [0, 1, 2, 3]
+    for run in runs:
+        cells = [f"{run['seed']}"]
+        for when in ("before", "after"):
+            low, high = run[when]["interval"]
+            cells.append(f"{run[when]['pass_at_1']:.1%} ({low:.1%} to {high:.1%})")
+        cells.append(f"{run['wall_s']:.0f} s")
+        assert "| " + " | ".join(cells) + " |" in README
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "recipes" / "README.md"], ids=lambda p: p.parent.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    assert links
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_readme_fits_one_screen() -> None:
+    assert len(README.splitlines()) <= 75

@@ -24,6 +24,7 @@ FLOORS = {
     "toolkit.runs": 2,
     "toolkit.compat": 2,
     "toolkit.devices": 2,
+    "toolkit.hub": 2,
     "toolkit.doctor": 2,
     "toolkit.command_line": 2,
     "toolkit.training.batch": 2,

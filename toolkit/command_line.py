@@ -47,6 +47,8 @@ def _fill(settings: S, args: Sequence[str], known: Mapping[str, Any], source: st
         filled, rest = _run_tyro(settings, own)
         if rest:
             raise _unknown(rest[0], known)
+        if grpo and "grpo" not in known:
+            raise _unknown(grpo[0], known)
         if grpo:
             merged = {**vars(filled).get("grpo", {}), **_parse_grpo(grpo, known)}
             filled = replace(filled, grpo=merged)  # type: ignore[type-var] # every settings class is a dataclass

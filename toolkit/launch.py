@@ -12,15 +12,13 @@ from toolkit import runs
 from toolkit.command_line import given_names, parse, read_yaml
 from toolkit.console import fail, say
 from toolkit.devices import Gpu, find_gpus
-from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+from toolkit.errors import EXIT_BAD_INPUT, EXIT_BUG, EXIT_INTERRUPTED, SettingsError, ToolkitError, did_you_mean
 from toolkit.models import embedded
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check
 
 S = TypeVar("S", bound=GrpoSettings)
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells expect
-EXIT_BUG = 1
 MAY_CHANGE_ON_RESUME = {"resume", "max_steps", "save_steps", "save", "push_to_hub", "public", "debug"}
 CARD_PRESETS = ((22.0, "24gb"), (15.0, "16gb"), (0.0, "12gb"))  # usable GiB, which is below the label
 

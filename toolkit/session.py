@@ -19,6 +19,7 @@ from toolkit.compat import environment
 from toolkit.console import RunState, console, say, summary_table
 from toolkit.data import ARITHMETIC
 from toolkit.devices import Gpu
+from toolkit.hub import ask_hub, go_offline
 from toolkit.live import View, open_view
 from toolkit.models import embedded
 from toolkit.settings import GrpoSettings, flatten
@@ -67,10 +68,11 @@ class Session:
         session = cls(recipe, settings, choice.backend, "; ".join(reasons), gpus, argv)
         session.environment = environment.set_before_imports(
             offline=_needs_no_network(settings),
-            on_gpu=choice.backend.on_gpu,
+            gpu=gpus[0].index if choice.backend.on_gpu else None,
             standby=settings.model.standby,
-            compile_folder=Path.home() / ".cache" / "grpo-toolkit" / "unsloth_compiled_cache",
         )
+        if not _needs_no_network(settings) and ask_hub().reachable is False:
+            go_offline()  # what is in the local cache still works, and what is not fails at once
         return session
 
     @contextmanager

@@ -32,7 +32,7 @@ class Hub(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Hub  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def answer(self, value: Any, status: int = 200) -> None:
@@ -48,7 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.refuses:
             self.answer({"error": "Invalid user token."}, 401)
         elif self.path.startswith("/api/whoami"):
-            self.answer({"type": "user", "name": "me", "auth": {"type": "access_token", "accessToken": {"role": "write"}}})
+            self.answer(
+                {"type": "user", "name": "me", "auth": {"type": "access_token", "accessToken": {"role": "write"}}}
+            )
         else:
             self.answer({"id": "me/tiny", "sha": "0" * 40, "siblings": [], "private": True})
 

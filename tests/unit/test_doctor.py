@@ -19,10 +19,11 @@ from packaging.specifiers import SpecifierSet
 from rich.console import Console
 
 from toolkit import backends, doctor
+from toolkit import hub as hub_module
 from toolkit.compat.versions import Build, Conflict, Package, ReleaseSet
 from toolkit.devices import Gpu, find_gpus
-from toolkit.doctor import facts as facts_module
-from toolkit.doctor.facts import Disk, Facts, Hub
+from toolkit.doctor.facts import Disk, Facts
+from toolkit.hub import Hub
 from toolkit.settings import ModelSettings
 
 BASE = {"torch": "2.13.0", "trl": "1.15.0", "rich": "15.0.0"}
@@ -299,23 +300,23 @@ def test_password_in_a_proxy_or_endpoint_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_network_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts_module, "NETWORK_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
+    monkeypatch.setattr(hub_module, "NETWORK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
     started = time.monotonic()
-    assert facts_module._connect("hub.example", 443).startswith("no answer")
+    assert hub_module._connect("hub.example", 443).startswith("no answer")
     assert time.monotonic() - started < 1.5
 
 
 def test_endpoint_without_a_scheme_is_not_taken_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "hub.example")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(facts_module, "_connect", lambda *_: "")
-    assert facts_module._ask_hub().reachable is False
+    monkeypatch.setattr(hub_module, "_connect", lambda *_: "")
+    assert hub_module.ask_hub().reachable is False
 
 
 def test_network_that_answers_is_ok() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert facts_module._connect("127.0.0.1", server.getsockname()[1]) == ""
+        assert hub_module._connect("127.0.0.1", server.getsockname()[1]) == ""
 
 
 def test_loads_none_of_the_heavy_packages(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.util
 
 from toolkit.backends.base import Choice
+from toolkit.compat.versions import GPU_LINE
 from toolkit.devices import Gpu
 from toolkit.errors import BackendError
 from toolkit.settings import ModelSettings
-
-GPU_LINE = 'pip install -e ".[gpu]"'
 
 
 def choose(settings: ModelSettings, gpus: list[Gpu], why_no_gpu: str) -> Choice:

@@ -30,9 +30,9 @@ def load(n_held_out: int) -> Problems:
         tables = load_dataset(HUB_ID, CONFIG)
     except (OSError, ValueError, DatasetsError) as error:
         raise HubError(
-            f"{HUB_ID} cannot be loaded (no network, and not in the local cache)",
-            "a connection, or a file",
-            "--dataset FILE.jsonl, or --dataset arithmetic which is generated here",
+            f"the Hub does not answer and {HUB_ID} is not in the local cache",
+            "a network, or a file",
+            "--dataset FILE.jsonl, or --dataset arithmetic, which is generated here",
         ) from error
     if not {"train", "test"} <= set(tables):
         raise DataError(f"{HUB_ID} has the splits {', '.join(map(str, tables))}", "train and test")

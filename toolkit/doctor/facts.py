@@ -6,35 +6,21 @@ import contextlib
 import os
 import platform
 import shutil
-import socket
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from toolkit.compat import versions
 from toolkit.compat.versions import Build, Conflict, Package, ReleaseSet
 from toolkit.devices import Gpu, find_gpus
+from toolkit.hub import Hub, ask_hub
 from toolkit.units import gib
 
-NETWORK_TIMEOUT_S = 2.0
 ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 STANDBY_VARIABLE = "UNSLOTH_VLLM_STANDBY"
 BESIDE_THE_SET = ("torchvision", "triton")  # not required, but their presence or absence breaks things
 COMPILED_CACHE = "unsloth_compiled_cache"
-
-
-@dataclass(frozen=True)
-class Hub:
-    """Whether the Hub, or the proxy in front of it, takes a connection. Names hosts only: a URL may hold a password."""
-
-    host: str
-    reachable: bool | None
-    """None: not asked, for the reason in `why`."""
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +91,7 @@ def collect() -> Facts:
         torchvision=versions.find_build("torchvision"),
         work=_disk(Path.cwd()),
         model_cache=_disk(_hub_folder("HF_HUB_CACHE")),
-        hub=_ask_hub(),
+        hub=ask_hub(),
         token_from=_token_from(),
         compiled_by=versions.compiled_by(Path(COMPILED_CACHE)),
         variables={n: os.environ[n] for n in (*ALLOCATOR_VARIABLES, STANDBY_VARIABLE) if n in os.environ},
@@ -161,44 +147,3 @@ def _token_from() -> str:
         if file.is_file() and file.stat().st_size > 0:
             return "the login file"
     return ""
-
-
-def _ask_hub() -> Hub:
-    try:
-        from huggingface_hub import constants
-    except ImportError:
-        return Hub("", None, "huggingface_hub is not installed")
-    if constants.is_offline_mode():
-        return Hub("", None, "HF_HUB_OFFLINE is set")
-    try:
-        endpoint = urlsplit(constants.ENDPOINT)
-        host, port = endpoint.hostname, endpoint.port or (80 if endpoint.scheme == "http" else 443)
-        if not host:  # a name without https://
-            raise ValueError
-        proxy = getproxies().get(endpoint.scheme)
-        if not proxy or proxy_bypass(host):
-            why = _connect(host, port)
-            return Hub(host, not why, why)
-        via = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        why = _connect(via.hostname or "", via.port or 80)
-        return Hub(f"{host} by the proxy {via.hostname}", not why, why)
-    except ValueError:  # its message quotes the URL
-        return Hub("", False, "HF_ENDPOINT or the proxy is not a URL")
-
-
-def _connect(host: str, port: int) -> str:
-    """Return why there is no connection, or an empty string; after `NETWORK_TIMEOUT_S` at the latest."""
-    outcome = [f"no answer in {NETWORK_TIMEOUT_S:.0f} s"]
-
-    def attempt() -> None:
-        try:
-            socket.create_connection((host, port), timeout=NETWORK_TIMEOUT_S).close()
-            outcome[0] = ""
-        except (OSError, UnicodeError) as error:  # UnicodeError: no host name can be made of it
-            outcome[0] = getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-    # A thread, because looking a name up has no timeout of its own
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(NETWORK_TIMEOUT_S)
-    return outcome[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from toolkit.errors import HubError, ModelError, did_you_mean
@@ -49,7 +48,7 @@ def _check_folder(path: Path, model: str) -> Path:
 
 
 def _check_hub_id(model: str) -> str:
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     wanted = "a Hub id `owner/name`, a folder, or `embedded`"
@@ -57,31 +56,27 @@ def _check_hub_id(model: str) -> str:
     try:
         if isinstance(try_to_load_from_cache(model, "config.json"), str):
             return model
-        if model.count("/") != 1:
-            raise ModelError(f"unknown model {model!r}", near or wanted)
-        if os.environ.get("HF_HUB_OFFLINE") == "1":
-            raise HubError(
-                f"{model} is not in the local cache and HF_HUB_OFFLINE=1", wanted, "unset it, or --model embedded"
-            )
-        HfApi().model_info(model, timeout=10)
     except HFValidationError as error:
         raise ModelError(f"unknown model {model!r}", near or wanted) from error
+    if model.count("/") != 1:
+        raise ModelError(f"unknown model {model!r}", near or wanted)
+    if constants.is_offline_mode():
+        raise _unreachable(model)
+    try:
+        HfApi().model_info(model, timeout=10)
     except GatedRepoError as error:
-        raise HubError(
-            f"{model} is gated", "a token with access", "accept its terms on the Hub, then: hf auth login"
-        ) from error
+        raise HubError(f"{model} is gated", "a token with access", "accept its terms, then: hf auth login") from error
     except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the Hub has no model {model!r} (or it is private)", near or wanted, "check the id, or: hf auth login"
-        ) from error
-    except OSError as error:  # requests, httpx and socket errors alike derive from it
-        raise HubError(*_unreachable(model)) from error
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "huggingface_hub"):
-            raise HubError(*_unreachable(model)) from error
-        raise
+        found = f"the Hub has no model {model!r}, or it is private"
+        raise ModelError(found, near or wanted, "check the id, or: hf auth login") from error
+    except Exception as error:  # the client's own kinds, the transport's, the system's
+        raise _unreachable(model) from error
     return model
 
 
-def _unreachable(model: str) -> tuple[str, str, str]:
-    return f"no network: the Hub does not answer for {model}", "a connection or a model folder", "try --model embedded"
+def _unreachable(model: str) -> HubError:
+    return HubError(
+        f"the Hub does not answer and {model} is not in the local cache",
+        "a network, or a model folder",
+        "or --model embedded",
+    )

@@ -6,7 +6,6 @@ A plain object that the trainer's wrapped methods and the one callback report to
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -124,6 +123,12 @@ def peak_memory_gib() -> float:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return gib(torch.cuda.max_memory_reserved())
+    if sys.platform == "win32":
+        import psutil
+
+        return gib(psutil.Process().memory_info().peak_wset)
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there and KiB on Linux
     return gib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 

@@ -19,7 +19,7 @@ import tyro
 from toolkit.runs import write_json
 
 ROOT = Path(__file__).parents[1]
-KEPT = ("python", "platform", "n_cpus", "gpus", "versions")
+KEPT = ("python", "machine", "n_cpus", "gpus", "versions")
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,13 @@ def main(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in settings.seeds:
             run = Path(folder) / str(seed)
-            command = [
-                sys.executable,
-                str(ROOT / "recipes" / "gsm8k_r1.py"),
-                "--seed",
-                str(seed),
-                "--output_dir",
-                str(run),
-            ]
-            subprocess.run(command, check=True, cwd=ROOT)
+            recipe = [sys.executable, str(ROOT / "recipes" / "gsm8k_r1.py")]
+            subprocess.run([*recipe, "--seed", str(seed), "--output_dir", str(run)], check=True, cwd=ROOT)
             runs.append(json.loads((run / "summary.json").read_text()))
             environment = json.loads((run / "environment.json").read_text())
     described = {key: environment[key] for key in KEPT}
-    write_json(
-        settings.output, {"command": "python recipes/gsm8k_r1.py --seed N", "environment": described, "runs": runs}
-    )
+    command = "python recipes/gsm8k_r1.py --seed N"
+    write_json(settings.output, {"command": command, "environment": described, "runs": runs})
     for row in runs:
         print(table_row(row))
 

@@ -152,6 +152,7 @@ def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: S
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "machine": platform.machine(),
         "n_cpus": os.cpu_count(),
         "gpus": [vars(gpu) for gpu in gpus],
         "versions": versions,

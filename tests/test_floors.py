@@ -18,6 +18,7 @@ FLOORS = {
     "toolkit.data": 3,
     "toolkit.data.schema": 1,
     "toolkit.data.arithmetic": 1,
+    "toolkit.run_state": 1,
     "toolkit.console": 2,
     "toolkit.live": 2,
     "toolkit.terminal": 2,

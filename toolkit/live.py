@@ -18,7 +18,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from toolkit.console import RunState, render, step_line
+from toolkit.console import render, step_line
+from toolkit.run_state import RunState
 from toolkit.terminal import Capture, descriptor
 
 FRAME_S = 0.25

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import backends, runs
 from toolkit.compat import environment
-from toolkit.console import RunState, console, say, summary_table
+from toolkit.console import console, say, summary_table
 from toolkit.data import ARITHMETIC
 from toolkit.devices import Gpu
 from toolkit.hub import ask_hub, go_offline
 from toolkit.live import View, open_view
 from toolkit.models import embedded
+from toolkit.run_state import RunState
 from toolkit.settings import GrpoSettings, flatten
 from toolkit.training.batch import check_save_steps, solve
 

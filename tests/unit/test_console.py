@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from toolkit import console
-from toolkit.console import BLOCKS, RunState, render, sparkline, step_line, summary_table, time_shares
+from toolkit.console import BLOCKS, render, sparkline, step_line, summary_table
+from toolkit.run_state import RunState, time_shares
 
 
 class Clock:

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from toolkit.console import RunState
 from toolkit.live import LiveView, View, open_view
+from toolkit.run_state import RunState
 from toolkit.terminal import visible
 
 COLUMNS, ROWS = 90, 50
@@ -35,7 +35,7 @@ from pathlib import Path
 logging.getLogger().addHandler(logging.StreamHandler())  # keeps the sys.stderr of now
 
 from rich.console import Console
-from toolkit.console import RunState
+from toolkit.run_state import RunState
 from toolkit.live import open_view
 
 log_path, ending = Path(sys.argv[1]), sys.argv[2]

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.backends.generation import generate_with_transformers, in_eval_mode
 from toolkit.backends.transformers import (
     check_targets,
     device_fields,
     dtype_name,
-    generate_with_transformers,
-    in_eval_mode,
     merge_16bit,
 )
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
@@ -84,13 +83,18 @@ class UnslothBackend:
         )
         tokenizer.padding_side = "left"
         install_cpu_logprobs()
-        policy = Policy(model, tokenizer, source, dtype=dtype_name(self.gpu), n_linear_4bit=n_4bit, notes=self._notes())
+        policy = Policy(
+            model, tokenizer, source, dtype=dtype_name(self.gpu), n_linear_4bit=n_4bit, notes=self._notes(settings)
+        )
         check_context(policy, settings)
         return policy
 
     def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
         """Device fields, and vLLM's sampling parameters where vLLM rolls out."""
         fields = device_fields(self.gpu, settings)
+        if settings.model.gradient_checkpointing != "none":
+            # Unsloth has patched the model by now; to set the field would enable transformers' own over it
+            del fields["gradient_checkpointing"]
         if has_vllm_engine(policy):
             fields |= {"use_vllm": True, "vllm_sampling_params": _sampling_params(policy, settings.rollout.temperature)}
         return fields
@@ -131,7 +135,10 @@ class UnslothBackend:
 
         return settings.model.use_vllm is not False and importlib.util.find_spec("vllm") is not None
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, settings: GrpoSettings) -> tuple[str, ...]:
+        if self.on_gpu and self._wants_vllm(settings) and settings.model.standby:
+            asked = settings.model.gpu_memory_utilization
+            return (f"standby: Unsloth sets vLLM's share of the card by its own table, not the {asked:.0%} asked for",)
         if self.on_gpu:
             return ()
         return ("unsloth in its CPU mode: max_lora_rank, gpu_memory_utilization and standby have no effect here",)

@@ -82,6 +82,7 @@ class Session:
         record = self.settings.record
         if record.resume is not None:
             run = runs.reopen(record.resume)
+            run.update("settings.json", requested=flatten(self.settings))
         else:
             run = runs.create(self.recipe, record.output_dir, flatten(self.settings))
         self.run = run

@@ -1,6 +1,6 @@
 """Real Unsloth in its CPU mode, through this project's backend: 4-bit, LoRA, GRPO, save and reload.
 
-What this does not cover: patched kernels, vLLM rollouts and Unsloth's rewritten trainer need a CUDA device.
+Not covered here: patched kernels and vLLM rollouts need a CUDA device.
 """
 
 from __future__ import annotations
@@ -79,6 +79,19 @@ def test_a_killed_run_could_resume(run: tuple[Path, harness.Result]) -> None:
     again = harness.run("--resume", run[0], "--max_steps", "5")
     assert again.returncode == 0, again.stderr
     assert [row["step"] for row in harness.metrics(run[0])] == [1, 2, 3, 4, 5]
+
+
+def test_the_trainer_that_unsloth_generates_trains_through_our_assembly(tmp_path: Path) -> None:
+    script = Path(__file__).parent / "rewritten_trainer.py"
+    command = [sys.executable, str(script), str(tmp_path / "run"), "--per_device_train_batch_size", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=harness.ROOT, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
+    assert result["trainer"] == "UnslothGRPOTrainer"
+    assert (result["steps"], result["completions"]) == (3, 3)
+    assert result["n_moved"] == 28
+    rows = harness.metrics(tmp_path / "run")
+    assert all(row["time/rollout_s"] > 0 and row["time/reward_s"] > 0 for row in rows)
 
 
 def test_trl_before_unsloth_is_refused() -> None:

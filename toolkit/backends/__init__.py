@@ -29,7 +29,7 @@ def choose(settings: ModelSettings, gpus: list[Gpu], why_no_gpu: str) -> Choice:
     if settings.backend == "unsloth":
         if not has_unsloth:
             raise BackendError("--backend unsloth, and unsloth is not installed", GPU_LINE, "or --backend transformers")
-        mode = f"on {gpu.name}" if gpu else f"in its CPU mode, since {why_no_gpu}"
+        mode = f"on {gpu.name}" if gpu else "in its CPU mode"
         return Choice(UnslothBackend(gpu), f"asked for, {mode}")
     if settings.backend == "transformers":
         return Choice(TransformersBackend(gpu), f"asked for, on {gpu.name if gpu else 'the CPU'}")

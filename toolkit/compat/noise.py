@@ -30,3 +30,12 @@ def hush_table_bars() -> None:
 
     datasets.disable_progress_bars()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it logs a read error, and raises it too
+
+
+def hush_checkpoint_times() -> None:
+    """`mtime may not be reliable on this filesystem, falling back to numerical ordering` of transformers.
+
+    The order by number is the right one anyway.
+    """
+    logger = logging.getLogger("transformers.trainer_utils")
+    logger.addFilter(lambda record: "mtime may not be reliable" not in record.getMessage())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.runs import Run, checkpoint_step
 from toolkit.settings import GrpoSettings
@@ -35,6 +36,7 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
     batch = batch_of(trainer)
     recorder = Recorder(run, trainer.reward_func_names, batch.num_generations)
     recorder.attach(trainer)
+    hush_checkpoint_times()
     checkpoint = run.last_checkpoint() if run.resumed else None
     if run.resumed:
         step = checkpoint_step(checkpoint) if checkpoint else 0

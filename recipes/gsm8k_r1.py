@@ -56,16 +56,14 @@ def main(settings: Settings, session: Session) -> None:
             view.say(line)
 
         view.phase("measuring before")
-        before = evaluation.measure_once(
-            run, "before", lambda: evaluation.measure(backend, policy, problems.held_out, correct, limit)
-        )
+        before = evaluation.measure("before", run, backend, policy, problems.held_out, correct, limit)
         trainer = build_trainer(policy, problems.train, rewards(settings), settings, run, backend)
 
         view.phase("training")
         n_steps = train(trainer, settings, run, view)
 
         view.phase("measuring after")
-        after = evaluation.measure(backend, policy, problems.held_out, correct, limit)
+        after = evaluation.measure("after", run, backend, policy, problems.held_out, correct, limit)
 
         view.phase("saving")
         folders = export.save(policy, backend, settings.record, run)

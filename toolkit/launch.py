@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from toolkit import runs
 from toolkit.command_line import given_names, parse, read_yaml
-from toolkit.console import fail, say
+from toolkit.console import fail
 from toolkit.devices import Gpu, find_gpus
 from toolkit.errors import EXIT_BAD_INPUT, EXIT_BUG, EXIT_INTERRUPTED, SettingsError, ToolkitError, did_you_mean
 from toolkit.models import embedded
@@ -117,6 +117,3 @@ def _explain(error: BaseException, argv: Sequence[str], hint: str = "") -> None:
         traceback.print_exception(error)
     text = str(error) or type(error).__name__
     fail(text if isinstance(error, ToolkitError) else f"{type(error).__name__}: {' '.join(text.split())[:300]}{hint}")
-
-
-__all__ = ["prepare", "run_recipe", "say"]

@@ -3,7 +3,7 @@
 settings.json       what was asked (flat), and after the trainer is built what took effect
 environment.json    versions, platform, card, command line
 metrics.jsonl       one line a step, TRL's keys and ours
-completions/        step_00001.jsonl: prompt, completion, answer, each reward
+completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl
 checkpoints/        checkpoint-N, as transformers writes them
 measurements.json   before and after, with every verdict
 adapter/            the LoRA adapter and the tokenizer
@@ -82,11 +82,11 @@ class Run:
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(row)) + "\n")
 
-    def write_completions(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the completions that were rolled out for a step, one JSON object a line."""
+    def write_completions(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write completions, one JSON object a line; `name` is `before`, `after`, or what `step_name` gives."""
         lines = "".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
         self.completions.mkdir(exist_ok=True)
-        _replace(self.completions / f"step_{step:05d}.jsonl", lines)
+        _replace(self.completions / f"{name}.jsonl", lines)
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, or None."""
@@ -194,6 +194,11 @@ def is_complete(checkpoint: Path) -> bool:
     except ValueError:
         return False
     return True
+
+
+def step_name(step: int) -> str:
+    """The name of a training step's completions: `step_00012`."""
+    return f"step_{step:05d}"
 
 
 def checkpoint_step(checkpoint: Path) -> int:

@@ -45,7 +45,7 @@ def main() -> None:
             "steps": n_steps,
             "n_moved": sum(m > 0 for m in moved),
             "differences": [str(d) for d in differences(settings, run)],
-            "completions": len(list(run.completions.iterdir())),
+            "completions": len(list(run.completions.glob("step_*.jsonl"))),
         }
     print("RESULT " + json.dumps(result))
 

@@ -99,6 +99,8 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
         assert parts == pytest.approx(row["time/step_s"])
     completions = [json.loads(line) for line in (folder / "completions" / "step_00040.jsonl").read_text().splitlines()]
     assert len(completions) == 64
+    after = [json.loads(line) for line in (folder / "completions" / "after.jsonl").read_text().splitlines()]
+    assert sum(row["correct"] for row in after) / 256 == harness.summary(folder)["after"]["pass_at_1"]
     mean = sum(row["rewards"]["correct"] for row in completions) / 64
     assert mean == pytest.approx(rows[-1]["rewards/correct/mean"])
     with safe_open(folder / "adapter" / "adapter_model.safetensors", "numpy") as file:
@@ -109,7 +111,7 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
 def test_held_out_problems_were_not_trained_on(default_run: tuple[Path, harness.Result, str]) -> None:
     trained = {
         json.loads(line)["prompt"]
-        for path in (default_run[0] / "completions").iterdir()
+        for path in (default_run[0] / "completions").glob("step_*.jsonl")
         for line in path.read_text().splitlines()
     }
     problems = arithmetic.load(4096, 256, seed=0)

@@ -65,7 +65,7 @@ def test_the_last_complete_checkpoint_is_found(run: runs.Run) -> None:
 def test_rewinding_drops_exactly_what_comes_after(run: runs.Run) -> None:
     for step in (1, 2, 3):
         run.append_metrics({"step": step})
-        run.write_completions(step, [{"completion": "x"}])
+        run.write_completions(runs.step_name(step), [{"completion": "x"}])
         make_checkpoint(run, step)
     with run.metrics.open("a") as file:
         file.write('{"step": 4, "rew')  # what a kill leaves

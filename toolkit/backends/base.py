@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,7 +88,6 @@ class Choice:
 
     backend: Backend
     why: str
-    notes: list[str] = field(default_factory=list)
 
 
 def verify_4bit(model: Any, wanted: bool) -> int:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from toolkit.evaluation.run import Measurement, measure, measure_once
+from toolkit.evaluation.run import Measurement, measure
 
-__all__ = ["Measurement", "measure", "measure_once"]
+__all__ = ["Measurement", "measure"]

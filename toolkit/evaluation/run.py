@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from toolkit.backends.base import Backend, Policy, Sampling
 from toolkit.data.schema import Row
@@ -34,35 +34,42 @@ class Measurement:
 
 
 def measure(
+    when: Literal["before", "after"],
+    run: Run,
     backend: Backend,
     policy: Policy,
     rows: Sequence[Row],
     reward: Callable[..., list[float | None]],
     max_completion_length: int,
 ) -> Measurement:
-    """Complete every row greedily and judge with `reward`; a completion counts when it scores 1."""
-    sampling = Sampling(max_completion_length, batch_size=64 if not backend.on_gpu else 32)
+    """Complete every row greedily and judge with `reward`; a completion counts when it scores 1.
+
+    The figures go to the run's measurements.json and the texts to completions/<when>.jsonl. A resumed run keeps the
+    "before" that it has: its policy is no longer the one to measure.
+    """
+    kept = run.read(FILE).get(when) if when == "before" else None
+    if kept is not None:
+        return Measurement(**{**kept, "interval": tuple(kept["interval"])})
+    sampling = Sampling(max_completion_length, batch_size=32 if backend.on_gpu else 64)
     generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
     columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
     scores = reward(completions=[g.text for g in generations], **columns)
     verdicts = [score == 1.0 for score in scores]
-    n = len(verdicts)
-    return Measurement(
-        pass_at_1=sum(verdicts) / n,
-        n=n,
-        interval=wilson_interval(sum(verdicts), n),
-        cut_frac=sum(g.is_cut for g in generations) / n,
-        mean_tokens=sum(g.n_tokens for g in generations) / n,
+    measurement = Measurement(
+        pass_at_1=sum(verdicts) / len(rows),
+        n=len(rows),
+        interval=wilson_interval(sum(verdicts), len(rows)),
+        cut_frac=sum(g.is_cut for g in generations) / len(rows),
+        mean_tokens=sum(g.n_tokens for g in generations) / len(rows),
         verdicts=verdicts,
     )
-
-
-def measure_once(run: Run, when: str, take: Callable[[], Measurement]) -> Measurement:
-    """Measure unless this run has done so: a resumed run keeps its "before"."""
-    kept = run.read(FILE).get(when)
-    if kept is not None:
-        return Measurement(**{**kept, "interval": tuple(kept["interval"])})
-    measurement = take()
+    run.write_completions(
+        when,
+        (
+            {"prompt": r["question"], "completion": g.text, "answer": r["answer"], "n_tokens": g.n_tokens, "correct": v}
+            for r, g, v in zip(rows, generations, verdicts, strict=True)
+        ),
+    )
     run.update(FILE, **{when: asdict(measurement)})
     return measurement
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.compat import trl as trl_compat
 from toolkit.rewards.completions import text_of
-from toolkit.runs import Run
+from toolkit.runs import Run, step_name
 from toolkit.units import gib
 
 VOLATILE = ("time/", "rollout/tokens_per_s", "memory/", "step_time")
@@ -103,7 +103,7 @@ class Recorder:
                     "rewards": scores,
                 }
             )
-        self.run.write_completions(self.step, rows)
+        self.run.write_completions(step_name(self.step), rows)
 
 
 def zero_std_frac(rewards: list[list[float]], num_generations: int) -> float:

@@ -1,4 +1,4 @@
-"""The upload, by the real client against a Hub that listens on this machine."""
+"""Uploads and look-ups, by the real client against a Hub that listens on this machine."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
-    def answer(self, value: Any, status: int = 200) -> None:
+    def answer(self, value: Any, status: int = 200, code: str = "") -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -45,7 +47,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.tokens.add(self.headers.get("Authorization", ""))
-        if self.server.refuses:
+        if self.path.startswith("/api/models/nobody/"):
+            self.answer({"error": "Repository not found"}, 404, code="RepoNotFound")
+        elif self.path.startswith("/api/models/closed/"):
+            self.answer({"error": "Access is restricted"}, 403, code="GatedRepo")
+        elif self.server.refuses:
             self.answer({"error": "Invalid user token."}, 401)
         elif self.path.startswith("/api/whoami"):
             self.answer(
@@ -112,4 +118,20 @@ def test_a_refused_token_is_found_before_the_run(hub: Hub, tmp_path: Path) -> No
     done = push(hub, tmp_path)
     assert done.returncode == 2
     assert "the Hub refuses the token" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("nobody/Qwen2.5-3B", "the Hub has no model 'nobody/Qwen2.5-3B', or it is private"),
+        ("closed/model", "closed/model is gated; wanted a token with access"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_one_line(hub: Hub, model: str, said: str, tmp_path: Path) -> None:
+    env = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": ""}
+    done = harness.run("--model", model, "--dataset", "arithmetic", "--output_dir", tmp_path / "run", env=env)
+    assert done.returncode == 2
+    assert len(done.error_lines()) == 1
+    assert said in done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,21 @@
+"""Lanes, and what no test here covers.
+
+`pytest` runs on a CPU, offline, in a few minutes. `-m slow` rebuilds the embedded model and runs more seeds.
+`-m engine` runs real Unsloth in the environment that tests/engines/make_env.sh builds.
+
+Not covered, because it needs a CUDA device: Unsloth's kernels and its vLLM rollouts, TRL's colocated vLLM, 8-bit
+optimizers, peak memory on a card, Unsloth's own 16-bit merge. Not covered, because it needs the Hub: the download of a
+model or of openai/gsm8k (uploads and look-ups run against a local server, GSM8K's files are read where they are).
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
+
+
+def pytest_report_header() -> str:
+    """The versions that a report is about."""
+    found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
+    return ", ".join(f"{name} {found[name]}" for name in PACKAGES if name in found)

@@ -90,13 +90,19 @@ class Choice:
     why: str
 
 
+def count_4bit(model: Any) -> int:
+    """Linear layers in 4-bit, by type; PEFT's wrapper of the same name does not count."""
+    kinds = (type(module) for module in model.modules())
+    return sum(kind.__name__ == "Linear4bit" and kind.__module__.startswith("bitsandbytes") for kind in kinds)
+
+
 def verify_4bit(model: Any, wanted: bool) -> int:
     """Count NF4 layers by their type; a flag proves nothing, since loaders fall back to 16-bit with a print.
 
     Raises:
         BackendError: 4-bit was asked for and no layer is 4-bit, or the other way round.
     """
-    n = sum(1 for module in model.modules() if type(module).__name__ in ("Linear4bit", "Params4bit"))
+    n = count_4bit(model)
     if wanted and n == 0:
         raise BackendError(
             "load_in_4bit was asked for and no layer is 4-bit", "bitsandbytes NF4", "run: toolkit doctor"

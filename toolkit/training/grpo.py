@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.backends.base import Backend, Policy
+from toolkit.backends.base import Backend, Policy, count_4bit
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, SettingsError
 from toolkit.runs import Run
@@ -111,7 +111,8 @@ def build_trainer(
         ) from error
     trainer.remove_callback(PrinterCallback)
     policy.model, policy.peft_config = trainer.model, None
-    run.update("settings.json", effective=effective_settings(trainer, fields))
+    effective = effective_settings(trainer, fields) | effective_model_settings(trainer)
+    run.update("settings.json", effective=effective)
     return trainer
 
 
@@ -124,10 +125,26 @@ def effective_settings(trainer: Any, fields: dict[str, Any]) -> dict[str, Any]:
     return {name: _plain(getattr(trainer, name, getattr(args, name, None))) for name in fields}
 
 
+def effective_model_settings(trainer: Any) -> dict[str, Any]:
+    """What the adapter and its base really are, under the names of the flags that ask for it."""
+    lora = trainer.model.peft_config["default"]
+    targets = lora.target_modules
+    return {
+        "lora_rank": lora.r,
+        "lora_alpha": lora.lora_alpha,
+        "lora_dropout": lora.lora_dropout,
+        "target_modules": targets if isinstance(targets, str) else sorted(targets),
+        "load_in_4bit": count_4bit(trainer.model) > 0,
+        "use_vllm": bool(trainer.args.use_vllm),
+    }
+
+
 def differences(settings: GrpoSettings, run: Run) -> list[Difference]:
     """Compare what the user asked for with what is in effect, setting by setting."""
     effective = run.read("settings.json").get("effective", {})
-    asked: dict[str, Any] = {**vars(settings.rollout), **vars(settings.optim), **settings.grpo}
+    asked: dict[str, Any] = {**vars(settings.rollout), **vars(settings.optim), **vars(settings.model), **settings.grpo}
+    asked["target_modules"] = sorted(settings.model.target_modules)
+    del asked["gradient_checkpointing"]  # how, for us; whether, for TRL
     return [
         Difference(name, _plain(value), effective[name])
         for name, value in asked.items()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit import backends, runs
+from toolkit.batch import check_save_steps, solve
 from toolkit.compat import environment
 from toolkit.console import console, say, summary_table
 from toolkit.data import ARITHMETIC
@@ -24,7 +25,6 @@ from toolkit.live import View, open_view
 from toolkit.models import embedded
 from toolkit.run_state import RunState
 from toolkit.settings import GrpoSettings, flatten
-from toolkit.training.batch import check_save_steps, solve
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from toolkit.errors import SettingsError
 from toolkit.settings import RolloutSettings
-from toolkit.training.batch import Batch, solve
+from toolkit.batch import Batch, solve
 
 
 def rollout(g: int, b: int, a: int, s: int | None = None) -> RolloutSettings:

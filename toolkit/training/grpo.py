@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.backends.base import Backend, Policy, count_4bit
+from toolkit.batch import Batch, solve
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, SettingsError
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings
-from toolkit.training.batch import Batch, solve
 
 RewardFunction = Callable[..., list[float | None]]
 

@@ -64,11 +64,12 @@ def main(settings: Settings, session: Session) -> None:
 
         view.phase("measuring after")
         after = evaluation.measure("after", run, backend, policy, problems.held_out, correct, limit)
+        session.conclude(before, after, n_steps)
 
         view.phase("saving")
         folders = export.save(policy, backend, settings.record, run)
-        export.push(folders, settings.record, view.say)
-    session.finish(before, after, n_steps, folders)
+    session.finish(folders)
+    export.push(folders, settings.record)
 
 
 if __name__ == "__main__":

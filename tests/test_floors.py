@@ -20,6 +20,8 @@ FLOORS = {
     "toolkit.data.arithmetic": 1,
     "toolkit.run_state": 1,
     "toolkit.vram": 1,
+    "toolkit.vram.report": 2,
+    "toolkit.vram.answer": 2,
     "toolkit.vram.simulation": 3,
     "toolkit.console": 2,
     "toolkit.live": 2,

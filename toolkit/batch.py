@@ -71,7 +71,21 @@ def solve(settings: RolloutSettings, n_processes: int = 1) -> Batch:
 
 
 def check_save_steps(batch: Batch, save_steps: int, num_iterations: int = 1) -> None:
-    """Raise SettingsError when a checkpoint would fall inside a round of rollouts (see `Batch.steps_per_round`)."""
+    """Refuse settings under which a checkpoint could fall inside a round of rollouts (see `Batch.steps_per_round`).
+
+    Raises:
+        SettingsError: rounds and optimizer steps do not nest, so that each epoch would shift them against each other;
+            or `save_steps` is no multiple of a round.
+    """
+    per_round, per_step = batch.steps_per_generation * num_iterations, batch.gradient_accumulation_steps
+    if per_round % per_step and per_step % per_round:
+        raise SettingsError(
+            f"a round of {per_round} forward passes (steps_per_generation {batch.steps_per_generation}"
+            f"{f' x num_iterations {num_iterations}' if num_iterations > 1 else ''}) against "
+            f"gradient_accumulation_steps {per_step}",
+            "one a multiple of the other, or no checkpoint could be resumed exactly",
+            f"for example --steps_per_generation {per_step}",
+        )
     in_phase = batch.steps_per_round(num_iterations)
     if save_steps % in_phase:
         raise SettingsError(

@@ -14,6 +14,7 @@ import tyro
 from toolkit import __version__
 from toolkit.command_line import parse
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+from toolkit.vram.request import Request
 
 EXIT_CANNOT_RUN = 1
 
@@ -46,7 +47,19 @@ class Doctor:
         return 0 if report.can_run else EXIT_CANNOT_RUN
 
 
-VERBS: dict[str, type[Verb]] = {"doctor": Doctor}
+@dataclass(frozen=True)
+class Plan(Request):
+    """Will it fit? Plans the memory of a run on one card, without torch and without the card."""
+
+    def run(self) -> int:
+        """0 whatever the verdict is: a plan that does not fit is an answer, not a failure."""
+        from toolkit.vram import answer
+
+        answer.give(self)
+        return 0
+
+
+VERBS: dict[str, type[Verb]] = {"doctor": Doctor, "plan": Plan}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +29,17 @@ AMBER_CUT_FRAC, RED_CUT_FRAC = 0.2, 0.8
 MIN_WIDTH = 60  # below it the panel is drawn at this width and cropped
 PHASES = {"rollout": ("█", "cyan"), "reward": ("▓", "magenta"), "update": ("▒", "green"), "other": ("░", "dim")}
 
-console = Console(highlight=False)
+
+class LastingConsole(Console):
+    """A console that outlives its reader: `| head` or a dead `tee` must not end a training run."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without output; rich would exit."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails again
+
+
+console = LastingConsole(highlight=False)
 _errors = Console(highlight=False, stderr=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,9 @@ class Gpu:
     free_gib: float
     compute_capability: tuple[int, int]
     driver_version: str
+    uuid: str = ""
+    visible_as: str = "0"
+    """What `CUDA_VISIBLE_DEVICES` must say to get this one alone."""
 
     @property
     def has_bf16(self) -> bool:
@@ -24,9 +27,10 @@ class Gpu:
 
 
 def find_gpus() -> tuple[list[Gpu], str]:
-    """Return the visible CUDA devices and, when there are none, the reason.
+    """Return the visible CUDA devices, in the order of `CUDA_VISIBLE_DEVICES`, and the reason when there are none.
 
-    Honours `CUDA_VISIBLE_DEVICES` where it is a list of indices or empty; UUIDs are left to CUDA itself.
+    The variable may hold indices (the driver's order) or UUIDs; of MIG slices nothing is known, so they are left to
+    CUDA: then the first card stands for them.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
@@ -35,16 +39,17 @@ def find_gpus() -> tuple[list[Gpu], str]:
 
     try:
         pynvml.nvmlInit()
+        gpus = [_describe(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
+        pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         return [], f"no CUDA device ({str(error).lower()})"
-    try:
-        gpus = [_describe(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
-    if visible and all(part.strip().isdigit() for part in visible.split(",")):
-        wanted = [int(part) for part in visible.split(",")]
-        gpus = [gpu for gpu in gpus if gpu.index in wanted]
-    return gpus, "" if gpus else "the driver reports no CUDA device"
+    wanted = [part.strip() for part in visible.split(",")] if visible else [gpu.visible_as for gpu in gpus]
+    chosen = [replace(gpu, visible_as=name) for name in wanted for gpu in gpus if _is_named(gpu, name)]
+    return chosen, "" if chosen else "the driver reports no CUDA device that CUDA_VISIBLE_DEVICES names"
+
+
+def _is_named(gpu: Gpu, name: str) -> bool:
+    return name == str(gpu.index) or (name.startswith("GPU-") and gpu.uuid.startswith(name)) or name.startswith("MIG-")
 
 
 def _describe(pynvml, index: int) -> Gpu:
@@ -54,4 +59,6 @@ def _describe(pynvml, index: int) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     name, driver = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion()
-    return Gpu(index, str(name), gib(memory.total), gib(memory.free), (major, minor), str(driver))
+    uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+    total, free = gib(memory.total), gib(memory.free)
+    return Gpu(index, str(name), total, free, (major, minor), str(driver), uuid, str(index))

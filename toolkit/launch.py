@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from toolkit import runs
@@ -16,6 +18,7 @@ from toolkit.errors import EXIT_BAD_INPUT, EXIT_BUG, EXIT_INTERRUPTED, SettingsE
 from toolkit.models import embedded
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check
+from toolkit.training.stop import SIGNALS
 
 S = TypeVar("S", bound=GrpoSettings)
 
@@ -31,6 +34,8 @@ def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: st
     """
     argv = sys.argv[1:]
     session: Session | None = None
+    for number in SIGNALS:  # a scheduler or a lost connection ends the run as Ctrl-C does, with all cleaned up
+        signal.signal(number, _interrupt)
     try:
         settings, session = prepare(cls, argv, Path(recipe_file))
         main(settings, session)
@@ -46,6 +51,10 @@ def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: st
         where = session.keep_traceback() if session else None
         _explain(error, argv, f"; the traceback is in {where}" if where else "; --debug shows the traceback")
         sys.exit(EXIT_BUG)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Session]:

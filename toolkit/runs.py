@@ -135,6 +135,8 @@ def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) ->
         folder.mkdir(parents=True, exist_ok=True)
         run = Run(recipe, folder.resolve(), _lock(folder.resolve()), made_folder=not existed)
         run.write("settings.json", {"recipe": recipe, "requested": dict(settings)})
+    except RunFolderError:
+        raise
     except OSError as error:
         raise RunFolderError(
             f"--output_dir {folder} cannot be written ({error.strerror})", "a writable folder"
@@ -214,11 +216,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> Path:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 import traceback
@@ -69,7 +71,7 @@ class Session:
         session = cls(recipe, settings, choice.backend, "; ".join(reasons), gpus, argv)
         session.environment = environment.set_before_imports(
             offline=_needs_no_network(settings),
-            gpu=gpus[0].index if choice.backend.on_gpu else None,
+            gpu=gpus[0].visible_as if choice.backend.on_gpu else None,
             standby=settings.model.standby,
         )
         if not _needs_no_network(settings) and ask_hub().reachable is False:
@@ -82,9 +84,9 @@ class Session:
         record = self.settings.record
         if record.resume is not None:
             run = runs.reopen(record.resume)
-            run.update("settings.json", requested=flatten(self.settings))
+            run.update("settings.json", requested=recorded(self.settings))
         else:
-            run = runs.create(self.recipe, record.output_dir, flatten(self.settings))
+            run = runs.create(self.recipe, record.output_dir, recorded(self.settings))
         self.run = run
         run.write("environment.json", describe_environment(self.gpus, self.environment, self.argv))
         state = RunState(
@@ -102,12 +104,12 @@ class Session:
         finally:
             run.close()
 
-    def finish(self, before: Measurement, after: Measurement, n_steps: int, folders: Sequence[Path]) -> None:
-        """Write summary.json and print before and after with their intervals."""
+    def conclude(self, before: Measurement, after: Measurement, n_steps: int) -> None:
+        """Write summary.json, before saving or uploading could fail."""
         from toolkit.evaluation.run import compare
 
         if self.run is None:
-            raise RuntimeError("finish() outside open_run()")
+            raise RuntimeError("conclude() outside open_run()")
         summary = {
             "before": before.summary(),
             "after": after.summary(),
@@ -117,16 +119,22 @@ class Session:
             "backend": self.backend.name,
             "model": self.settings.model.model,
             "seed": self.settings.record.seed,
-            "saved": [str(folder.relative_to(self.run.folder)) for folder in folders],
         }
         self.run.write("summary.json", summary)
-        console.print(summary_table({**summary, "run_folder": str(_short(self.run.folder))}))
+
+    def finish(self, folders: Sequence[Path]) -> None:
+        """Complete summary.json and print before and after with their intervals."""
+        if self.run is None:
+            raise RuntimeError("finish() outside open_run()")
+        self.run.update("summary.json", saved=[str(folder.relative_to(self.run.folder)) for folder in folders])
+        console.print(summary_table({**self.run.read("summary.json"), "run_folder": str(_short(self.run.folder))}))
 
     def how_to_resume(self) -> str:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
         if self.run is None or not (self.run.folder / "settings.json").exists():
             return ""
-        return f"; continue with: python {sys.argv[0]} --resume {_short(self.run.folder)}"
+        command = shlex.join(["python", sys.argv[0], "--resume", str(_short(self.run.folder))])
+        return f"; continue with: {command}"
 
     def abandon(self) -> None:
         """After an error in the set-up, remove the run folder if this session made it and nothing was trained."""
@@ -141,6 +149,15 @@ class Session:
         path = self.run.folder / "error.log"
         path.write_text(traceback.format_exc(), encoding="utf-8")
         return _short(path)
+
+
+def recorded(settings: GrpoSettings) -> dict[str, Any]:
+    """The settings as a run keeps them: flat, with paths that hold from any working directory."""
+    flat = flatten(settings)
+    for name in ("dataset", "model"):
+        if os.path.exists(flat[name]):
+            flat[name] = str(Path(flat[name]).resolve())
+    return flat
 
 
 def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: Sequence[str]) -> dict[str, Any]:
@@ -160,7 +177,7 @@ def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: S
         "versions": versions,
         "git_commit": _git_commit(),
         "variables": variables,
-        "argv": list(argv),
+        "argv": [re.sub(r"hf_\w+", "hf_***", word) for word in argv],  # no token, should one be typed
     }
 
 

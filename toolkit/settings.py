@@ -7,6 +7,7 @@ A recipe composes the groups below into one dataclass with flat flags (`--num_ge
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -160,6 +161,12 @@ def check(settings: GrpoSettings) -> None:
         SettingsError: names the flag, the value and the range.
     """
     flat = flatten(settings)
+    for name, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingsError(f"--{name} is {value}", "a finite number")
+    for name, high in _AT_MOST.items():
+        if flat[name] > high:
+            raise SettingsError(f"--{name} is {flat[name]}", f"at most {high}")
     for name, low in _AT_LEAST.items():
         if name in flat and flat[name] is not None and flat[name] < low:
             raise SettingsError(f"--{name} is {flat[name]}", f"at least {low}", f"for example --{name} {low}")
@@ -173,6 +180,12 @@ def check(settings: GrpoSettings) -> None:
         raise SettingsError("--public without --push_to_hub", "a repository", "add --push_to_hub OWNER/NAME")
 
 
+_AT_MOST = {
+    "seed": 2**32 - 1,  # numpy's limit
+    "per_device_train_batch_size": 2**16,
+    "gradient_accumulation_steps": 2**16,
+    "num_generations": 2**12,
+}
 _AT_LEAST = {
     "lora_rank": 1,
     "lora_alpha": 1,

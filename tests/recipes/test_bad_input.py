@@ -27,6 +27,16 @@ def text(folder: Path, name: str, content: str) -> Path:
     return folder / name
 
 
+def raw(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def subfolder(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
 def model_folder(folder: Path, *files: str) -> Path:
     for file in files:
         (folder / file).write_text("{}")
@@ -52,6 +62,28 @@ EARLY: dict[str, Case] = {
     "config that is not YAML": (lambda p: ["--config", text(p, "c.yaml", "a: b: c")], "is not YAML at line 1"),
     "config with an unknown name": (lambda p: ["--config", text(p, "c.yaml", "sed: 1")], "did you mean seed?"),
     "config with a wrong type": (lambda p: ["--config", text(p, "c.yaml", "seed: x")], "c.yaml: --seed is 'x'"),
+    "config not in UTF-8": (lambda p: ["--config", raw(p, "c.yaml", b"model: caf\xe9")], "is not UTF-8 at byte 10"),
+    "config with a list for a value": (
+        lambda p: ["--config", text(p, "c.yaml", "max_steps: [1, 2]")],
+        "c.yaml: max_steps is a list; wanted one value",
+    ),
+    "config with words below grpo": (lambda p: ["--config", text(p, "c.yaml", "grpo: hello")], "c.yaml: grpo is one"),
+    "grpo without a field": (lambda p: ["--grpo"], "wanted --grpo.NAME VALUE"),
+    "GRPOConfig mapping in words": (
+        lambda p: ["--grpo.generation_kwargs", "top_p", "0.9"],
+        "--grpo.generation_kwargs is top_p 0.9; wanted one JSON object",
+    ),
+    "GRPOConfig field that resume needs": (lambda p: ["--grpo.save_only_model", "true"], "the recipe owns"),
+    "folder for a file": (lambda p: ["--dataset", subfolder(p, "d.jsonl")], "is a folder; wanted a file"),
+    "header without rows": (lambda p: ["--dataset", text(p, "a.csv", "question,answer\n")], "is empty"),
+    "semicolons": (lambda p: ["--dataset", text(p, "a.csv", "question;answer\nHow?;1\n")], "with `;`"),
+    "dataset name too long": (lambda p: ["--dataset", "x" * 300 + ".jsonl"], "does not exist"),
+    "model name too long": (lambda p: ["--model", "x" * 300, "--dataset", "arithmetic"], "unknown model"),
+    "more held out than there is": (
+        lambda p: ["--dataset", "arithmetic", "--n_eval", "100000"],
+        "wanted at most 2000",
+    ),
+    "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "row 13: no gold answer"),
     "misspelled dataset": (lambda p: ["--dataset", "aritmetic"], "did you mean arithmetic?"),
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),

@@ -26,7 +26,7 @@ class Hub(ThreadingHTTPServer):
         self.created: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.tokens: set[str] = set()
-        self.refuses = False
+        self.refuses = self.refuses_commits = False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -70,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]
             self.answer({"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]})
+        elif "/commit/" in self.path and self.server.refuses_commits:
+            self.answer({"error": "out of room"}, 403)
         elif "/commit/" in self.path:
             for line in body.splitlines():
                 entry = json.loads(line)
@@ -101,7 +103,9 @@ def test_the_adapter_arrives_in_a_private_repository_and_the_token_is_never_show
     assert f"Bearer {TOKEN}" in hub.tokens
     saved = tmp_path / "run" / "adapter"
     assert hub.files["adapter_model.safetensors"] == (saved / "adapter_model.safetensors").read_bytes()
-    assert set(hub.files) == {path.name for path in saved.iterdir()}
+    assert set(hub.files) == {path.name for path in saved.iterdir()} - {"README.md"}
+    assert json.loads(hub.files["adapter_config.json"])["base_model_name_or_path"] == "embedded_qwen3"
+    assert not any(str(harness.ROOT).encode() in content for content in hub.files.values())
     assert re.search(r"pushed to http://127\.0\.0\.1:\d+/me/tiny \(private\)", done.stdout)
     written = [path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert len(written) > 10
@@ -135,3 +139,12 @@ def test_a_model_that_cannot_be_had_is_one_line(hub: Hub, model: str, said: str,
     assert len(done.error_lines()) == 1
     assert said in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_an_upload_that_fails_loses_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.refuses_commits = True
+    done = push(hub, tmp_path)
+    assert done.returncode == 2
+    assert "the upload to me/tiny failed" in done.stderr
+    assert "95% interval" in done.stdout
+    assert harness.summary(tmp_path / "run")["saved"] == ["adapter"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -109,3 +110,30 @@ def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(
     done = harness.run("--resume", folder)
     assert "resuming after step 4 of 9" in done.stdout, done.stderr
     assert_same_run(folder, uninterrupted)
+
+
+def test_a_run_that_was_killed_after_its_last_step_is_only_measured_and_saved(
+    arguments: tuple[str | Path, ...], uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "done"
+    shutil.copytree(uninterrupted, folder)
+    shutil.rmtree(folder / "adapter")
+    (folder / "summary.json").unlink()
+    done = harness.run("--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(folder, uninterrupted)
+    assert len(harness.metrics(folder)) == 9
+    fewer = harness.run("--resume", folder, "--max_steps", "5")
+    assert fewer.returncode == 2
+    assert "--max_steps 5, and step 9 is done" in fewer.stderr
+
+
+def test_a_4bit_run_resumes_to_the_same_metrics_weights_and_type(tmp_path: Path) -> None:
+    arguments = ("--load_in_4bit", "--max_steps", "5", "--save_steps", "2", *harness.QUICK)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert harness.run(*arguments, "--output_dir", whole).returncode == 0
+    kill_after_step(killed, 3, *arguments)
+    assert harness.run("--resume", killed).returncode == 0
+    assert stable_metrics(killed) == stable_metrics(whole)
+    files = [(folder / "adapter" / "adapter_model.safetensors").read_bytes() for folder in (killed, whole)]
+    assert files[0] == files[1]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit.batch import Batch, check_save_steps, solve
 from toolkit.errors import SettingsError
 from toolkit.settings import RolloutSettings
-from toolkit.batch import Batch, solve
 
 
 def rollout(g: int, b: int, a: int, s: int | None = None) -> RolloutSettings:
@@ -26,7 +26,7 @@ def test_what_a_round_holds() -> None:
 
 @pytest.mark.parametrize(
     ("accumulation", "steps_per_generation", "num_iterations", "in_phase"),
-    [(1, 1, 1, 1), (4, 4, 1, 1), (2, 4, 1, 2), (4, 2, 1, 1), (1, 4, 3, 12), (2, 3, 1, 3)],
+    [(1, 1, 1, 1), (4, 4, 1, 1), (2, 4, 1, 2), (4, 2, 1, 1), (1, 4, 3, 12), (2, 6, 1, 3)],
 )
 def test_steps_until_rollouts_and_updates_are_in_phase(
     accumulation: int, steps_per_generation: int, num_iterations: int, in_phase: int
@@ -55,3 +55,10 @@ def test_every_setting_the_error_names_is_valid(g: int, b: int, a: int, n_proces
             assert name in changed
             changed[name] = int(value)
             solve(RolloutSettings(**changed), n_processes)
+
+
+def test_rounds_that_do_not_nest_in_steps_are_refused() -> None:
+    with pytest.raises(SettingsError, match="one a multiple of the other"):
+        check_save_steps(Batch(8, 8, 2, 3), save_steps=3)
+    check_save_steps(Batch(8, 8, 4, 2), save_steps=1)
+    check_save_steps(Batch(8, 8, 2, 4), save_steps=2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from toolkit.errors import BackendError
+from toolkit.errors import BackendError, ModelError
 from toolkit.settings import GrpoSettings
 from toolkit.units import format_count
 
@@ -112,6 +112,20 @@ def verify_4bit(model: Any, wanted: bool) -> int:
             f"{n} layers are 4-bit though load_in_4bit is off", "a 16-bit checkpoint", "use the base repo"
         )
     return n
+
+
+def check_tokenizer(policy: Policy) -> None:
+    """Render one prompt, as training will.
+
+    Raises:
+        ModelError: no chat template, or a tokenizer that makes no tokens (its files are missing).
+    """
+    prompt = [{"role": "user", "content": "What is 2 plus 3?"}]
+    if not policy.tokenizer.chat_template:
+        raise ModelError(f"{policy.source} has no chat template", "an instruct model, or one with chat_template.jinja")
+    text = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    if len(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) < 4:
+        raise ModelError(f"{policy.source}: its tokenizer makes no tokens of a prompt", "a folder with tokenizer.json")
 
 
 def check_context(policy: Policy, settings: GrpoSettings) -> None:

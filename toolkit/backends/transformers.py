@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, check_tokenizer, verify_4bit
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError
-from toolkit.settings import GrpoSettings
+from toolkit.settings import ALL_LINEAR, GrpoSettings
 
 if TYPE_CHECKING:
     from toolkit.devices import Gpu
@@ -59,13 +59,13 @@ class TransformersBackend:
                 trust_remote_code=False,
                 use_safetensors=True,
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # safetensors, tokenizers and transformers each raise their own
             raise ModelError(f"{source} cannot be loaded ({_first_line(error)})", "a causal language model") from error
         lora = LoraConfig(
             r=settings.model.lora_rank,
             lora_alpha=settings.model.lora_alpha,
             lora_dropout=settings.model.lora_dropout,
-            target_modules=list(settings.model.target_modules),
+            target_modules=list(linear_targets(settings)),
             task_type="CAUSAL_LM",
         )
         n_4bit = verify_4bit(model, settings.model.load_in_4bit)
@@ -82,6 +82,7 @@ class TransformersBackend:
             notes=notes if settings.model.gradient_checkpointing == "unsloth" else (),
         )
         check_targets(model, settings)
+        check_tokenizer(policy)
         check_context(policy, settings)
         return policy
 
@@ -138,11 +139,17 @@ def device_fields(gpu: Gpu | None, settings: GrpoSettings) -> dict[str, Any]:
     }
 
 
+def linear_targets(settings: GrpoSettings) -> tuple[str, ...]:
+    """The layers to adapt; `all-linear` is the seven projections, since TRL refuses an adapter on the head."""
+    targets = settings.model.target_modules
+    return ALL_LINEAR if targets == ("all-linear",) else targets
+
+
 def check_targets(model: Any, settings: GrpoSettings) -> None:
     """Raise BackendError when a target module names no layer of the model."""
     leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    for target in settings.model.target_modules:
-        if target not in leaves and target != "all-linear":
+    for target in linear_targets(settings):
+        if target not in leaves:
             known = sorted(leaf for leaf in leaves if leaf.endswith("_proj"))
             raise BackendError(f"--target_modules {target}: the model has no such layer", f"some of {', '.join(known)}")
 

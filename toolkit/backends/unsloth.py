@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, verify_4bit
+from toolkit.backends.base import Generation, Messages, Policy, Sampling, check_context, check_tokenizer, verify_4bit
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
 from toolkit.backends.transformers import (
     check_targets,
     device_fields,
     dtype_name,
+    linear_targets,
     merge_16bit,
 )
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
@@ -64,7 +65,7 @@ class UnslothBackend:
             raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
         try:
             model, tokenizer = fast.from_pretrained(**arguments)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # safetensors, tokenizers, transformers and unsloth each raise their own
             raise ModelError(
                 f"{source} cannot be loaded ({str(error)[:160]})", "a model that unsloth supports"
             ) from error
@@ -77,7 +78,7 @@ class UnslothBackend:
             r=asked.lora_rank,
             lora_alpha=asked.lora_alpha,
             lora_dropout=asked.lora_dropout,
-            target_modules=list(asked.target_modules),
+            target_modules=list(linear_targets(settings)),
             use_gradient_checkpointing=CHECKPOINTING[asked.gradient_checkpointing],
             random_state=settings.record.seed,
         )
@@ -86,6 +87,7 @@ class UnslothBackend:
         policy = Policy(
             model, tokenizer, source, dtype=dtype_name(self.gpu), n_linear_4bit=n_4bit, notes=self._notes(settings)
         )
+        check_tokenizer(policy)
         check_context(policy, settings)
         return policy
 

@@ -12,11 +12,11 @@ from toolkit.errors import ContractError
 MUST_COME_FIRST = ("torch", "transformers", "trl", "peft", "unsloth", "vllm")
 
 
-def set_before_imports(*, offline: bool, gpu: int | None, standby: bool) -> dict[str, str]:
+def set_before_imports(*, offline: bool, gpu: str | None, standby: bool) -> dict[str, str]:
     """Set what must stand before the first heavy import, and return it for the records.
 
-    `gpu` is the index of the card to use, None on a CPU. A variable that the user has set is kept, but for the card:
-    with several visible, transformers would wrap the model in DataParallel.
+    `gpu` names the card to use for `CUDA_VISIBLE_DEVICES`, None on a CPU. A variable that the user has set is kept,
+    but for the card: with several visible, transformers would wrap the model in DataParallel.
 
     Raises:
         ContractError: one of the packages was imported already, so the variables would come too late.
@@ -36,7 +36,7 @@ def set_before_imports(*, offline: bool, gpu: int | None, standby: bool) -> dict
         wanted |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     if gpu is not None:
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the driver's order; CUDA's own is fastest first
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         # Standby must be known before `import unsloth`: it decides about expandable segments, which sleep cannot use.
         # Without the second, a job whose torch sees no device trains on the CPU and says so in one line only.
         wanted |= {"UNSLOTH_VLLM_STANDBY": "1" if standby else "0", "UNSLOTH_DISABLE_CPU_FALLBACK": "1"}

@@ -118,3 +118,29 @@ def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Ca
     if not callable(method):
         raise ContractError(f"{type(trainer).__name__} has no method {name}", "trl 1.15", "run: toolkit doctor")
     setattr(trainer, name, wrap(method))
+
+
+LOAD_FROM_CHECKPOINT = "_load_from_checkpoint"
+
+
+def keep_dtypes_at_resume(trainer: Any) -> None:
+    """Give the adapter its own type back after a checkpoint is loaded.
+
+    - Symptom: a resumed 4-bit run goes on in float32, and differs from one that was never stopped.
+    - Cause: TRL casts the adapter to bfloat16 over a 4-bit base when it builds; transformers then loads the
+      checkpoint through PEFT's `load_adapter`, which casts to float32.
+    - Remove when transformers passes `autocast_adapter_dtype=False` there.
+    """
+    dtypes = {name: p.dtype for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+    def keep(load: Callable[..., Any]) -> Callable[..., Any]:
+        def loaded(*args: Any, **kwargs: Any) -> Any:
+            result = load(*args, **kwargs)
+            for name, parameter in trainer.model.named_parameters():
+                if name in dtypes and parameter.dtype != dtypes[name]:
+                    parameter.data = parameter.data.to(dtypes[name])
+            return result
+
+        return loaded
+
+    wrap_method(trainer, LOAD_FROM_CHECKPOINT, keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ def load(settings: DataSettings, seed: int) -> Problems:
         return arithmetic.load(N_GENERATED, settings.n_eval, seed)
     if settings.dataset in (gsm8k.HUB_ID, "gsm8k"):
         return gsm8k.load(settings.n_eval)
-    path = Path(settings.dataset).expanduser()
-    if path.exists() or path.suffix or "/" not in settings.dataset:
-        if not path.exists() and not path.suffix:
+    path = Path(os.path.expanduser(settings.dataset))
+    exists = os.path.exists(path)  # not Path.exists, which raises for a name longer than the file system takes
+    if exists or path.suffix or "/" not in settings.dataset:
+        if not exists and not path.suffix:
             hint = did_you_mean(settings.dataset, (ARITHMETIC, gsm8k.HUB_ID))
             raise DataError(f"unknown dataset {settings.dataset!r}", hint or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file")
         return files.load(path, settings.question_column, settings.answer_column, settings.n_eval)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolkit.data.schema import Problems, Row, to_row
+from toolkit.errors import DataError
 
 Split = Literal["train", "held_out"]
 
@@ -31,6 +32,7 @@ MAX_OPERAND = 12
 MAX_RESULT = 99
 HELD_OUT_BYTE = 26  # of 256: the share of equation tuples that is held out
 HELD_OUT_POOL = 512  # short problems run out first, so a small sample is drawn from a large one, not from its start
+MAX_HELD_OUT = 2000  # seconds to draw; the distinct ones run out not far above, and drawing would never end
 HELD_OUT_SEED = 20_260  # the held-out problems are the same for every training seed, so runs compare
 
 
@@ -118,7 +120,16 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
     """Generate rows: training problems from `seed`, held-out problems always the same.
 
     Held-out problems are distinct by their equations; training problems may repeat, as a stream would.
+
+    Raises:
+        DataError: more than MAX_HELD_OUT held-out problems asked for.
     """
+    if n_held_out > MAX_HELD_OUT:
+        raise DataError(
+            f"--n_eval is {n_held_out}",
+            f"at most {MAX_HELD_OUT}, what `--dataset arithmetic` can hold out",
+            f"for example --n_eval {MAX_HELD_OUT}",
+        )
     train_rng, held_out_rng = random.Random(seed), random.Random(HELD_OUT_SEED)
     pool: dict[tuple[Equation, ...], Row] = {}
     while len(pool) < max(n_held_out, HELD_OUT_POOL):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import shutil
+import tempfile
 from pathlib import Path
 
 from toolkit.backends.base import Backend, Policy
+from toolkit.console import say
 from toolkit.errors import HubError
 from toolkit.runs import Run, ensure_room
 from toolkit.settings import RecordSettings
@@ -54,7 +57,7 @@ def check_push(settings: RecordSettings) -> None:
         raise HubError("no network: the Hub does not answer", "a connection", "drop --push_to_hub") from error
 
 
-def push(folders: list[Path], settings: RecordSettings, say: Callable[[str], None]) -> None:
+def push(folders: list[Path], settings: RecordSettings) -> None:
     """Upload the last of the saved folders (the merged model where there is one) and say where it is.
 
     The repository is private unless `public`. The token is taken by huggingface_hub itself and never seen here.
@@ -68,8 +71,10 @@ def push(folders: list[Path], settings: RecordSettings, say: Callable[[str], Non
 
     api = HfApi()
     try:
-        url = api.create_repo(settings.push_to_hub, private=not settings.public, exist_ok=True)
-        api.upload_folder(repo_id=settings.push_to_hub, folder_path=folders[-1], commit_message="Upload GRPO result")
+        with tempfile.TemporaryDirectory() as staging:
+            folder = without_local_paths(folders[-1], Path(staging) / folders[-1].name)
+            url = api.create_repo(settings.push_to_hub, private=not settings.public, exist_ok=True)
+            api.upload_folder(repo_id=settings.push_to_hub, folder_path=folder, commit_message="Upload GRPO result")
     except Exception as error:
         raise HubError(
             f"the upload to {settings.push_to_hub} failed ({type(error).__name__})",
@@ -77,3 +82,19 @@ def push(folders: list[Path], settings: RecordSettings, say: Callable[[str], Non
             f"what was saved is in {folders[-1]}",
         ) from error
     say(f"pushed to {url} ({'public' if settings.public else 'private'})")
+
+
+def without_local_paths(folder: Path, copy: Path) -> Path:
+    """Copy a saved folder for others: PEFT writes the base model's local path into two of its files.
+
+    The path becomes its last part, which at least names the base, and PEFT's model card, made around it, stays behind.
+    """
+    shutil.copytree(folder, copy)
+    config = copy / "adapter_config.json"
+    if config.exists():
+        adapter = json.loads(config.read_text(encoding="utf-8"))
+        base = Path(adapter["base_model_name_or_path"] or "")
+        if base.is_absolute():
+            config.write_text(json.dumps(adapter | {"base_model_name_or_path": base.name}, indent=2), encoding="utf-8")
+            (copy / "README.md").unlink(missing_ok=True)
+    return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from toolkit.errors import HubError, ModelError, did_you_mean
@@ -28,14 +29,15 @@ def locate(model: str) -> str:
     """
     if model == embedded.NAME:
         return str(embedded.folder())
-    path = Path(model).expanduser()
-    if path.exists() or model.startswith((".", "/", "~")):
+    path = Path(os.path.expanduser(model))
+    # Not Path.exists, which raises for a name longer than the file system takes
+    if os.path.exists(path) or model.startswith((".", "/", "~")):
         return str(_check_folder(path, model))
     return _check_hub_id(model)
 
 
 def _check_folder(path: Path, model: str) -> Path:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ModelError(f"--model {model} is not a folder", "a model folder, a Hub id or `embedded`")
     if not (path / "config.json").exists():
         hint = "an adapter: give its base model" if (path / "adapter_config.json").exists() else "no config.json"

@@ -6,54 +6,117 @@ Numbers are exact (`fractions.Fraction`), so 0.1 + 0.2 style surprises cannot de
 from __future__ import annotations
 
 import re
+import unicodedata
 from fractions import Fraction
 
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 MAX_ANSWER_CHARS = 200  # longer is not one number; also keeps int() below Python's digit limit
 
-# Minus signs that models write: U+2212 minus, U+2013 en dash, U+FE63 small hyphen, U+FF0D fullwidth hyphen
-_MINUS = str.maketrans(dict.fromkeys("\u2212\u2013\ufe63\uff0d", "-") | {"\u00a0": " ", "\u202f": " "})
-_CURRENCY = r"[$€£¥₹]"
-_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
+# Minus signs that models write: U+2212 minus, U+2013 en dash, U+FE63 small hyphen, U+FF0D fullwidth hyphen;
+# spaces that they put between thousands: U+00A0 no-break, U+202F narrow no-break, U+2009 thin
+_PLAIN = str.maketrans(dict.fromkeys("\u2212\u2013\ufe63\uff0d", "-") | dict.fromkeys("\u00a0\u202f\u2009", " "))
+_SYMBOL = r"[$€£¥₹¢]"
+_CURRENCY = rf"US\$|{_SYMBOL}|(?i:USD|EUR|GBP|INR|JPY|CNY|CAD|AUD|CHF|Rs\.?)"
+_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[1-9][0-9]{0,2}(?: [0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
+_LETTERS = r"[^\W\d_]+"
 # A unit is words only: a digit in it would mean a second number, and then this is not one answer
-_UNIT = r"%|°?[^\W\d_][^\W\d_]*(?:[ .\-'/]+[^\W\d_]+)*"
+_UNIT = rf"%|(?:°|/\s*+)?{_LETTERS}(?:[ .\-'/]+{_LETTERS})*"
+# Spaces are possessive (`\s*+`): several `\s*` in a row would try every way to share out a long run of spaces
 _NUMBER = re.compile(
-    rf"(?P<sign>[+-]?)\s*{_CURRENCY}?\s*(?P<inner>[+-]?)\s*"
-    rf"(?:(?P<top>[0-9]+)\s*/\s*(?P<bottom>[0-9]+)|(?P<decimal>{_DECIMAL}))"
-    rf"\s*{_CURRENCY}?\s*(?:{_UNIT})?\s*\.?"
+    rf"(?P<sign>[+-]?)\s*+(?:(?P<before>{_CURRENCY})\s*+)?(?P<inner>[+-]?)\s*+"
+    rf"(?:(?P<top>[0-9]+)\s*+/\s*+(?P<bottom>[0-9]+)|(?P<decimal>{_DECIMAL}))"
+    rf"\s*+(?:(?P<after>{_SYMBOL})\s*+)?(?P<unit>{_UNIT})?\s*+\.?"
 )
+_WORD = re.compile(_LETTERS)
+_NAME = re.compile(rf"({_LETTERS})?\s*+=\s*+")
+_WRAPPED = re.compile(
+    r"(?:\*\*(.*)\*\*|\\boxed\{(.*)\}|\$\$(.*)\$\$|\\\((.*)\\\)|\\\[(.*)\\\]|\$(.*)\$)\s*+\.?", re.DOTALL
+)
+
+_COUNTING = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen twenty thirty forty fourty fifty sixty seventy eighty ninety hundred thousand million billion trillion pi
+"""
+# Parts and multiples, whose names are also names of things (a quarter is a coin), and the words of arithmetic
+_CHANGING = """
+half halves halved third fifth eighth ninth twelfth twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth
+ninetieth quarter dozen score gross grand lakh crore k mil mill mln bln mn bn tn e i x
+or plus minus times squared cubed twice thrice double doubled triple tripled divided multiplied factorial
+"""
+_NUMBER_WORDS = frozenset(_COUNTING.split())
+_ALTERING_WORDS = _NUMBER_WORDS | frozenset(_CHANGING.split())
+_CAPITAL_SCALES = frozenset(("M", "MM", "B", "T"))  # 18M is millions; 18m is metres
 
 
 def last_answer_block(text: str) -> str | None:
     """Return the text inside the last complete `<answer>...</answer>`, or None when there is none.
 
-    A block is complete when it is closed; of nested openings the innermost counts.
+    A block runs from an opening to the first closing after it; a closing without an opening is ignored, an
+    opening that is never closed too, and of nested openings the innermost counts. Linear in the text's length.
     """
-    close = text.rfind(ANSWER_CLOSE)
-    start = text.rfind(ANSWER_OPEN, 0, close) if close >= 0 else -1
-    return None if start < 0 else text[start + len(ANSWER_OPEN) : close]
+    start = text.rfind(ANSWER_OPEN, 0, max(text.rfind(ANSWER_CLOSE), 0))
+    if start < 0:
+        return None
+    start += len(ANSWER_OPEN)
+    return text[start : text.find(ANSWER_CLOSE, start)]
 
 
 def parse_number(text: str) -> Fraction | None:
-    """Read text that says exactly one number, or return None.
+    """Read text that says exactly one number, or return None; never raises.
 
-    Accepts a sign (also the unicode minus), a currency sign before or after, thousands separators in their
-    right places, a decimal point, a fraction `3/4`, a unit in words (`18 dollars`, `5 km/h`, `40%`: the
-    number as written, not divided by 100) and one closing full stop. Two numbers (`18 or 19`), a wrong
+    Accepts a sign (also the unicode minus), a currency before (`$18`, `USD 18`, `Rs. 18`) or after (`18¢`),
+    thousands separators in their right places (`1,800`, `1 800`), a decimal point, a fraction `3/4`, a unit in
+    words (`18 dollars`, `5 km/h`, `$18/hour`, `40%`, `18¢`: the number as written, nothing is converted) and one
+    closing full stop; all that after `=` or one name and `=` (`x = 18`), and inside `**18**`, `$18$`, `$$18$$`,
+    `\\(18\\)`, `\\[18\\]` or `\\boxed{18}`.
+
+    Two numbers (`18 or 19`), English words and signs that change the number or bring a second one
+    (`18 million`, `18k`, `18 and a half`, `2 dozen`, `18 times`, `18π`, `18½`), two currencies (`$18¢`), a wrong
     separator (`1,80`), a zero denominator and anything over 200 characters are None.
     """
     if len(text) > MAX_ANSWER_CHARS:
         return None
-    match = _NUMBER.fullmatch(text.translate(_MINUS).replace("\\$", "$").strip())
+    text = _unwrapped(text.translate(_PLAIN).replace("\\$", "$").strip())
+    if name := _NAME.match(text):
+        if name[1] and (name[1].casefold() in _NUMBER_WORDS or not name[1].isalpha()):
+            return None
+        text = _unwrapped(text[name.end() :])
+    match = _NUMBER.fullmatch(text)
     if match is None or (match["sign"] and match["inner"]):
         return None
+    if (match["before"] and match["after"] and match["before"] != match["after"]) or _changes_number(match["unit"]):
+        return None
     if match["decimal"] is not None:
-        value = Fraction(match["decimal"].replace(",", "").rstrip(".") or "0")
+        value = Fraction(match["decimal"].replace(",", "").replace(" ", "").rstrip("."))
     elif int(match["bottom"]) == 0:
         return None
     else:
         value = Fraction(int(match["top"]), int(match["bottom"]))
     return -value if "-" in (match["sign"], match["inner"]) else value
+
+
+def _unwrapped(text: str) -> str:
+    """The text without the emphasis and formula marks around all of it."""
+    while match := _WRAPPED.fullmatch(text):
+        text = match[match.lastindex or 0].strip()
+    return text
+
+
+def _changes_number(unit: str | None) -> bool:
+    """Whether a word after the number makes it another number, or adds one."""
+    return any(map(_is_numeric, _WORD.findall(unit))) if unit else False
+
+
+def _is_numeric(word: str) -> bool:
+    """Whether a word counts, scales or calculates; an exponent after a unit (`m²`) does not."""
+    word = unicodedata.normalize("NFKC", word.rstrip("²³"))
+    folded = word.casefold()
+    if not folded or folded in _ALTERING_WORDS or word in _CAPITAL_SCALES:
+        return True
+    if "π" in folded or any(char.isnumeric() for char in folded):
+        return True
+    singular = folded.removesuffix("s")
+    return len(singular) > 2 and not _ALTERING_WORDS.isdisjoint((singular, singular.removesuffix("th")))
 
 
 def parse_gold(answer: str) -> Fraction | None:

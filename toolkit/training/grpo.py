@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.backends.base import Backend, Policy, count_4bit
+from toolkit.backends.transformers import linear_targets
 from toolkit.batch import Batch, solve
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, SettingsError
@@ -105,7 +106,7 @@ def build_trainer(
             processing_class=policy.tokenizer,
             peft_config=policy.peft_config,
         )
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise SettingsError(
             f"TRL refuses the settings: {str(error).strip()}", next_step="change the named field"
         ) from error
@@ -143,7 +144,7 @@ def differences(settings: GrpoSettings, run: Run) -> list[Difference]:
     """Compare what the user asked for with what is in effect, setting by setting."""
     effective = run.read("settings.json").get("effective", {})
     asked: dict[str, Any] = {**vars(settings.rollout), **vars(settings.optim), **vars(settings.model), **settings.grpo}
-    asked["target_modules"] = sorted(settings.model.target_modules)
+    asked["target_modules"] = sorted(linear_targets(settings))
     del asked["gradient_checkpointing"]  # how, for us; whether, for TRL
     return [
         Difference(name, _plain(value), effective[name])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.compat import trl as trl_compat
 from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.runs import Run, checkpoint_step
@@ -43,17 +45,35 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
         run.rewind_to(step)
         view.state.step = step
         view.say(f"resuming after step {step} of {settings.optim.max_steps}")
-    with Stop(view.say) as stop:
-        steps_per_round = batch.steps_per_round(trainer.args.num_iterations)
+        if step >= settings.optim.max_steps:  # transformers would train one step more
+            load_adapter(trainer, checkpoint, step, settings.optim.max_steps)
+            return step
+    steps_per_round = batch.steps_per_round(trainer.args.num_iterations)
+    trl_compat.keep_dtypes_at_resume(trainer)
+    with Stop(view.say, view.state.step, steps_per_round) as stop:
         trainer.add_callback(build_callback(recorder, run, view, stop, steps_per_round))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:
             raise _blame(error, settings) from error
     done = int(trainer.state.global_step)
-    if stop.requested and done < settings.optim.max_steps:
+    if stop.requested:
         raise Interrupted(done)
     return done
+
+
+def load_adapter(trainer: Any, checkpoint: Path | None, step: int, max_steps: int) -> None:
+    """Put a finished run's adapter into the model, for what is left to do: measure and save.
+
+    Raises:
+        SettingsError: fewer steps are asked for than are done.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    if checkpoint is None or step > max_steps:
+        raise SettingsError(f"--max_steps {max_steps}, and step {step} is done", f"at least {step}")
+    set_peft_model_state_dict(trainer.model, load_file(checkpoint / "adapter_model.safetensors"))
 
 
 def _blame(error: ValueError, settings: GrpoSettings) -> ValueError:

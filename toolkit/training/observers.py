@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from toolkit.runs import Run
@@ -64,6 +65,6 @@ def advance_sampler(dataloader: Any, step: int, gradient_accumulation_steps: int
         if inner is None:
             return  # an iterable dataset has no sampler to advance
         sampler = inner
-    steps_per_epoch = max(1, len(dataloader) // gradient_accumulation_steps)
+    steps_per_epoch = max(1, math.ceil(len(dataloader) / gradient_accumulation_steps))  # the last may be a short one
     for _ in range(step // steps_per_epoch):
         torch.randperm(sampler.num_samples, generator=sampler.generator)

@@ -1,4 +1,7 @@
-"""Ctrl-C during training: the first finishes the step and saves, the second aborts."""
+"""Ctrl-C during training: the first finishes the round and saves, the second aborts.
+
+The same for SIGTERM (a scheduler) and SIGHUP (a connection that is lost).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,24 @@ import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
 
 class Stop:
-    """While entered, SIGINT and SIGTERM set `requested`; a second signal raises KeyboardInterrupt."""
+    """While entered, a signal sets `requested`; a second one raises KeyboardInterrupt.
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    `last_step` is the last finished step; a stop waits for a multiple of `steps_per_round` (see `Batch`).
+    """
+
+    def __init__(self, say: Callable[[str], None], last_step: int = 0, steps_per_round: int = 1) -> None:
         self.requested = False
-        self.last_step = 0
+        self.last_step = last_step
+        self.steps_per_round = steps_per_round
         self._say = say
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -30,5 +39,6 @@ class Stop:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        step = (self.last_step // self.steps_per_round + 1) * self.steps_per_round
         with contextlib.suppress(RuntimeError):  # Python refuses a print that interrupts a print
-            self._say(f"stopping after step {self.last_step + 1}, with a checkpoint; once more to abort at once")
+            self._say(f"stopping after step {step}, with a checkpoint; once more to abort at once")

@@ -1,0 +1,145 @@
+"""The plan: phases that add up, numbers that are not mixed, and changes that make it fit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from toolkit.errors import SettingsError
+from toolkit.vram.cards import find_card
+from toolkit.vram.plan import PARTS, as_json, make_plan
+from toolkit.vram.request import Request, check
+from toolkit.vram.shapes import find
+from toolkit.vram.suggest import nearest_that_fits
+
+SHAPE, CARD = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
+DEFAULT = Request()
+
+
+def test_the_parts_of_a_phase_add_up_to_its_total() -> None:
+    plan = make_plan(DEFAULT, SHAPE, CARD)
+    for phase in as_json(plan)["phases"].values():
+        total = phase.pop("total_gib")
+        assert sum(phase.values()) == pytest.approx(total, abs=0.001)
+    assert plan.peak_process_gib == max(phase.total_gib for phase in plan.phases.values())
+
+
+def test_allocated_reserved_and_process_are_three_numbers() -> None:
+    plan = make_plan(DEFAULT, SHAPE, CARD)
+    assert plan.peak_allocated_gib < plan.peak_reserved_gib < plan.peak_process_gib
+    update = plan.phases["update"].parts_gib
+    tensors = ("weights", "lora", "optimizer", "gradients", "activations", "logits")
+    assert plan.peak_allocated_gib == pytest.approx(sum(update[name] for name in tensors))
+
+
+def test_standby_keeps_the_cache_out_of_the_update() -> None:
+    asleep = make_plan(replace(DEFAULT, standby=True), SHAPE, CARD).phases
+    awake = make_plan(DEFAULT, SHAPE, CARD).phases
+    assert "kv_cache" not in asleep["update"].parts_gib
+    assert asleep["update"].parts_gib["cuda_graphs"] > 2
+    assert awake["update"].parts_gib["kv_cache"] == awake["rollout"].parts_gib["kv_cache"] > 5
+
+
+def test_trl_loads_the_weights_twice() -> None:
+    plan = make_plan(replace(DEFAULT, framework="trl"), SHAPE, CARD)
+    assert plan.phases["rollout"].parts_gib["engine"] > 2 * 3.08e9 / 2**30
+    assert make_plan(DEFAULT, SHAPE, CARD).phases["rollout"].parts_gib["engine"] < 1.5
+
+
+def test_sft_is_full_sequences_without_an_engine() -> None:
+    plan = make_plan(replace(DEFAULT, task="sft", max_seq_length=1536), SHAPE, CARD)
+    assert set(plan.phases) == {"load", "update"}
+    assert plan.engine is None
+
+
+def test_no_card_no_verdict() -> None:
+    assert make_plan(DEFAULT, SHAPE, None).fits is None
+
+
+def test_the_interval_holds_the_peak() -> None:
+    for gpu in ("4090", "3060", "T4", "A100-80GB"):
+        plan = make_plan(DEFAULT, SHAPE, find_card(gpu))
+        low, high = plan.interval_gib
+        assert low < plan.peak_process_gib < high
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "asked"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "4090", {"gradient_checkpointing": "none"}),
+        ("Qwen/Qwen2.5-7B-Instruct", "3060", {}),
+        ("Qwen/Qwen2.5-3B-Instruct", "3060", {"per_device_train_batch_size": 16}),
+        ("Qwen/Qwen3-8B", "T4", {}),
+        ("Qwen/Qwen2.5-14B-Instruct", "4090", {"task": "sft", "max_seq_length": 8192}),
+    ],
+)
+def test_the_suggested_settings_fit_and_cost_no_more_than_needed(model: str, gpu: str, asked: dict[str, Any]) -> None:
+    shape, card, request = find(model), find_card(gpu), replace(DEFAULT, **asked)
+    assert make_plan(request, shape, card).fits is False
+    found = nearest_that_fits(request, shape, card)
+    assert found is not None
+    plan, changes = found
+    assert plan.fits
+    assert changes
+    assert make_plan(plan.request, shape, card).peak_process_gib == plan.peak_process_gib
+    saved = make_plan(request, shape, card).peak_process_gib - plan.peak_process_gib
+    assert sum(change.saves_gib for change in changes) == pytest.approx(saved)
+
+
+def test_what_can_never_fit_is_said() -> None:
+    assert nearest_that_fits(DEFAULT, find("Qwen/Qwen2.5-72B-Instruct"), find_card("3060")) is None
+
+
+def test_a_cache_smaller_than_one_sequence_is_warned_of() -> None:
+    plan = make_plan(replace(DEFAULT, gpu_memory_utilization=0.12), SHAPE, find_card("12"))
+    assert any("less than one sequence of 1,536" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"standby": True, "generation": "hf"}, {"num_generations": 7}, {"gpu_memory_utilization": 2.0},
+        {"framework": "trl", "loss_head": "unsloth"}, {"lora_rank": 0}, {"num_generations": 1},
+    ],
+)  # fmt: skip
+def test_contradictions_are_errors(asked: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        check(replace(DEFAULT, **asked))
+
+
+def toolkit_plan(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "toolkit.cli", "plan", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_json_has_what_scripts_rely_on() -> None:
+    done = toolkit_plan("--model", "Qwen/Qwen2.5-3B-Instruct", "--gpu", "RTX 4090", "--json")
+    answer = json.loads(done.stdout)
+    assert answer["model"]["parameters"] == 3_085_938_688
+    assert set(PARTS) <= set(answer["parts_gib"])
+    assert set(answer["phases"]) == {"load", "rollout", "update"}
+    assert answer["fits"] in (True, False)
+    assert len(answer["interval_process_gib"]) == 2
+    for key in ("gpu", "peak_allocated_gib", "peak_reserved_gib", "peak_process_gib", "suggestion"):
+        assert key in answer
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--model", "Qwen/Qwen2.5-3B-Instrct"), "Qwen/Qwen2.5-3B-Instruct"),
+        (("--gpu", "RTX 4095"), "4090"),
+        (("--standby", "--generation", "hf"), "--standby with --generation hf"),
+        (("--lora_targets", "q,zz"), "zz"),
+    ],
+)
+def test_bad_input_is_one_line(args: tuple[str, ...], said: str) -> None:
+    done = toolkit_plan(*args)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr

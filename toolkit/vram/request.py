@@ -1,0 +1,122 @@
+"""What is to be planned: the flags of `toolkit plan`, under TRL's, PEFT's, vLLM's and Unsloth's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from toolkit.batch import solve
+from toolkit.errors import SettingsError
+from toolkit.settings import RolloutSettings
+
+
+@dataclass(frozen=True)
+class Request:
+    """Will it fit? Plans the memory of a run on one card, without torch and without the card."""
+
+    model: str = "Qwen/Qwen2.5-3B-Instruct"
+    """Hub id of the built-in table, a model folder, or a config.json."""
+    gpu: str | None = None
+    """Card by name (`4090`, `RTX 3060`, `a100-80gb`) or its usable GiB; None plans without a verdict."""
+    task: Literal["grpo", "sft"] = "grpo"
+    """What is trained; `sft` means that every sequence is exactly max_seq_length long."""
+    method: Literal["qlora", "lora"] = "qlora"
+    """LoRA over a 4-bit base, or over a 16-bit one."""
+    framework: Literal["unsloth", "trl"] = "unsloth"
+    """Whose trainer and loaders."""
+    lora_rank: int = 32
+    """Rank r of the adapter."""
+    lora_targets: str = "all-linear"
+    """Adapted layers: names, or short forms such as `q,k,v,o`, `all-linear`."""
+    per_device_train_batch_size: int = 8
+    """Sequences in one forward pass of the update."""
+    num_generations: int = 8
+    """Completions a prompt."""
+    gradient_accumulation_steps: int = 4
+    """Forward passes summed into one optimizer step."""
+    steps_per_generation: int | None = None
+    """Forward passes fed by one round of rollouts; None: gradient_accumulation_steps."""
+    max_prompt_length: int = 512
+    """Longest prompt in tokens."""
+    max_completion_length: int = 1024
+    """Longest completion in tokens."""
+    max_seq_length: int = 2048
+    """Tokens of every sequence (sft)."""
+    gradient_checkpointing: Literal["none", "hf", "unsloth"] | None = None
+    """Recomputation; None: unsloth with unsloth, hf with trl."""
+    optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_8bit"
+    """Optimizer."""
+    attention: Literal["flash", "sdpa"] = "sdpa"
+    """Attention kernel; sdpa adds a bias for sequences of different length."""
+    loss_head: Literal["chunked", "logits", "unsloth"] | None = None
+    """How log-probabilities are made; None: unsloth with unsloth, chunked with trl."""
+    generation: Literal["vllm", "hf"] = "vllm"
+    """What rolls out."""
+    gpu_memory_utilization: float = 0.6
+    """Share of the card that vLLM may take, 0 to 1."""
+    standby: bool = False
+    """Free vLLM's KV cache during the update."""
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    """Type of the KV cache."""
+    upcast_embeddings: bool = False
+    """Embedding and head in float32, as `prepare_model_for_kbit_training` does."""
+    bnb_4bit_use_double_quant: bool = True
+    """Quantise the quantisation constants of NF4, too."""
+    json: bool = False
+    """Print one JSON object."""
+
+    @property
+    def checkpointing(self) -> Literal["none", "hf", "unsloth"]:
+        return self.gradient_checkpointing or ("unsloth" if self.framework == "unsloth" else "hf")
+
+    @property
+    def head(self) -> Literal["chunked", "logits", "unsloth"]:
+        return self.loss_head or ("unsloth" if self.framework == "unsloth" else "chunked")
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.max_seq_length if self.task == "sft" else self.max_prompt_length + self.max_completion_length
+
+    @property
+    def n_rollouts(self) -> int:
+        """Completions in one round of rollouts."""
+        steps = self.steps_per_generation or self.gradient_accumulation_steps
+        return self.per_device_train_batch_size * steps
+
+
+def check(request: Request) -> None:
+    """Refuse flags that contradict each other or cannot be.
+
+    Raises:
+        SettingsError: names the flags and what would do.
+    """
+    for name in (
+        *("lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps", "max_prompt_length"),
+        *("max_completion_length", "max_seq_length"),
+    ):
+        if getattr(request, name) < 1:
+            raise SettingsError(f"--{name} is {getattr(request, name)}", "at least 1")
+    if not 0.05 <= request.gpu_memory_utilization <= 0.98:
+        raise SettingsError(
+            f"--gpu_memory_utilization is {request.gpu_memory_utilization}", "a value from 0.05 to 0.98"
+        )
+    if request.framework == "trl" and request.gradient_checkpointing == "unsloth":
+        raise SettingsError(
+            "--gradient_checkpointing unsloth with --framework trl", "hf or none", "or --framework unsloth"
+        )
+    if request.framework == "trl" and request.loss_head == "unsloth":
+        raise SettingsError("--loss_head unsloth with --framework trl", "chunked or logits", "or --framework unsloth")
+    if request.standby and request.generation == "hf":
+        raise SettingsError("--standby with --generation hf", "vllm, whose cache standby frees", "drop one of them")
+    if request.task == "grpo":
+        if request.num_generations < 2:
+            raise SettingsError(f"--num_generations is {request.num_generations}", "at least 2")
+        solve(
+            RolloutSettings(
+                num_generations=request.num_generations,
+                per_device_train_batch_size=request.per_device_train_batch_size,
+                gradient_accumulation_steps=request.gradient_accumulation_steps,
+                steps_per_generation=request.steps_per_generation,
+            )
+        )

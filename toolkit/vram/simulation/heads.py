@@ -1,0 +1,142 @@
+"""Three ways from hidden states to the log-probabilities of the completions."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from toolkit.errors import ContractError
+from toolkit.vram.simulation.contracts import require
+
+TRL = "trl 1.15"
+
+
+@contextmanager
+def trl_head_without_triton() -> Iterator[None]:
+    """Let TRL's fused head run on fake tensors: its own autograd function, with kernels that launch nothing.
+
+    - Symptom: `'NoneType' object has no attribute 'apply'` without triton; `0 active drivers` with it.
+    - Since TRL 1.14: the head is `trl/kernels/chunked_logprob.py`, Triton only.
+    - Remove when the head has a path for tensors without data.
+
+    The file is executed as a private copy, so the real kernels of a process that trains are left alone.
+
+    Raises:
+        ContractError: the file, its class, or the name under which TRL calls it is gone.
+    """
+    import trl.trainer.utils as trl_utils
+
+    if not hasattr(trl_utils, "_ChunkedLogProbFunction"):  # None is a value here: it is what there is without triton
+        require(trl_utils, "_ChunkedLogProbFunction", TRL)
+    names = trl_utils.__dict__
+    original = names["_ChunkedLogProbFunction"]
+    names["_ChunkedLogProbFunction"] = _load_trl_kernel()
+    try:
+        yield
+    finally:
+        names["_ChunkedLogProbFunction"] = original
+
+
+def _load_trl_kernel() -> Any:
+    import trl
+
+    path = Path(trl.__file__).parent / "kernels" / "chunked_logprob.py"
+    spec = importlib.util.spec_from_file_location("trl.kernels.simulated_chunked_logprob", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ContractError("trl has no kernels/chunked_logprob.py", TRL, "run: toolkit doctor")
+    module = importlib.util.module_from_spec(spec)
+    shadowed = {name: sys.modules.get(name) for name in ("triton", "triton.language")}
+    sys.modules |= _stub_triton()
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        for name, real in shadowed.items():
+            sys.modules.pop(name) if real is None else sys.modules.update({name: real})
+    require(module, "_addmm_fp32", TRL)
+    # On CUDA it adds in place with a float32 output; its CPU branch would make float32 copies of both factors
+    module.__dict__["_addmm_fp32"] = lambda acc, a, b: None
+    return require(module, "ChunkedLogProbFunction", TRL)
+
+
+class _NoLaunch:
+    """Stands for a jitted kernel: `kernel[grid](...)` does nothing."""
+
+    def __getitem__(self, grid: Any) -> Any:
+        return lambda *args, **kwargs: None
+
+
+def _stub_triton() -> dict[str, ModuleType]:
+    triton, language = ModuleType("triton"), ModuleType("triton.language")
+    language.__dict__["constexpr"] = object
+    triton.__dict__.update(language=language, jit=lambda function: _NoLaunch(), cdiv=lambda a, b: -(-a // b))
+    return {"triton": triton, "triton.language": language}
+
+
+def completion_log_probs(model: Any, ids: Any, mask: Any, n_completion: int) -> Any:
+    """Log-probabilities (B, C) by TRL's fused head; `add_fused_lm_head` must have patched the base model."""
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :-n_completion] = -100
+    outputs = model(input_ids=ids, attention_mask=mask, use_cache=False, labels=labels, fused_lm_head=True)
+    return outputs.log_probs[:, -n_completion:]
+
+
+def completion_logits(model: Any, ids: Any, mask: Any, n_completion: int) -> Any:
+    """Logits (B, C, V) of the completions' tokens, in the model's dtype."""
+    outputs = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=n_completion + 1)
+    return outputs.logits[:, :-1]
+
+
+def completion_hidden(model: Any, ids: Any, mask: Any, n_completion: int) -> Any:
+    """Hidden states (B, C, H) from which the completions' tokens are predicted, a view into all of them."""
+    backbone = model.get_base_model().base_model
+    hidden = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return hidden[:, -n_completion - 1 : -1]
+
+
+def unsloth_loss(hidden: Any, weight: Any, targets: Any, n_chunks: int) -> Any:
+    """The loss as Unsloth's `UnslothEfficientGRPO` forms it: gradient and value chunk by chunk, in the forward.
+
+    Shapes: hidden (N, H), weight (V, H), targets (N,). Only the gradient with respect to `hidden` outlives a chunk.
+    Written out in eager operations: Unsloth compiles the chunk, which holds fewer copies, so this is an upper bound.
+    """
+    return _chunked_loss().apply(hidden, weight, targets, n_chunks)
+
+
+@cache
+def _chunked_loss() -> Any:
+    import torch
+
+    class ChunkedLoss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, n_chunks: int) -> Any:
+            gradient, total = torch.empty_like(hidden), torch.zeros(())
+            pieces = (tensor.chunk(n_chunks) for tensor in (hidden, gradient, targets))
+            for rows, gradient_rows, target in zip(*pieces, strict=True):
+                total = total + _chunk_loss(rows, weight, target, gradient_rows)
+            ctx.save_for_backward(gradient)
+            return total
+
+        @staticmethod
+        def backward(ctx: Any, *d_total: Any) -> Any:
+            return ctx.saved_tensors[0] * d_total[0], None, None, None
+
+    return ChunkedLoss
+
+
+def _chunk_loss(rows: Any, weight: Any, target: Any, gradient: Any) -> Any:
+    """Return the chunk's loss and write its gradient with respect to `rows` into `gradient`."""
+    import torch
+
+    with torch.enable_grad():
+        rows = rows.detach().requires_grad_(True)
+        logits = (rows.to(weight.dtype) @ weight.t()).to(torch.float32)
+        log_probs = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1) - torch.logsumexp(logits, -1)
+        loss = -torch.exp(log_probs - log_probs.detach()).mean()
+    gradient.copy_(torch.autograd.grad(loss, rows)[0])
+    return loss.detach()

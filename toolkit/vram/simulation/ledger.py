@@ -1,0 +1,79 @@
+"""The books: which bytes are alive, to what part of the step they belong, and how high each phase went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+PARTS = ("weights", "lora", "optimizer", "gradients", "inputs", "rest")
+ROUND_BYTES = 512  # kMinBlockSize of c10/cuda/CUDACachingAllocator.cpp
+
+
+def rounded(nbytes: int) -> int:
+    """Bytes that PyTorch's CUDA allocator gives for a request of `nbytes`: whole blocks of 512."""
+    return -(-nbytes // ROUND_BYTES) * ROUND_BYTES
+
+
+@dataclass
+class Peak:
+    """The highest moment of one phase: its bytes, and how they divide over the parts."""
+
+    total_bytes: int = 0
+    by_part: dict[str, int] = field(default_factory=dict)
+
+
+class Ledger:
+    """Books allocations under the current `phase`; knows nothing of tensors.
+
+    `peaks` holds the highest moment of every phase in which something was allocated.
+    """
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self.peaks: dict[str, Peak] = {}
+        self._alive: dict[int, tuple[int, str]] = {}
+        self._by_part: Counter[str] = Counter()
+        self._total_bytes = 0
+        self._next_entry = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return self._total_bytes
+
+    def open(self, nbytes: int, part: str = "rest") -> int:
+        """Book `nbytes`, rounded up, and return the entry's number."""
+        self._next_entry += 1
+        size = rounded(nbytes)
+        self._alive[self._next_entry] = (size, part)
+        self._by_part[part] += size
+        self._total_bytes += size
+        self._note_peak()
+        return self._next_entry
+
+    def move(self, entry: int, part: str) -> None:
+        """Book an entry to another part: what a backward pass made turns out to be a gradient."""
+        size, old = self._alive[entry]
+        self._alive[entry] = (size, part)
+        self._by_part[old] -= size
+        self._by_part[part] += size
+
+    def close(self, entry: int) -> None:
+        size, part = self._alive.pop(entry)
+        self._by_part[part] -= size
+        self._total_bytes -= size
+
+    def spike(self, nbytes: int) -> None:
+        """Book a workspace that lives inside one kernel call."""
+        if nbytes > 0:
+            self.close(self.open(nbytes))
+
+    def enter(self, phase: str) -> None:
+        """Start a phase; what is alive already counts in it."""
+        self.phase = phase
+        self._note_peak()
+
+    def _note_peak(self) -> None:
+        peak = self.peaks.setdefault(self.phase, Peak())
+        if self._total_bytes > peak.total_bytes:
+            peak.total_bytes = self._total_bytes
+            peak.by_part = {part: self._by_part[part] for part in PARTS}

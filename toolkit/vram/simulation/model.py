@@ -1,0 +1,175 @@
+"""A model with its 4-bit layers and adapters, in shape only: built on meta, then given tensors of some kind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from toolkit.errors import ModelError
+from toolkit.vram.simulation.contracts import require
+from toolkit.vram.simulation.spec import StepSpec
+
+if TYPE_CHECKING:
+    import torch
+
+BNB = "bitsandbytes 0.50"
+NF4_BLOCK, NESTED_BLOCK = 64, 256  # weights to one scale, scales to one scale of scales
+
+
+def load_config(spec: StepSpec, layers: int | None = None) -> Any:
+    """Return the transformers config, cut to `layers` when given.
+
+    Raises:
+        ModelError: an architecture that transformers does not know.
+    """
+    import transformers
+
+    plain = {name: copy.deepcopy(value) for name, value in spec.config.items()}
+    kind = plain.pop("model_type")
+    plain.pop("quantization_config", None)  # what is quantised is the spec's to say
+    if layers is not None:
+        plain["num_hidden_layers"] = layers
+        if plain.get("layer_types"):
+            plain["layer_types"] = plain["layer_types"][:layers]
+    try:
+        return transformers.AutoConfig.for_model(kind, **plain)
+    except ValueError as error:
+        raise ModelError(f"model_type {kind!r}", "an architecture that transformers knows", str(error)) from error
+
+
+def build_on_meta(spec: StepSpec, config: Any, attention: str) -> Any:
+    """Return the PEFT model over the (quantised) base, all its tensors on the meta device.
+
+    PEFT casts adapters over 16-bit weights to float32; over 4-bit ones TRL casts them to bfloat16, whatever the dtype.
+    Meta, because `Module.to` and `Params4bit` fail on fake tensors.
+    """
+    import torch
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    dtype = getattr(torch, spec.dtype)
+    targets = "all-linear" if spec.targets == ("all-linear",) else list(spec.targets)
+    lora = LoraConfig(
+        r=spec.rank, lora_alpha=spec.rank, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets
+    )
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+        if spec.quantization == "nf4":
+            _quantise(model, dtype)
+        peft_model = get_peft_model(model, lora)
+        if spec.quantization == "nf4":
+            for parameter in peft_model.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.to(torch.bfloat16)
+    return peft_model
+
+
+def _quantise(model: Any, dtype: torch.dtype) -> None:
+    """Replace every linear layer but the head by bitsandbytes' 4-bit layer, already quantised."""
+    from torch.nn import Linear
+
+    from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
+
+    head = model.get_output_embeddings()
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, Linear) and layer is not head:
+                setattr(parent, name, _quantised_layer(layer, dtype))
+    keep_gradients_on_cpu(model)  # its packed kernel for CPUs would be no stand-in for CUDA's
+    model.is_loaded_in_4bit = True
+
+
+def _quantised_layer(layer: Any, dtype: torch.dtype) -> Any:
+    import torch
+    from bitsandbytes.nn import modules
+
+    require(torch.ops.bitsandbytes, "gemm_4bit", BNB)
+    params_4bit: Any = require(modules, "Params4bit", BNB)  # Any: its arguments are those of __new__
+    quantised: Any = modules.Linear4bit(
+        layer.in_features, layer.out_features, bias=layer.bias is not None, compute_dtype=dtype, quant_type="nf4"
+    )
+    if layer.bias is not None:
+        quantised.bias = layer.bias
+    quantised.weight = params_4bit(
+        torch.empty((layer.weight.numel() // 2, 1), dtype=torch.uint8),
+        requires_grad=False,
+        quant_state=_quant_state(layer, dtype),
+        blocksize=NF4_BLOCK,
+        quant_type="nf4",
+        bnb_quantized=True,
+        module=quantised,
+    )
+    quantised.quant_state = quantised.weight.quant_state
+    return quantised
+
+
+def _quant_state(layer: Any, dtype: torch.dtype) -> Any:
+    """Double quantisation: a byte for the scale of 64 weights, a float32 for 256 such scales, and two code books."""
+    import torch
+    from bitsandbytes.functional import QuantState
+
+    n_scales = -(-layer.weight.numel() // NF4_BLOCK)
+    scales_of_scales = QuantState(
+        absmax=torch.empty(-(-n_scales // NESTED_BLOCK)),
+        code=torch.empty(256),
+        blocksize=NESTED_BLOCK,
+        dtype=torch.float32,
+    )
+    return QuantState(
+        absmax=torch.empty(n_scales, dtype=torch.uint8),
+        shape=layer.weight.shape,
+        dtype=dtype,
+        blocksize=NF4_BLOCK,
+        code=torch.empty(16),
+        quant_type="nf4",
+        offset=torch.empty(()),
+        state2=scales_of_scales,
+    )
+
+
+def materialise(model: Any, make: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Replace every tensor of a meta model by `make(tensor)`, once for each, so that ties stay ties.
+
+    A `Params4bit` becomes a plain parameter that carries its `quant_state`: that is all `Linear4bit.forward` asks for.
+    """
+    from torch.nn import Parameter
+
+    made: dict[int, tuple[Any, Any]] = {}  # the original too: the id of a dead object is given out again
+
+    def once(tensor: Any, build: Callable[[Any], Any]) -> Any:
+        if id(tensor) not in made:
+            made[id(tensor)] = (tensor, build(tensor))
+        return made[id(tensor)][1]
+
+    def parameter(meta: Any) -> Any:
+        new = Parameter(make(meta), requires_grad=meta.requires_grad)
+        if (state := getattr(meta, "quant_state", None)) is not None:
+            _fill(state, make)
+            vars(new)["quant_state"] = state
+        return new
+
+    for module in model.modules():
+        for name, old in module._parameters.items():
+            if old is not None:
+                module._parameters[name] = once(old, parameter)
+        for name, old in module._buffers.items():
+            if old is not None:
+                module._buffers[name] = once(old, make)
+
+
+def _fill(state: Any, make: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    for owner, names in ((state, ("absmax", "code", "offset")), (state.state2, ("absmax", "code"))):
+        for name in names:
+            setattr(owner, name, make(require(owner, name, BNB)))
+
+
+def tensors_by_part(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """Every tensor that loading leaves on the card, with its part: `weights` (4-bit scales too) or `lora`."""
+    found: list[tuple[str, Any]] = []
+    for tensor in model.parameters():
+        found.append(("lora" if tensor.requires_grad else "weights", tensor))
+        if (state := getattr(tensor, "quant_state", None)) is not None:
+            scales = (state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code)
+            found += [("weights", scale) for scale in scales]
+    return found + [("weights", buffer) for buffer in model.buffers()]

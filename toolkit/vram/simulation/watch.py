@@ -1,0 +1,142 @@
+"""Follows every storage of a step that runs on fake tensors, and corrects what a dispatch mode changes."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from toolkit.vram.simulation.contracts import require
+from toolkit.vram.simulation.kernels import workspace_bytes
+from toolkit.vram.simulation.ledger import Ledger
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+HOST = "meta"  # the fake device that stands for the host; fake `cpu` stands for the card
+
+
+class StorageWatch:
+    """Books each storage into `ledger` when an operation makes it and closes the entry when it dies.
+
+    Args:
+        ledger: the books.
+        mask_is_full: the answer to every yes-or-no question about values: a step asks only whether the attention mask
+            is all ones. Numbers (Adam's step count) read as 1.
+        n_selected: rows that a boolean mask selects: with fake masks nobody can count them.
+
+    `calls` counts the operations by name, so that a caller can see whether a kernel it relies on ran at all.
+    """
+
+    def __init__(self, ledger: Ledger, *, mask_is_full: bool, n_selected: int) -> None:
+        import torch
+
+        self.ledger = ledger
+        self.calls: Counter[str] = Counter()
+        self._mask_is_full = mask_is_full
+        self._n_selected = n_selected
+        self._entries: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._aten, self._bool = torch.ops.aten, torch.bool
+        self._names: dict[Any, str] = {}
+        self._storage_uses: Callable[[int], int] = require(torch._C, "_storage_Use_Count", "torch 2.13")
+        self._graph_task: Callable[[], int] = require(torch._C, "_current_graph_task_id", "torch 2.13")
+        self._in_place = {
+            self._aten.scatter_add.default: self._aten.scatter_add_.default,
+            self._aten.index_put.default: self._aten.index_put_.default,
+            self._aten.index_add.default: self._aten.index_add_.default,
+        }
+
+    def mode(self) -> TorchDispatchMode:
+        """Return the context manager under which operations are followed."""
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        dispatch = self._dispatch
+
+        class Watching(TorchDispatchMode):
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                return dispatch(func, args, kwargs or {})
+
+        return Watching()
+
+    def follow(self, tensor: torch.Tensor, part: str | None = None) -> None:
+        """Book the tensor's storage, once; with `part`, (re)book it there. The host's storages are not booked."""
+        device = getattr(tensor, "fake_device", None)
+        if device is not None and device.type == HOST:
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._entries:
+            if part is not None:
+                self.ledger.move(self._entries[key][0], part)
+        elif nbytes := int(storage.nbytes()):
+            entry = self.ledger.open(nbytes, part or "rest")
+            self._entries[key] = (entry, weakref.ref(storage, lambda _: self._forget(key)))
+
+    def _forget(self, key: int) -> None:
+        self.ledger.close(self._entries.pop(key)[0])
+
+    def _dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from torch.utils._pytree import tree_leaves
+
+        if func.is_view or func.namespace == "prim":
+            return func(*args, **kwargs)
+        name = self._names.get(func) or self._names.setdefault(func, str(func))
+        self.calls[name] += 1
+        if func is self._aten._local_scalar_dense.default:
+            return float(self._mask_is_full) if args[0].dtype == self._bool else 1.0
+        if func is self._aten.index.Tensor and (selected := self._select_rows(*args)) is not None:
+            return selected
+        if (accumulated := self._accumulate(func, args, kwargs)) is not None:
+            return accumulated
+        out = func(*args, **kwargs)
+        for leaf in tree_leaves(out):
+            if hasattr(leaf, "untyped_storage"):
+                self.follow(leaf)
+        self.ledger.spike(workspace_bytes(name, args, kwargs))
+        return out
+
+    def _select_rows(self, source: torch.Tensor, indices: list[torch.Tensor | None]) -> torch.Tensor | None:
+        """`source[mask]` as it is at worst, with `nonzero`'s int64 coordinates alive beside it; None for other indices.
+
+        A fake mask has no count: left alone, the shape would depend on data and every shape after it too.
+        """
+        import torch
+
+        mask = indices[0] if indices else None
+        if mask is None or mask.dtype != torch.bool:
+            return None
+        selected = source.new_empty((self._n_selected, *source.shape[mask.ndim :]))
+        self.ledger.spike(self._n_selected * 8 * mask.ndim)
+        self.follow(selected)
+        return selected
+
+    def _accumulate(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+        """Redirect a backward pass's sums and scatters to their in-place forms; None when this is not one.
+
+        - Symptom: the plain-logits head comes out 7 to 15 % too high.
+        - Cause: autograd adds gradients in place unless a dispatch mode is active, because it cannot know that the
+          mode would allow it (torch/csrc/autograd/input_buffer.cpp, `areAnyTensorSubclassLike` in FunctionsManual.cpp).
+        - Remove when the engine asks the mode.
+
+        A recomputed forward also runs inside the backward, but with gradients enabled: it keeps its own sums.
+        """
+        import torch
+
+        if torch.is_grad_enabled() or self._graph_task() == -1:
+            return None
+        if func in self._in_place:
+            self._in_place[func](*args, **kwargs)
+            return args[0]
+        if func is self._aten.add.Tensor and len(args) == 2 and isinstance(args[1], torch.Tensor):
+            for target, other in (args, args[::-1]):
+                if self._is_free(target, other):
+                    return target.add_(other)
+        return None
+
+    def _is_free(self, target: torch.Tensor, other: torch.Tensor) -> bool:
+        """Whether the sum may land in `target`: it has the sum's shape and dtype, and nobody else holds its storage."""
+        same_kind = target.dtype == other.dtype and target.shape == other.shape
+        uses = self._storage_uses(target.untyped_storage()._cdata)  # one for the tensor, one for the wrapper just made
+        return same_kind and not target._is_view() and uses <= 2

@@ -365,6 +365,7 @@ _OWNED = {
     "save_only_model": "nothing: --resume needs the optimizer that it would leave out",
     "save_strategy": "--save_steps",
     "save_total_limit": "nothing: the last two checkpoints are kept",
+    "ignore_data_skip": "nothing: a resumed run needs its data order",
     "logging_steps": "nothing: every step is recorded in metrics.jsonl",
     "logging_strategy": "nothing: every step is recorded in metrics.jsonl",
     "logging_first_step": "nothing: every step is recorded in metrics.jsonl",

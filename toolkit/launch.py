@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -71,9 +73,19 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Se
         preset, why = _settings_to_resume(first.record.resume, given), f"resuming {first.record.resume}"
     else:
         preset, why = _choose_preset(first, given, gpus, why_no_gpu, configs)
-    settings = parse(cls, argv, [preset] if preset else [])
+    presets = [preset] if preset else []
+    if first.record.resume is None and first.record.config is not None and preset and "model" not in preset[1]:
+        # A file that names no model is laid over what this machine would get without it
+        base, why_base = _choose_preset(replace_config(first), given, gpus, why_no_gpu, configs)
+        presets, why = [*([base] if base else []), preset], f"{why_base}; {why}"
+    settings = parse(cls, argv, presets)
     check(settings)
     return settings, Session.start(recipe_file.stem, settings, gpus, why_no_gpu, why, argv)
+
+
+def replace_config(settings: GrpoSettings) -> GrpoSettings:
+    """The same settings as if no --config had been given."""
+    return replace(settings, record=replace(settings.record, config=None))
 
 
 def _choose_preset(
@@ -98,11 +110,11 @@ def _choose_preset(
 
 def _config_path(config: str, configs: Path) -> Path:
     path = Path(config).expanduser()
-    if path.exists():
+    if os.path.exists(path):  # Path.exists raises where a name is too long
         return path
     names = sorted(p.stem for p in configs.glob("*.yaml"))
     named = configs / f"{path.stem}.yaml"
-    if named.exists() and path.name in (named.stem, named.name):
+    if os.path.exists(named) and path.name in (named.stem, named.name):
         return named
     hint = did_you_mean(path.stem, names) or f"a YAML file, or one of {', '.join(names)}"
     raise SettingsError(f"--config {config} does not exist", hint)

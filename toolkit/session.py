@@ -191,8 +191,8 @@ def _git_commit() -> str | None:
 
 
 def _needs_no_network(settings: GrpoSettings) -> bool:
-    local_data = settings.data.dataset == ARITHMETIC or Path(settings.data.dataset).exists()
-    local_model = settings.model.model == embedded.NAME or Path(settings.model.model).exists()
+    local_data = settings.data.dataset == ARITHMETIC or os.path.exists(settings.data.dataset)
+    local_model = settings.model.model == embedded.NAME or os.path.exists(settings.model.model)
     return local_data and local_model and settings.record.push_to_hub is None
 
 

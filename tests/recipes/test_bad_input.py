@@ -77,8 +77,6 @@ EARLY: dict[str, Case] = {
     "folder for a file": (lambda p: ["--dataset", subfolder(p, "d.jsonl")], "is a folder; wanted a file"),
     "header without rows": (lambda p: ["--dataset", text(p, "a.csv", "question,answer\n")], "is empty"),
     "semicolons": (lambda p: ["--dataset", text(p, "a.csv", "question;answer\nHow?;1\n")], "with `;`"),
-    "dataset name too long": (lambda p: ["--dataset", "x" * 300 + ".jsonl"], "does not exist"),
-    "model name too long": (lambda p: ["--model", "x" * 300, "--dataset", "arithmetic"], "unknown model"),
     "more held out than there is": (
         lambda p: ["--dataset", "arithmetic", "--n_eval", "100000"],
         "wanted at most 2000",
@@ -95,6 +93,9 @@ EARLY: dict[str, Case] = {
         lambda p: ["--dataset", rows(p, {"question": "How?", "answer": "many"})],
         "row 13: gold answer 'many' is not one number",
     ),
+    "config name too long": (lambda p: ["--config", "x" * 300], "does not exist"),
+    "dataset name too long": (lambda p: ["--dataset", "x" * 300 + ".jsonl"], "does not exist"),
+    "model name too long": (lambda p: ["--model", "x" * 300, "--dataset", "arithmetic"], "unknown model"),
     "misspelled model": (lambda p: ["--model", "embeded"], "did you mean embedded?"),
     "empty model folder": (lambda p: ["--model", p, "--dataset", "arithmetic"], "no config.json"),
     "pickled weights": (

@@ -178,6 +178,14 @@ def test_flags_reach_the_trainer_and_every_difference_is_said(tmp_path: Path) ->
     assert "setting changed: optim: asked adamw_8bit, in effect adamw_torch" in done.stdout
 
 
+def test_a_config_that_names_no_model_is_laid_over_what_the_machine_would_get(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("max_steps: 1\nn_eval: 16\nper_device_train_batch_size: 16\n")
+    done = harness.run("--config", tmp_path / "mine.yaml", "--output_dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("embedded on the transformers backend; config embedded.yaml:")
+    assert harness.summary(tmp_path / "run")["before"]["n"] == 16
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_it_learns_with_other_seeds(seed: int, tmp_path: Path) -> None:

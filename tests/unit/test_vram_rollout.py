@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from toolkit.vram.shapes import find
 
 from toolkit.units import GIB
 from toolkit.vram import rollout
+from toolkit.vram.shapes import find
 
 QWEN_3B = find("Qwen/Qwen2.5-3B-Instruct")  # 36 layers, 2 KV heads of 128
 

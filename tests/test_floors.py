@@ -32,6 +32,8 @@ FLOORS = {
     "toolkit.hub": 2,
     "toolkit.doctor": 2,
     "toolkit.command_line": 2,
+    "toolkit.flag_values": 1,
+    "toolkit.grpo_flags": 2,
     "toolkit.batch": 1,
     "toolkit.backends": 3,
     "toolkit.models": 3,

@@ -47,6 +47,17 @@ class ProcessMemory:
     source: str
 
 
+@dataclass(frozen=True)
+class CardProcess:
+    """Another process that computes on a card, as the driver lists it."""
+
+    pid: int
+    name: str
+    """Its program; empty where the driver does not know it, which is so from inside a container."""
+    gib: float | None
+    """What it holds; None where the driver does not say, as on Windows."""
+
+
 class PeakWatch:
     """The largest answer of `ask` while entered; a thread asks every `interval_s` seconds.
 
@@ -111,6 +122,35 @@ def _describe(pynvml, index: int) -> Gpu:
     uuid = str(pynvml.nvmlDeviceGetUUID(handle))
     total, free = gib(memory.total), gib(memory.free)
     return Gpu(index, str(name), total, free, (major, minor), str(driver), uuid, str(index))
+
+
+def other_processes(gpu: Gpu) -> list[CardProcess]:
+    """Return the other processes that compute on a card, largest first; none where the driver does not list them (WSL).
+
+    The calls have not run on a card yet.
+    """
+    import pynvml
+
+    found: list[CardProcess] = []
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            held = None if process.usedGpuMemory is None else gib(process.usedGpuMemory)
+            if process.pid != os.getpid():
+                found.append(CardProcess(process.pid, _program(pynvml, process.pid), held))
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return []
+    return sorted(found, key=lambda process: process.gib or 0.0, reverse=True)
+
+
+def _program(pynvml, pid: int) -> str:
+    try:
+        path = str(pynvml.nvmlSystemGetProcessName(pid))
+    except pynvml.NVMLError:
+        return ""
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def process_memory(

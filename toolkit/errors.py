@@ -39,12 +39,20 @@ class DataError(ToolkitError, ValueError):
     """A dataset that is missing, empty, or has a row that cannot be read."""
 
 
+class RewardError(ToolkitError, ValueError):
+    """A reward that is unknown, is set up wrongly, or does not get the columns that it needs."""
+
+
 class ModelError(ToolkitError, LookupError):
     """A model that cannot be found or is of an unusable kind."""
 
 
 class BackendError(ToolkitError, RuntimeError):
     """An engine that is not installed, or cannot do what was asked on this machine."""
+
+
+class SandboxError(ToolkitError, RuntimeError):
+    """Model-written code cannot be run here as isolated as was asked."""
 
 
 class RunFolderError(ToolkitError, OSError):
@@ -59,6 +67,10 @@ class HubError(ToolkitError, ConnectionError):
 
     def __str__(self) -> str:
         return ToolkitError.__str__(self)
+
+
+class ParityError(ToolkitError, RuntimeError):
+    """The rollouts do not come from the weights that are trained."""
 
 
 class ContractError(ToolkitError, RuntimeError):

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -26,7 +27,7 @@ GPU_LINE = f'pip install -e ".[{GPU_EXTRA}]"'
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 # Distributions whose module has a name of its own
-_MODULES = {"nvidia-ml-py": "pynvml", "pyyaml": "yaml"}
+_MODULES = {"nvidia-ml-py": "pynvml", "pyyaml": "yaml", "triton-windows": "triton"}
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,16 @@ def meets(requirement: Requirement, version: str) -> bool:
 def find_conflicts(owners: Iterable[str]) -> tuple[Conflict, ...]:
     """Check the requirements of these installed distributions, as `pip check` does; extras are left out."""
     conflicts: list[Conflict] = []
+    version_of = cache(_version)  # most of them ask for the same few
     for owner in owners:
         try:
             lines = metadata.requires(owner) or []
         except metadata.PackageNotFoundError:
             continue
-        for requirement in map(Requirement, lines):
+        for requirement in map(Requirement, filter(_may_apply, lines)):
             if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
                 continue
-            found = _version(requirement.name)
+            found = version_of(requirement.name)
             if found is None or not meets(requirement, found):
                 conflicts.append(Conflict(owner, requirement, found))
     return tuple(conflicts)
@@ -158,23 +160,9 @@ def find_build(module: str) -> Build | None:
     return Build(version[1], (int(cuda[1]), int(cuda[2])) if cuda else None)
 
 
-def compiled_by(folder: Path) -> dict[str, str]:
-    """Versions of the packages that the code in an `unsloth_compiled_cache` was generated from.
-
-    Unsloth writes four lines at the head of each file (`unsloth_zoo.compiler`, `__UNSLOTH_VERSIONING__`). Empty when
-    the folder has no such file; where files differ, the first one that does not fit the installed packages counts.
-    """
-    names = ("unsloth_zoo", "unsloth", "transformers", "trl")
-    versions: dict[str, str] = {}
-    for path in sorted(folder.glob("*.py")):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            head, mark, _ = file.read(400).partition("__UNSLOTH_VERSIONING__")
-        lines = head.strip().strip('"').split()
-        if mark and len(lines) == len(names):
-            versions = dict(zip(names, lines, strict=True))
-            if any(_version(name) != version for name, version in versions.items()):
-                break
-    return versions
+def _may_apply(line: str) -> bool:
+    """False for a requirement of an extra: four in five are, and to parse them all takes longer than all else here."""
+    return "extra ==" not in line or " or " in line
 
 
 def _version(name: str) -> str | None:

@@ -1,108 +1,147 @@
-"""The card, its driver, and whether this torch has kernels for it."""
+"""The card: whether there is one, who else is on it, what it computes in, and its driver."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.devices import Gpu
+from toolkit.compat.tested_sets import pins
+from toolkit.devices import CardProcess
 from toolkit.doctor.facts import Facts
-from toolkit.doctor.finding import Check, install_cuda_torch, set_variables
+from toolkit.doctor.finding import Check, set_variables
 from toolkit.units import format_gib
 
 SMALLEST_PRESET_GIB = 11.0  # what a card sold with 12 GB counts
+N_PROCESSES_SHOWN = 3
+DRIVERS = "https://www.nvidia.com/drivers"
 
 
 def check_card(facts: Facts) -> Iterator[Check]:
-    """GPU, memory, dtype and kernels, driver, torch's build, triton; without a card, the first and the dtype."""
-    for part in (_gpu, _precision, _driver, _torch_build, _triton):
-        yield from part(facts)
+    """GPU, memory and its other holders, dtype and kernels, driver; without a card, GPU and dtype."""
+    if facts.gpus:
+        for part in (_gpu, _memory, _precision, _driver):
+            yield from part(facts)
+    else:
+        yield _no_gpu(facts)
+        yield Check("dtype", "ok", "float32 on the CPU")
+
+
+def _no_gpu(facts: Facts) -> Check:
+    why = facts.why_no_gpu
+    if "hides" in why:  # on purpose
+        return Check("GPU", "info", why)
+    if any(word in why for word in ("mismatch", "not loaded", "unknown error")):
+        # The loaded driver is older than the files of a newer one
+        remedy = "in Windows: wsl --shutdown" if facts.wsl else f"reboot, or install the driver again: {DRIVERS}"
+        return Check("GPU", "warn", why, "a driver that answers", remedy)
+    if "NVIDIA" in facts.vendors:
+        remedy = f"{DRIVERS}, or in a container: docker run --gpus all"
+        return Check("GPU", "warn", f"an NVIDIA card that cannot be asked: {why}", "its driver", remedy)
+    if facts.wsl:
+        return Check(
+            "GPU", "info", why, "", f"with an NVIDIA card: install its driver in Windows, not in WSL: {DRIVERS}"
+        )
+    if facts.vendors:
+        why += f"; {' and '.join(facts.vendors)} graphics are not used, only CUDA cards are"
+    return Check("GPU", "info", why)
 
 
 def _gpu(facts: Facts) -> Iterator[Check]:
-    if not facts.gpus:
-        # A card whose driver is half installed is a fault; no driver at all, or a hidden card, is not
-        if any(word in facts.why_no_gpu for word in ("mismatch", "not loaded", "unknown error")):
-            remedy = "reboot, or install the NVIDIA driver again"
-            yield Check("GPU", "warn", facts.why_no_gpu, "a driver that answers", remedy)
-        else:
-            yield Check("GPU", "info", facts.why_no_gpu)
-        return
     gpu = facts.gpus[0]
-    if len(facts.gpus) > 1:
-        found = f"{len(facts.gpus)} visible: {', '.join(gpu.name for gpu in facts.gpus)}"
-        # Without an order CUDA counts the fastest card first and the driver the first slot
-        remedy = set_variables(facts, CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=str(gpu.index))
-        yield Check("GPU", "warn", found, "one: a run uses a single card", remedy)
-    else:
-        yield Check("GPU", "ok", gpu.name)
+    if len(facts.gpus) == 1:
+        yield Check("GPU", "ok", f"{gpu.name}, a MIG slice" if gpu.is_slice else gpu.name)
+        return
+    found = f"{len(facts.gpus)} visible: {', '.join(gpu.name for gpu in facts.gpus)}"
+    # Without an order CUDA counts the fastest card first and the driver the first slot
+    remedy = set_variables(facts, CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu.visible_as)
+    yield Check("GPU", "warn", found, "one: a run takes the first", remedy)
+
+
+def _memory(facts: Facts) -> Iterator[Check]:
+    gpu = facts.gpus[0]
     found = f"{format_gib(gpu.total_gib)}, {format_gib(gpu.free_gib)} free"
+    if gpu.is_slice:
+        found = f"{format_gib(gpu.total_gib)} the whole card; what the slice has is not asked"
+        yield Check(
+            "GPU memory", "info", found, remedy="toolkit plan --gpu GIB, with the slice's size from nvidia-smi -L"
+        )
+        return
+    if facts.processes:
+        found += f"; on it: {_listed(facts.processes)}"
     if gpu.total_gib < SMALLEST_PRESET_GIB:
         wanted = f"{format_gib(SMALLEST_PRESET_GIB)} for the smallest preset"
         yield Check("GPU memory", "warn", found, wanted, "--model Qwen/Qwen2.5-0.5B-Instruct")
     elif gpu.free_gib < 0.8 * gpu.total_gib:
-        yield Check("GPU memory", "warn", found, "a card to itself", "end the processes that nvidia-smi lists")
+        # vLLM takes what grows or ends beside it for its own, and stops or takes too much
+        yield Check("GPU memory", "warn", found, "a card to itself", _end(facts))
     else:
         yield Check("GPU memory", "ok", found)
 
 
+def _listed(processes: tuple[CardProcess, ...]) -> str:
+    shown = []
+    for process in processes[:N_PROCESSES_SHOWN]:
+        gib = "" if process.gib is None else f" {format_gib(process.gib)}"
+        shown.append(f"{process.name or 'unknown'} (pid {process.pid}){gib}")
+    more = len(processes) - len(shown)
+    return ", ".join(shown) + f" and {more} more" * (more > 0)
+
+
+def _end(facts: Facts) -> str:
+    """What frees the card. Processes without a name belong to another container or to the host."""
+    named = [str(process.pid) for process in facts.processes if process.name]
+    if named and facts.system == "Linux":
+        return f"end those that are yours: kill {' '.join(named[:N_PROCESSES_SHOWN])}"
+    if facts.processes and facts.system == "Linux":
+        return "end them where they run: nvidia-smi on the host lists them"
+    return "end what nvidia-smi lists"
+
+
 def _precision(facts: Facts) -> Iterator[Check]:
     """Compute capability: the dtype that follows from it, and whether torch's build has kernels for it."""
-    if not facts.gpus:
-        yield Check("dtype", "ok", "float32 on the CPU")
-        return
-    gpu = facts.gpus[0]
+    gpu, row = facts.gpus[0], facts.machine_set
     capability = "compute capability {}.{}".format(*gpu.compute_capability)
-    problem = _without_kernels(facts, gpu)
-    if problem:
-        yield problem
-    elif gpu.has_bf16:
-        yield Check("dtype", "ok", f"bfloat16, {capability}")
-    else:
-        yield Check("dtype", "info", f"float16, {capability}: bfloat16 needs 8.0")
-
-
-def _without_kernels(facts: Facts, gpu: Gpu) -> Check | None:
-    """The architectures in torch's wheels by CUDA release: https://github.com/pytorch/pytorch/issues/172352."""
-    major, minor = gpu.compute_capability
-    found = f"{gpu.name}, compute capability {major}.{minor}"
-    if (major, minor) < (7, 0):
+    if row.impossible:
         remedy = set_variables(facts, CUDA_VISIBLE_DEVICES="-1")
-        return Check("kernels", "fail", found, "7.0 or newer for Triton", remedy)
-    if facts.torch is None or facts.torch.cuda is None:
-        return None
-    found += ", torch built for CUDA {}.{}".format(*facts.torch.cuda)
-    if (major, minor) < (7, 5) and facts.torch.cuda >= (12, 8):
-        remedy = "install the CUDA 12.6 build of torch: https://pytorch.org/get-started"
-        return Check("kernels", "fail", found, "CUDA 12.6, the last with kernels for Volta", remedy)
-    if major >= 10 and facts.torch.cuda < (12, 8):
-        return Check("kernels", "fail", found, "CUDA 12.8 or newer for Blackwell", install_cuda_torch(facts))
-    return None
+        yield Check("kernels", "fail", f"{gpu.name}, {capability}", row.impossible, remedy)
+    elif lacks_kernels(facts):
+        built_for = facts.torch.cuda if facts.torch and facts.torch.cuda else (0, 0)
+        found = "{}, {}, torch built for CUDA {}.{}".format(gpu.name, capability, *built_for)
+        yield Check("kernels", "fail", found, *_build_with_kernels(facts))
+    else:
+        found = f"{row.dtype}, {capability}" + ": bfloat16 needs 8.0" * (row.dtype == "float16")
+        yield Check("dtype", "ok" if gpu.has_bf16 else "info", f"{found}; attention: {row.attention}")
+
+
+def lacks_kernels(facts: Facts) -> bool:
+    """Say whether the installed build of torch is known to have no kernels for the card."""
+    if not facts.gpus or facts.torch is None or facts.torch.cuda is None:
+        return False
+    build = facts.sets.build_of(facts.torch.cuda, facts.torch.version)
+    return build is not None and not build.has_kernels_for(facts.gpus[0].compute_capability)
+
+
+def _build_with_kernels(facts: Facts) -> tuple[str, str]:
+    """What is wanted and the line that installs it: the build of this card's set, unless the card is newer than all."""
+    row = facts.machine_set
+    own = facts.sets.build_of(row.cuda, pins(facts.tested).get("torch", "0")) if row.cuda else None
+    if row.cuda and own and own.has_kernels_for(facts.gpus[0].compute_capability):
+        return "CUDA {}.{}, which has kernels for it".format(*row.cuda), row.torch_line(facts.tested, facts.system)
+    return "a build with kernels for it", "install a newer torch: https://pytorch.org/get-started"
 
 
 def _driver(facts: Facts) -> Iterator[Check]:
-    if not facts.gpus:
-        return
+    """Against the build of torch that is here, or that this card's set would bring in its place."""
     found = facts.gpus[0].driver_version
     if facts.driver_cuda:
         found += ", up to CUDA {}.{}".format(*facts.driver_cuda)
-    built_for = facts.torch.cuda if facts.torch else None
+    stays = facts.torch is not None and facts.torch.cuda is not None and not lacks_kernels(facts)
+    needed = facts.torch.cuda if facts.torch and stays else facts.machine_set.cuda
     # Within a major release any driver will do: docs.nvidia.com/deploy/cuda-compatibility
-    if built_for and facts.driver_cuda and facts.driver_cuda[0] < built_for[0]:
-        least = {12: "525", 13: "580"}.get(built_for[0], "")
-        wanted = "CUDA {}.{} for this torch".format(*built_for) + (f": driver {least} or newer" if least else "")
-        yield Check("driver", "fail", found, wanted, "update the NVIDIA driver: https://www.nvidia.com/drivers")
+    if needed and facts.driver_cuda and facts.driver_cuda[0] < needed[0]:
+        build = facts.sets.build_of(needed, facts.torch.version if facts.torch else "0")
+        least = build.driver.get(facts.system, "") if build else ""
+        wanted = "CUDA {}.{} for torch".format(*needed) + f": driver {least} or newer" * bool(least)
+        where = "in Windows, never in WSL" if facts.wsl else "and reboot"
+        yield Check("driver", "fail", found, wanted, f"update the NVIDIA driver {where}: {DRIVERS}")
     else:
         yield Check("driver", "ok", found)
-
-
-def _torch_build(facts: Facts) -> Iterator[Check]:
-    if facts.gpus and facts.torch and facts.torch.cuda is None:
-        found = f"{facts.torch.version}, a CPU build: it does not see the {facts.gpus[0].name}"
-        yield Check("torch build", "fail", found, "a CUDA build", install_cuda_torch(facts))
-
-
-def _triton(facts: Facts) -> Iterator[Check]:
-    """TRL's log-probabilities are a Triton kernel on a GPU, and `None` where triton is missing (TRL 1.15)."""
-    if facts.gpus and facts.torch and facts.torch.cuda and not facts.has("triton"):
-        remedy = f"pip install triton{'-windows' if facts.system == 'Windows' else ''}"
-        yield Check("triton", "fail", "not installed", "triton, for TRL's kernels on a GPU", remedy)

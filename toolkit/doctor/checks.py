@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from toolkit.compat import environment
+from toolkit.compat.environment import Situation
 from toolkit.doctor.card import check_card
-from toolkit.doctor.facts import ALLOCATOR_VARIABLES, STANDBY_VARIABLE, Disk, Facts
-from toolkit.doctor.finding import Check, Status, set_variables
+from toolkit.doctor.engines import check_engines
+from toolkit.doctor.facts import Disk, Facts
+from toolkit.doctor.finding import Check, Status, set_variables, unset_variable
 from toolkit.doctor.packages import check_packages
 from toolkit.units import format_gib
 
@@ -17,7 +19,7 @@ MIN_FREE_GIB = 0.5
 
 def run_checks(facts: Facts) -> list[Check]:
     """Judge a machine; findings come in the order in which a person would mend them."""
-    parts = (_python, _platform, check_card, check_packages, _allocator, _disks, _network, _token)
+    parts = (_python, _platform, check_card, check_engines, check_packages, _environment, _disks, _network, _token)
     return [check for part in parts for check in part(facts)]
 
 
@@ -31,23 +33,50 @@ def _python(facts: Facts) -> Iterator[Check]:
 
 
 def _platform(facts: Facts) -> Iterator[Check]:
-    if facts.system == "Windows":
-        wanted = "Linux or WSL: vLLM has no Windows build, so transformers samples the completions"
-        yield Check("platform", "warn", "Windows", wanted if facts.gpus else "Linux or WSL", "wsl --install")
+    if facts.wsl:
+        yield from _wsl(facts)
+    elif facts.system == "Windows":
+        wanted = "Linux or WSL" + ", for vLLM" * bool(facts.gpus)
+        inside = facts.sets.for_machine("Linux", facts.gpus[0].compute_capability if facts.gpus else None)
+        line = "wsl --install" + ("" if inside.impossible else f", then in it: {inside.install_line(facts.tested)}")
+        yield Check("platform", "warn", "Windows", wanted, line)
     elif facts.system == "Darwin":
-        yield Check("platform", "warn", "macOS", "Linux: not tested here, and the CPU is all that is used")
+        yield Check("platform", "info", "macOS: only the CPU is used")
     else:
-        yield Check("platform", "ok", "Linux under WSL" if facts.wsl else facts.system)
+        yield Check("platform", "ok", facts.system)
 
 
-def _allocator(facts: Facts) -> Iterator[Check]:
-    """Standby cannot sleep over expandable segments; the recipes turn it on where there is a GPU and vLLM."""
-    standby = facts.variables.get(STANDBY_VARIABLE, "1" if facts.gpus and facts.has("vllm") else "0") == "1"
-    for name in ALLOCATOR_VARIABLES:
-        value = facts.variables.get(name, "")
-        if standby and re.search(r"expandable_segments\s*:\s*true", value, re.IGNORECASE):
-            line = f"set {name}=" if facts.system == "Windows" else f"unset {name}"
-            yield Check("allocator", "warn", f"{name}={value}", "no expandable segments under vLLM's standby", line)
+def _wsl(facts: Facts) -> Iterator[Check]:
+    """WSL ends with its last terminal, and a run in the background with it (unsloth#4985)."""
+    if facts.wsl is None:
+        return
+    found = f"Linux under WSL, with {format_gib(facts.wsl.ram_gib)} of the PC's memory"
+    if facts.wsl.idle_timeout == "-1":
+        yield Check("platform", "ok", found)
+    else:
+        status: Status = "info" if facts.wsl.idle_timeout is None else "warn"
+        wanted = "vmIdleTimeout=-1: WSL ends soon after its last terminal, and a run with it"
+        line = "in Windows, in %UserProfile%\\.wslconfig under [wsl2]: vmIdleTimeout=-1, then: wsl --shutdown"
+        yield Check("platform", status, found, wanted, line)
+    if facts.wsl.has_linux_driver:
+        found = "a Linux driver's libcuda stands before the one that Windows lends"
+        line = "sudo apt-get purge 'libnvidia-compute-*' 'nvidia-driver-*'"
+        yield Check("WSL driver", "warn", found, "Windows' driver alone", line)
+
+
+def _environment(facts: Facts) -> Iterator[Check]:
+    """What is set, against what the recipes set themselves (`compat.environment`)."""
+    on_gpu = bool(facts.gpus)
+    run = Situation(
+        on_gpu=on_gpu,
+        unsloth=on_gpu and facts.has("unsloth"),
+        vllm=on_gpu and facts.has("vllm") and not facts.machine_set.without_vllm,
+        standby=True,
+    )
+    for problem in environment.check(facts.variables, run):
+        status: Status = "fail" if problem.stops else "warn"
+        found = f"{problem.name}={problem.value}"
+        yield Check("environment", status, found, problem.what, unset_variable(facts, problem.name))
 
 
 def _disks(facts: Facts) -> Iterator[Check]:
@@ -60,7 +89,7 @@ def _disks(facts: Facts) -> Iterator[Check]:
 
 def _disk(name: str, disk: Disk, on_gpu: bool, when_full: Status, remedy: str) -> Check:
     if disk.free_gib is None:
-        return Check(name, "warn", f"{disk.folder} cannot be asked", "its free space")
+        return Check(name, "warn", f"{disk.folder} cannot be asked", "its free space", remedy)
     found = f"{format_gib(disk.free_gib)} free in {disk.folder}"
     if not disk.writable:
         return Check(name, when_full, f"{disk.folder} is read-only", "a writable folder", remedy)
@@ -80,7 +109,8 @@ def _network(facts: Facts) -> Iterator[Check]:
     else:
         found = f"{hub.host}: {hub.why}" if hub.host else hub.why
         others = "that are not cached" if facts.gpus else "other than the embedded one"
-        yield Check("network", "warn", found, f"a connection, for models {others}", "--model FOLDER" * bool(facts.gpus))
+        remedy = "--model FOLDER" if facts.gpus else set_variables(facts, HF_HUB_OFFLINE="1")
+        yield Check("network", "warn", found, f"a connection, for models {others}", remedy)
 
 
 def _token(facts: Facts) -> Iterator[Check]:

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.compat import versions
+from toolkit.compat import compiled_cache, environment, tested_sets, unsloth, versions
+from toolkit.compat.tested_sets import MachineSet, Nearest, TestedSets
 from toolkit.compat.versions import Build, Conflict, Package, ReleaseSet
-from toolkit.devices import Gpu, find_gpus
+from toolkit.devices import CardProcess, Gpu, find_gpus, other_processes
+from toolkit.doctor.system import Shell, Wsl, cards_by_vendor, find_shell, find_wsl
 from toolkit.hub import Hub, ask_hub
 from toolkit.units import gib
 
-ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
-STANDBY_VARIABLE = "UNSLOTH_VLLM_STANDBY"
-BESIDE_THE_SET = ("torchvision", "triton")  # not required, but their presence or absence breaks things
+BESIDE_THE_SET = ("torchvision", "triton", "xformers")  # not required, but their presence or absence breaks things
 COMPILED_CACHE = "unsloth_compiled_cache"
 
 
@@ -39,7 +39,6 @@ class Facts:
     python: tuple[int, int, int]
     system: str
     """`Linux`, `Windows` or `Darwin`."""
-    wsl: bool
     gpus: tuple[Gpu, ...]
     why_no_gpu: str
     driver_cuda: tuple[int, int] | None
@@ -55,14 +54,36 @@ class Facts:
     hub: Hub
     token_from: str
     """`HF_TOKEN`, `the login file`, or empty."""
+    wsl: Wsl | None = None
+    """None outside WSL, whose `system` is Linux."""
+    shell: Shell = "bash"
+    """What the remedies are written for."""
+    vendors: tuple[str, ...] = ()
+    """Makers of the graphics cards in this machine, whether or not a driver is there; Linux only."""
+    processes: tuple[CardProcess, ...] = ()
+    """Others that compute on the first card."""
     compiled_by: Mapping[str, str] = field(default_factory=dict)
     """Versions behind an unsloth_compiled_cache in the working directory; empty without one."""
+    broken_calls: tuple[str, ...] = ()
+    """What the installed Unsloth and vLLM do not take as this project passes it; see `compat.unsloth.differences`."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Of the allocator and of standby, those that are set."""
+    """Of those that `compat.environment` watches, the ones that are set."""
+    sets: TestedSets = field(default_factory=tested_sets.load)
 
     def has(self, package: str) -> bool:
         """Say whether a package can be imported."""
         return package in self.packages and self.packages[package].has_module
+
+    @property
+    def machine_set(self) -> MachineSet:
+        """What the tested set comes to on this machine, for the card that a run would take."""
+        return self.sets.for_machine(self.system, self.gpus[0].compute_capability if self.gpus else None)
+
+    @property
+    def nearest(self) -> Nearest:
+        """The known set that what is installed here comes closest to."""
+        installed = {name: package.version for name, package in self.packages.items() if package.version}
+        return self.sets.nearest(self.machine_set, self.tested, installed)
 
 
 def collect() -> Facts:
@@ -74,18 +95,20 @@ def collect() -> Facts:
     tested = versions.tested_set()
     gpus, why_no_gpu = _gpus()
     names = [r.name for r in (*tested.base, *tested.gpu)] + list(BESIDE_THE_SET)
-    packages = {name: package for name in names if (package := versions.find_package(name))}
     # Without a card the gpu extra is not used, and Unsloth's CPU mode is installed without its requirements
     owners = (*tested.base, *tested.gpu) if gpus else tested.base
     return Facts(
         python=sys.version_info[:3],
         system=platform.system(),
-        wsl=platform.system() == "Linux" and "microsoft" in platform.release().lower(),
+        wsl=find_wsl(),
+        shell=find_shell(),
         gpus=tuple(gpus),
         why_no_gpu=why_no_gpu,
+        vendors=cards_by_vendor(),
         driver_cuda=_driver_cuda() if gpus else None,
+        processes=tuple(other_processes(gpus[0])) if gpus else (),
         tested=tested,
-        packages=packages,
+        packages={name: package for name in names if (package := versions.find_package(name))},
         conflicts=versions.find_conflicts(r.name for r in owners),
         torch=versions.find_build("torch"),
         torchvision=versions.find_build("torchvision"),
@@ -93,8 +116,9 @@ def collect() -> Facts:
         model_cache=_disk(_hub_folder("HF_HUB_CACHE")),
         hub=ask_hub(),
         token_from=_token_from(),
-        compiled_by=versions.compiled_by(Path(COMPILED_CACHE)),
-        variables={n: os.environ[n] for n in (*ALLOCATOR_VARIABLES, STANDBY_VARIABLE) if n in os.environ},
+        compiled_by=_compiled_by(Path(COMPILED_CACHE)),
+        broken_calls=tuple(unsloth.differences()),
+        variables={name: os.environ[name] for name in environment.WATCHED if name in os.environ},
     )
 
 
@@ -116,6 +140,18 @@ def _driver_cuda() -> tuple[int, int] | None:
     except pynvml.NVMLError:
         return None
     return number // 1000, number % 1000 // 10
+
+
+def _compiled_by(folder: Path) -> dict[str, str]:
+    """Versions at the head of the first file of other versions in an `unsloth_compiled_cache`, else of the last one."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.py")):
+        if head := compiled_cache.made_with(path):
+            found = head
+            installed = {name: versions.find_package(name) for name in head}
+            if any(package is None or package.version != head[name] for name, package in installed.items()):
+                break
+    return found
 
 
 def _disk(folder: Path) -> Disk:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from packaging.requirements import Requirement
-
-from toolkit.compat.versions import pip_line
 from toolkit.doctor.facts import Facts
 
 Status = Literal["ok", "warn", "fail", "info"]
@@ -15,10 +12,10 @@ Status = Literal["ok", "warn", "fail", "info"]
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `wanted` and `remedy` are empty where there is nothing to want or to do.
+    """One finding. `wanted` is empty where there is nothing to want.
 
     `fail`: the main job, the recipe as it starts without flags, cannot run. `warn`: it runs otherwise than it should,
-    or may. `info`: nothing to mend.
+    or may. `info`: nothing has to be mended.
     """
 
     name: str
@@ -26,18 +23,30 @@ class Check:
     found: str
     wanted: str = ""
     remedy: str = ""
-    """A command where one helps."""
+    """One line, a command where one helps; every `warn` and `fail` has it."""
 
 
 def set_variables(facts: Facts, **variables: str) -> str:
     """The shell line that sets environment variables."""
-    pairs = [f"{name}={value}" for name, value in variables.items()]
-    return " & ".join(f"set {pair}" for pair in pairs) if facts.system == "Windows" else f"export {' '.join(pairs)}"
+    match facts.shell:
+        case "cmd":  # without the quotes a blank before && belongs to the value
+            return " && ".join(f'set "{name}={value}"' for name, value in variables.items())
+        case "powershell":
+            return "; ".join(f"$env:{name}='{value}'" for name, value in variables.items())
+    return "export " + " ".join(f"{name}={value}" for name, value in variables.items())
 
 
-def install_cuda_torch(facts: Facts) -> str:
-    """The shell line that changes the build of torch; to pip 2.13.0+cpu meets torch==2.13.0, so it goes first."""
-    wanted = next((r for r in facts.tested.base if r.name == "torch"), Requirement("torch"))
-    if facts.system == "Windows":  # where the package index has CPU builds only
-        return "pip uninstall -y torch, then the CUDA 13 build: https://pytorch.org/get-started"
-    return f"pip uninstall -y torch && {pip_line(wanted)}"
+def unset_variable(facts: Facts, name: str) -> str:
+    """The shell line that removes an environment variable."""
+    return {"cmd": f"set {name}=", "powershell": f"Remove-Item Env:{name}"}.get(facts.shell, f"unset {name}")
+
+
+def remove_folder(facts: Facts, folder: str) -> str:
+    """The shell line that removes a folder and what is in it."""
+    line = {"cmd": "rmdir /s /q", "powershell": "Remove-Item -Recurse"}.get(facts.shell, "rm -r")
+    return f"{line} {folder}"
+
+
+def one_after_the_other(facts: Facts, *commands: str) -> str:
+    """Several commands on one line; Windows PowerShell 5 has no `&&`."""
+    return ("; " if facts.shell == "powershell" else " && ").join(commands)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.rewards import correct
-from toolkit.rewards.answers import equal, last_answer_block, parse_gold, parse_number
+from toolkit.rewards.answers import equal, last_answer_block, parse_gold
+from toolkit.rewards.numerals import parse_number
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 
@@ -40,6 +41,13 @@ GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
         ("1 3/4", Fraction(7, 4)), ("-1 3/4", Fraction(-7, 4)), ("$1,200 1/2", Fraction(2401, 2)),
         ("12 1/2%", Fraction(25, 2)),
         ("3\u00a01/4 hours", Fraction(13, 4)), ("0 3/4", Fraction(3, 4)), ("1 25/100", Fraction(5, 4)),
+        ("18 times", 18), ("18 times a day", 18), ("18 m^2", 18), (r"18\text{ cm}^{2}", 18), 
+        ("90°", 90), (r"90^\circ", 90),
+        ("1.5e3", 1500), ("1.5E-3", Fraction(3, 2000)), ("1.5 × 10^3", 1500), ("1.5x10^3", 1500), ("1.5 × 10³", 1500),
+        (r"2.5 \times 10^{4}", 25000), ("1e300", 10**300), ("0.5/2", Fraction(1, 4)), ("1,000/3", Fraction(1000, 3)),
+        (r"18\,\text{dollars}", 18), (r"1{,}800", 1800), (r"\$1,\!000", 1000), (r"\frac34", Fraction(3, 4)),
+        (r"\textbf{\text{18}}", 18), ("\uff11\uff18", 18), ("18元", 18), ("18。", 18), ("(18)", 18), ("`18`", 18),
+        ("Total cost: $18", 18), ("total cost = 18", 18), ("≈ 18", 18), ("18.00 dollars", 18), ("1.50", Fraction(3, 2)),
         ("1 800", 1800), ("1\u2009800", 1800), ("1\u202f234\u00a0567.5", Fraction(2469135, 2)), ("$1 800 a day", 1800),
     ],
 )  # fmt: skip
@@ -60,6 +68,15 @@ def test_one_number_is_read(text: str, value: Fraction | int) -> None:
         "--3",
         "1.5.2",
         "18;19",
+        "5:30",
+        "10-12",
+        "1e301",
+        "1e999999999",
+        "18 × 10",
+        "2e",
+        "18, 19",
+        "y plus x = 18",
+        "five eggs = 18",
         "<answer>18",
         "9" * 5000,
     ],
@@ -74,7 +91,8 @@ def test_anything_else_is_no_answer(text: str) -> None:
         "18 million", "18 thousand", "18k", "18 K", "18 hundred", "18 billion", "1.5 million", "18M", "18bn", "2 dozen",
         "18 MILLION dollars", "18 millions", "2 score", "18 and a half", "18 dollars and fifty cents",
         "18 or nineteen", "18 or more", "18 to twenty", "18 to twenty-one", "18 squared", "18π", "18 πr", "18 pi",
-        "18 \U0001d70b", "5 minus two", "5 minus y", "5 plus two", "5 plus y", "18 times", "3 halves", "2 thirds",
+        "18 \U0001d70b", "5 minus two", "5 minus y", "5 plus two", "5 plus y", "18 times two", "18 times y",
+        "3 halves", "2 thirds",
         "3 quarters", "3 fourths", "3 fifths", "3 hundredths", "18x", "18/two", "18/x", "18½", "18²", "18 万",
         "18 lakh", "18 \uff4b", "**18 million**", "x = 18k", "$18¢", "$18€",
     ],
@@ -102,7 +120,8 @@ def test_no_number_word_is_a_unit() -> None:
         r"5\frac{3}{4}\frac{1}{2}",
         "**18** 5", "**18** 000", "**1** 800", "**18**5", "**18** 1/2", "**18** million", "**18** or nineteen",
         "**3** apples and **4** pears", "**18** and a half", "****18** dollars", r"40\\%", r"40\% 5",
-        "18!", "18 m^2", "**18** or **19**", "**18", r"\boxed{18", r"\boxed{18} \boxed{19}", "$$", "****", "=", "x =",
+        "18!", "18 m^", "18 m^23", "18^2", "**18** or **19**", "**18", r"\boxed{18", 
+        r"\boxed{18} \boxed{19}", "$$", "****", "=", "x =",
         "2x = 18", "x1 = 18", "x - 2 = 18", "x = y = 18", "= = 18", "x = 18 = 19", "five = 18", "½ = 18", "18 = x",
         "USD", "USD USD 18", "18/", "18//hour",
     ],

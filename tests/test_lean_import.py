@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm", "pandas", "numpy")
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm", "pandas", "numpy", "sympy")
+HEAVY += ("math_verify",)
 
 PROBE = """
 import atexit, json, os, sys
@@ -47,6 +48,11 @@ def modules_loaded_by(argv: list[str], tmp_path: Path, expected: int = 0) -> set
         (["toolkit", "plan", "--gpu", "3060", "--model", "Qwen/Qwen2.5-7B-Instruct"], 0),
         (["toolkit", "plan", "--table", "--gpu", "all"], 0),
         (["toolkit", "plan", "--fit", "--gpu", "4090"], 0),
+        (["toolkit", "reward", "--help"], 0),
+        (["toolkit", "reward", "list"], 0),
+        (["toolkit", "reward", "check", "correct", "--dataset", "tests/golden/problems.jsonl"], 0),
+        (["toolkit", "reward", "attack", "format", "--n_rows", "2"], 0),
+        (["toolkit", "reward", "try", "recipes/cases/gsm8k_r1.yaml"], 0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,8 @@ import tyro
 from toolkit import __version__
 from toolkit.command_line import parse
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+from toolkit.reward_verbs import REWARD_VERBS, with_bare_json
+from toolkit.vllm_server import ServeFlags
 from toolkit.vram.request import PlanFlags
 
 EXIT_CANNOT_RUN = 1
@@ -43,7 +45,7 @@ class Doctor:
         if self.json:
             print(json.dumps(report.as_json(), indent=2))
         else:
-            console.print(doctor.render(report, ascii_only=console.options.ascii_only))
+            console.print(doctor.render(report, ascii_only=console.options.ascii_only), crop=False)
         return 0 if report.can_run else EXIT_CANNOT_RUN
 
 
@@ -59,7 +61,27 @@ class Plan(PlanFlags):
         return 0
 
 
-VERBS: dict[str, type[Verb]] = {"doctor": Doctor, "plan": Plan}
+@dataclass(frozen=True)
+class Serve(ServeFlags):
+    """Start vLLM as the server that --vllm_mode server samples from, with the settings that TRL wants of it."""
+
+    def run(self) -> int:
+        """0 after --print; else vLLM takes this process over."""
+        from toolkit.serve import serve
+
+        return serve(self)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Try rewards without a model: list, show, score, try, check, attack, stats; see toolkit reward --help."""
+
+
+VERBS: Mapping[str, type] = {"doctor": Doctor, "plan": Plan, "serve": Serve, "reward": Reward}
+ABOUT = {
+    "toolkit": "The toolkit beside the recipes: what this machine can run, whether a run fits its card, what is paid.",
+    "toolkit reward": "Rewards without a model, a card or torch: the library's, a rubric file, or your own function.",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,42 +104,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
 
 
-def _dispatch(args: Sequence[str]) -> int:
-    name, rest = (args[0], args[1:]) if args else ("", [])
-    if name == "--version":
+def _dispatch(args: Sequence[str], verbs: Mapping[str, type] = VERBS, command: str = "toolkit") -> int:
+    name, rest = (args[0], list(args[1:])) if args else ("", [])
+    if name == "--version" and verbs is VERBS:
         print(f"toolkit {__version__}")
         return 0
     if name in ("-h", "--help"):
-        _print_help([name])
+        _print_help([name], verbs, command)
         return 0
-    if name not in VERBS:
-        raise _unknown_verb(args)
+    if name not in verbs:
+        raise _unknown_verb(args, verbs, command)
+    if name == "reward":
+        return _dispatch(rest, REWARD_VERBS, "toolkit reward")
     if "-h" in rest or "--help" in rest:
-        _print_help([name, "--help"])
+        _print_help([name, "--help"], verbs, command)
         return 0
-    return parse(VERBS[name], rest).run()
+    return parse(verbs[name], with_bare_json(rest) if verbs is REWARD_VERBS else rest).run()
 
 
-def _print_help(args: Sequence[str]) -> None:
-    about = "The toolkit beside the recipes: what this machine can run, and whether a run fits its card."
+def _print_help(args: Sequence[str], verbs: Mapping[str, type], command: str) -> None:
     try:
-        tyro.extras.subcommand_cli_from_dict(VERBS, prog="toolkit", description=about, args=args, use_underscores=True)
+        tyro.extras.subcommand_cli_from_dict(
+            dict(verbs), prog=command, description=ABOUT[command], args=args, use_underscores=True
+        )
     except SystemExit as stop:  # how a parser ends after its help
         if stop.code:
             raise
 
 
-def _unknown_verb(args: Sequence[str]) -> SettingsError:
-    name, known = (args[0] if args else ""), f"one of {', '.join(VERBS)}"
+def _unknown_verb(args: Sequence[str], verbs: Mapping[str, type], command: str) -> SettingsError:
+    name, known, see = (args[0] if args else ""), f"one of {', '.join(verbs)}", f"see {command} --help"
     if not name:
-        return SettingsError("no verb given", known, "see toolkit --help")
+        return SettingsError("no verb given", known, see)
     if not name.startswith("-"):
-        return SettingsError(f"unknown verb {name!r}", did_you_mean(name, VERBS) or known, "see toolkit --help")
-    verb = next((arg for arg in args if arg in VERBS), None)
+        return SettingsError(f"unknown verb {name!r}", did_you_mean(name, verbs) or known, see)
+    verb = next((arg for arg in args if arg in verbs), None)
     if verb:
-        return SettingsError(f"{name} before the verb", "the verb first", f"toolkit {verb} {name}")
+        return SettingsError(f"{name} before the verb", "the verb first", f"{command} {verb} {name}")
     hint = did_you_mean(name, ("--help", "--version")) or f"a verb, {known}"
-    return SettingsError(f"unknown flag {name}", hint, "see toolkit --help")
+    return SettingsError(f"unknown flag {name}", hint, see)
 
 
 if __name__ == "__main__":

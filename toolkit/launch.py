@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -11,11 +12,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from toolkit import runs
+from toolkit import processes, runs
 from toolkit.command_line import given_names, parse, read_yaml
-from toolkit.console import fail
+from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
+from toolkit.console import console, fail
 from toolkit.devices import Gpu, find_gpus
-from toolkit.errors import EXIT_BAD_INPUT, EXIT_BUG, EXIT_INTERRUPTED, SettingsError, ToolkitError, did_you_mean
+from toolkit.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    BackendError,
+    SettingsError,
+    ToolkitError,
+    did_you_mean,
+)
 from toolkit.models import embedded
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check
@@ -23,7 +33,19 @@ from toolkit.training.stop import SIGNALS
 
 S = TypeVar("S", bound=GrpoSettings)
 
-MAY_CHANGE_ON_RESUME = {"resume", "max_steps", "save_steps", "save", "push_to_hub", "public", "force", "debug"}
+MAY_CHANGE_ON_RESUME = {
+    "resume",
+    "max_steps",
+    "save_steps",
+    "save",
+    "push_to_hub",
+    "public",
+    "force",
+    "debug",
+    "parity",
+    "parity_steps",
+}
+OF_A_LOST_PROCESS = re.compile("closed by peer|reset by peer|NCCL|[Tt]imed out")
 CARD_PRESETS = ((22.0, "24gb"), (15.0, "16gb"), (0.0, "12gb"))  # usable GiB, which is below the label
 
 
@@ -31,27 +53,49 @@ def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: st
     """Parse `sys.argv` into `cls`, call `main(settings, session)`, and exit with a code that says how it went.
 
     0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (traceback in the run folder).
-    `--debug` shows the traceback of any error.
+    `--debug` shows the traceback of any error. Of several processes one prints, and one tells the error of the run.
     """
     argv = sys.argv[1:]
     session: Session | None = None
     for number in SIGNALS:  # a scheduler or a lost connection ends the run as Ctrl-C does, with all cleaned up
         signal.signal(number, _interrupt)
+    console.quiet = not processes.is_main()
     try:
         settings, session = prepare(cls, argv, Path(recipe_file))
         main(settings, session)
-    except ToolkitError as error:
-        if session is not None:
+        processes.leave()
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(_end(error, session, argv))
+
+
+def _end(error: BaseException, session: Session | None, argv: Sequence[str]) -> int:
+    """Tell the error, unless it is only what another process's error led to, and return the exit code."""
+    if processes.world_size() > 1:
+        for number in SIGNALS:  # the launcher ends all when one ends, and an error that is being told is to be told
+            signal.signal(number, signal.SIG_IGN)
+    if isinstance(error, KeyboardInterrupt) and not processes.is_main():
+        return EXIT_INTERRUPTED  # the first process was interrupted, too
+    with processes.word() as is_ours:
+        if session is not None and (not is_ours or isinstance(error, ToolkitError)):
             session.abandon()
+        if is_ours:
+            _tell(error, session, argv)
+    if isinstance(error, ToolkitError):
+        return EXIT_BAD_INPUT
+    return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_BUG
+
+
+def _tell(error: BaseException, session: Session | None, argv: Sequence[str]) -> None:
+    if isinstance(error, ToolkitError):
         _explain(error, argv)
-        sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt as event:
-        fail((str(event) or "interrupted") + (session.how_to_resume() if session else ""))
-        sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
+    elif isinstance(error, KeyboardInterrupt):
+        fail((str(error) or "interrupted") + (session.how_to_resume() if session else ""))
+    else:
         where = session.keep_traceback() if session else None
-        _explain(error, argv, f"; the traceback is in {where}" if where else "; --debug shows the traceback")
-        sys.exit(EXIT_BUG)
+        hint = f"; the traceback is in {where}" if where else "; --debug shows the traceback"
+        if session and processes.world_size() > 1 and OF_A_LOST_PROCESS.search(str(error)):
+            hint += f"; another process may have ended without a word{session.how_to_resume()}"
+        _explain(error, argv, hint)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -66,22 +110,42 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Se
     """
     first = parse(cls, [token for token in argv if token not in ("-h", "--help")])
     given = given_names(argv)
-    gpus, why_no_gpu = find_gpus()
+    visible, why_no_gpu = find_gpus()
+    if not visible:
+        start_all_on_a_cpu()
+    check_launch()
+    gpus = own_card_first(visible, processes.local_rank())
     configs = recipe_file.parent / "configs"
     if first.record.resume is not None:
         presets, why = [_settings_to_resume(first.record.resume, given)], f"resuming {first.record.resume}"
     else:
-        presets, why = _choose_presets(first, given, gpus, why_no_gpu, configs)
+        # One preset for all processes: that of the smallest card
+        cards = visible if processes.world_size() == 1 else sorted(visible, key=lambda gpu: gpu.total_gib)
+        presets, why = choose_presets(first, given, cards, why_no_gpu, configs)
     settings = parse(cls, argv, presets)
     check(settings)
     share_is_given = "gpu_memory_utilization" in given | _set_in_files(presets, configs)
     return settings, Session.start(recipe_file.stem, settings, gpus, why_no_gpu, why, argv, share_is_given)
 
 
+def own_card_first(gpus: list[Gpu], local_rank: int) -> list[Gpu]:
+    """The visible cards, with the one of this process of its machine at the front.
+
+    Raises:
+        BackendError: there are more processes than cards.
+    """
+    if not gpus or local_rank == 0:
+        return gpus
+    if local_rank >= len(gpus):
+        found = f"process {local_rank + 1} of this machine has no card"
+        raise BackendError(found, f"at most as many processes as visible cards, {len(gpus)}", "start fewer")
+    return [gpus[local_rank], *gpus[:local_rank], *gpus[local_rank + 1 :]]
+
+
 Preset = tuple[str, Mapping[str, Any]]
 
 
-def _choose_presets(
+def choose_presets(
     settings: GrpoSettings, given: set[str], gpus: list[Gpu], why_no_gpu: str, configs: Path
 ) -> tuple[list[Preset], str]:
     """The settings below the flags, later ones winning, and why: the machine's preset, the file asked for, or both.
@@ -134,7 +198,13 @@ def _config_path(config: str, configs: Path) -> Path:
 
 
 def _settings_to_resume(folder: Path, given: set[str]) -> Preset:
-    saved = runs.requested_settings(folder)
+    saved, n_before, n = runs.requested_settings(folder), runs.world_size(folder), processes.world_size()
+    if n_before != n:
+        raise SettingsError(
+            f"--resume {folder} with {n} process{'es' * (n > 1)}",
+            f"{n_before}, as it began: each has a share of the batch and its own random numbers",
+            "start it with the same launcher",
+        )
     fixed = sorted(given - MAY_CHANGE_ON_RESUME)
     if fixed:
         raise SettingsError(

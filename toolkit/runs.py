@@ -5,6 +5,7 @@ environment.json    versions, platform, card, command line
 metrics.jsonl       one line a step, TRL's keys and ours
 completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl
 checkpoints/        checkpoint-N, as transformers writes them
+parity.json         every check that the sampler draws from the weights in training, where it is not the trainer itself
 measurements.json   before and after, with every verdict
 adapter/            the LoRA adapter and the tokenizer
 summary.json        before, after, wall time, steps, backend, model, seed, memory planned and measured
@@ -27,16 +28,18 @@ from toolkit.errors import RunFolderError
 from toolkit.files import replace_file
 from toolkit.units import format_gib, gib
 
+OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoint: of one card or DDP, FSDP, DeepSpeed
+PARITY_FILE = "parity.json"
 MIN_FREE_GIB = 0.25  # the embedded run needs 0.05; a full disk fails in the middle of a checkpoint
 
 
 @dataclass
 class Run:
-    """One run folder, opened for writing by this process."""
+    """One run folder, opened for writing by this process, or by the first of several (see `follow`)."""
 
     recipe: str
     folder: Path
-    lock: FileLock
+    lock: FileLock | None
     resumed: bool = False
     made_folder: bool = True
     """Whether this process made the folder, rather than found it empty."""
@@ -45,6 +48,11 @@ class Run:
     """Wall seconds of earlier parts of a resumed run."""
     n_appended: int = 0
     """Steps recorded by this process."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the folder; where not, every method that would does nothing."""
+        return self.lock is not None
 
     @property
     def checkpoints(self) -> Path:
@@ -68,7 +76,7 @@ class Run:
 
     def write(self, name: str, value: Mapping[str, Any]) -> Path:
         """Write `name` as JSON in one move; a reader sees the old file or the new one, never half."""
-        return write_json(self.folder / name, value)
+        return write_json(self.folder / name, value) if self.writes else self.folder / name
 
     def read(self, name: str) -> dict[str, Any]:
         """Read a JSON file of this folder; an empty mapping when it is not there yet."""
@@ -81,9 +89,10 @@ class Run:
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one step to metrics.jsonl; NaN and infinities become null, which JSON can say."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(row)) + "\n")
         self.n_appended += 1
+        if self.writes:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_finite(row)) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, those of earlier parts of a resumed run included."""
@@ -93,17 +102,22 @@ class Run:
 
     def write_completions(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write completions, one JSON object a line; `name` is `before`, `after`, or what `step_name` gives."""
+        if not self.writes:
+            return
         lines = "".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
         self.completions.mkdir(exist_ok=True)
         replace_file(self.completions / f"{name}.jsonl", lines.encode())
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, or None."""
-        complete = [path for path in self.checkpoints.glob("checkpoint-*") if is_complete(path)]
+        n_processes = world_size(self.folder)
+        complete = [path for path in self.checkpoints.glob("checkpoint-*") if is_complete(path, n_processes)]
         return max(complete, key=checkpoint_step, default=None)
 
     def rewind_to(self, step: int) -> None:
         """Drop what was recorded after `step`: those steps are about to be run again."""
+        if not self.writes:
+            return
         if self.metrics.exists():
             kept = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
             replace_file(self.metrics, "".join(line + "\n" for line in kept).encode())
@@ -116,14 +130,17 @@ class Run:
 
     def remove(self) -> None:
         """Take back a run that came to nothing: the folder if this process made it, else what is in it."""
+        if not self.writes:
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         if not self.made_folder:
             self.folder.mkdir()
 
     def close(self) -> None:
         """Release the folder."""
-        self.lock.release()
-        (self.folder / "run.lock").unlink(missing_ok=True)
+        if self.lock is not None:
+            self.lock.release()
+            (self.folder / "run.lock").unlink(missing_ok=True)
 
 
 def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) -> Run:
@@ -168,6 +185,11 @@ def reopen(folder: Path) -> Run:
     return run
 
 
+def follow(recipe: str, folder: Path, *, resumed: bool) -> Run:
+    """The folder as a process sees it that leaves the writing to another one of the same run."""
+    return Run(recipe, folder, lock=None, resumed=resumed, made_folder=False)
+
+
 def requested_settings(folder: Path) -> dict[str, Any]:
     """The flat settings that a run was started with.
 
@@ -183,6 +205,12 @@ def requested_settings(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def world_size(folder: Path) -> int:
+    """The processes that a run was started with."""
+    path = folder / "environment.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("world_size", 1) if path.exists() else 1
+
+
 def ensure_room(folder: Path, needed_gib: float) -> None:
     """Raise RunFolderError when the disk under `folder` has less than `needed_gib` free."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -195,10 +223,16 @@ def ensure_room(folder: Path, needed_gib: float) -> None:
         )
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Say whether a checkpoint was written to its end: transformers writes trainer_state.json last."""
-    parts = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+def is_complete(checkpoint: Path, n_processes: int = 1) -> bool:
+    """Say whether a checkpoint was written to its end: transformers writes trainer_state.json last.
+
+    Each of several processes writes its own random state, and they do not wait for one another.
+    """
+    random_states = [f"rng_state_{i}.pth" for i in range(n_processes)] if n_processes > 1 else ["rng_state.pth"]
+    parts = ("scheduler.pt", "trainer_state.json", *random_states)
     if not all((checkpoint / part).exists() for part in parts) or not list(checkpoint.glob("*.safetensors")):
+        return False
+    if not any(path for name in OPTIMIZERS for path in checkpoint.glob(name)):
         return False
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import platform
-import re
 import shlex
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from toolkit import backends, runs
+from toolkit import backends, processes, runs, vllm_server
 from toolkit.batch import check_save_steps, solve
 from toolkit.compat import environment
 from toolkit.console import console, say, summary_table
@@ -27,8 +22,9 @@ from toolkit.errors import ModelError, SettingsError
 from toolkit.hub import ask_hub, go_offline
 from toolkit.live import View, open_view
 from toolkit.models import embedded
+from toolkit.provenance import describe_environment, recorded
 from toolkit.run_state import RunState
-from toolkit.settings import GrpoSettings, flatten
+from toolkit.settings import GrpoSettings
 from toolkit.vram.answers import run_report
 from toolkit.vram.measured import Measured, measure, torch_peaks_gib
 from toolkit.vram.run_plan import RunPlan, plan_run
@@ -39,10 +35,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=GrpoSettings)
 
-RECORDED_PACKAGES = (
-    *("grpo-toolkit", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets"),
-    *("unsloth", "unsloth_zoo", "vllm", "triton", "numpy"),
-)
+ERROR_LOG = "error.log"
 
 
 @dataclass
@@ -80,21 +73,24 @@ class Session:
 
         Raises:
             SettingsError: batch settings that make no whole groups.
-            BackendError: see `backends.choose`.
+            BackendError: see `backends.choose`, `backends.check_sharding` and `vllm_server.check`.
         """
-        batch = solve(settings.rollout)
+        batch = solve(settings.rollout, processes.world_size())
         check_save_steps(batch, settings.record.save_steps, settings.grpo.get("num_iterations", 1))
         choice = backends.choose(settings.model, gpus, why_no_gpu)
+        backends.check_sharding(settings.model, on_gpu=choice.backend.on_gpu)
+        vllm_server.check(settings, gpus[0] if choice.backend.on_gpu else None)
         reasons = [f"{settings.model.model} on the {choice.backend.name} backend", why_preset]
         if choice.why not in why_preset:
             reasons.append(choice.why)
+        if processes.world_size() > 1:
+            reasons.append(f"{processes.world_size()} processes")
         session = cls(recipe, settings, choice.backend, "; ".join(reasons), gpus, argv, share_is_given=share_is_given)
         offline = _needs_no_network(settings)
-        session.environment = environment.set_before_imports(
-            offline=offline,
-            gpu=gpus[0].visible_as if choice.backend.on_gpu else None,
-            standby=settings.model.standby,
-        )
+        situation = _situation(settings, choice.backend, gpus, offline)
+        session.environment, session.introduction = environment.set_before_imports(situation)
+        if choice.backend.on_gpu:
+            session.introduction += unused_cards(gpus)
         if not offline and ask_hub().reachable is False:
             go_offline()  # what is in the local cache still works, and what is not fails at once
         return session
@@ -114,13 +110,15 @@ class Session:
                 settings,
                 self.gpus[0],
                 framework="unsloth" if self.backend.name == "unsloth" else "trl",
-                has_vllm=importlib.util.find_spec("vllm") is not None,
+                has_vllm=self.backend.rolls_out_with_vllm(settings) and settings.model.vllm_mode == "colocate",
                 share_is_given=self.share_is_given,
             )
         except (ModelError, SettingsError) as error:
-            self.introduction = [f"memory is not planned: {error}"]
+            self.introduction.append(f"memory is not planned: {error}")
             return settings
-        self.introduction = run_report.before(self.run_plan)
+        self.introduction += run_report.before(self.run_plan)
+        if processes.world_size() > 1:
+            self.introduction.append(f"that is one card of {processes.world_size()}, with one process on each")
         if self.run_plan.flags != () and not settings.record.force:
             for line in (self.reason, *self.introduction):
                 say(line)
@@ -133,13 +131,10 @@ class Session:
     @contextmanager
     def open_run(self) -> Iterator[tuple[runs.Run, View]]:
         """Make or reopen the run folder, record settings and environment, and show the view while inside."""
-        record = self.settings.record
-        if record.resume is not None:
-            run = runs.reopen(record.resume)
-            run.update("settings.json", requested=recorded(self.settings))
-        else:
-            run = runs.create(self.recipe, record.output_dir, recorded(self.settings))
-        self.run = run
+        timeout_s = self.settings.grpo.get("ddp_timeout", processes.TIMEOUT_S)
+        processes.join(on_gpu=self.backend.on_gpu, timeout_s=timeout_s)
+        folder, resumed = processes.on_main(self._open_folder)
+        self.run = run = self.run or runs.follow(self.recipe, folder, resumed=resumed)
         before = run.read("environment.json")
         now = describe_environment(self.gpus, self.environment, self.argv)
         earlier = [*before.pop("earlier", []), before] if before else []  # what the steps before a resume ran on
@@ -157,10 +152,21 @@ class Session:
         if self.backend.on_gpu and not self.gpus[0].is_slice:
             self.watch = PeakWatch(ask_for_this_process(self.gpus[0]))
         try:
-            with self.watch or nullcontext(), open_view(state, console, run.folder / "console.log") as view:
+            shown = open_view(state, console, run.folder / "console.log") if run.writes else View(state, console)
+            with self.watch or nullcontext(), shown as view:
                 yield run, view
         finally:
             run.close()
+
+    def _open_folder(self) -> tuple[Path, bool]:
+        """Make or reopen the run folder; return where it is, and whether it was there."""
+        record = self.settings.record
+        if record.resume is not None:
+            self.run = runs.reopen(record.resume)
+            self.run.update("settings.json", requested=recorded(self.settings))
+        else:
+            self.run = runs.create(self.recipe, record.output_dir, recorded(self.settings))
+        return self.run.folder, self.run.resumed
 
     def conclude(self, before: Measurement, after: Measurement, n_steps: int) -> None:
         """Write summary.json, before saving or uploading could fail."""
@@ -168,6 +174,8 @@ class Session:
 
         if self.run is None:
             raise RuntimeError("conclude() outside open_run()")
+        if not self.run.writes:
+            return
         summary = {
             "before": before.summary(),
             "after": after.summary(),
@@ -198,6 +206,8 @@ class Session:
         """Complete summary.json and print before and after with their intervals."""
         if self.run is None:
             raise RuntimeError("finish() outside open_run()")
+        if not self.run.writes:
+            return
         self.run.update("summary.json", saved=[str(folder.relative_to(self.run.folder)) for folder in folders])
         summary = self.run.read("summary.json")
         console.print(summary_table({**summary, "run_folder": str(_short(self.run.folder))}))
@@ -211,12 +221,16 @@ class Session:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
         if self.run is None or not (self.run.folder / "settings.json").exists():
             return ""
-        command = shlex.join(["python", sys.argv[0], "--resume", str(_short(self.run.folder))])
-        return f"; continue with: {command}"
+        command = [sys.argv[0], "--resume", str(_short(self.run.folder))]
+        if processes.world_size() > 1:
+            return f"; continue, by the same launcher, with: {shlex.join(command)}"
+        return f"; continue with: {shlex.join(['python', *command])}"
 
     def abandon(self) -> None:
-        """After an error in the set-up, remove the run folder if this session made it and nothing was trained."""
+        """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
         if self.run is None or self.run.resumed or self.run.metrics.exists():
+            return
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, runs.PARITY_FILE)):
             return
         self.run.remove()
 
@@ -224,48 +238,31 @@ class Session:
         """Write the current exception's traceback to the run folder."""
         if self.run is None or not self.run.folder.exists():
             return None
-        path = self.run.folder / "error.log"
+        path = self.run.folder / ERROR_LOG
         path.write_text(traceback.format_exc(), encoding="utf-8")
         return _short(path)
 
 
-def recorded(settings: GrpoSettings) -> dict[str, Any]:
-    """The settings as a run keeps them: flat, with paths that hold from any working directory."""
-    flat = flatten(settings)
-    for name in ("dataset", "model"):
-        if os.path.exists(flat[name]):
-            flat[name] = str(Path(flat[name]).resolve())
-    return flat
+def unused_cards(gpus: Sequence[Gpu]) -> list[str]:
+    """How to use all cards, where several are visible to the one process of a run."""
+    n = len(gpus)
+    if n < 2 or processes.world_size() > 1:
+        return []
+    for_all = f"accelerate launch --num_processes {n} {shlex.quote(sys.argv[0])}"
+    return [f"one of {n} visible cards is used; for all, without Unsloth: {for_all}"]
 
 
-def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: Sequence[str]) -> dict[str, Any]:
-    """Versions, platform, cards, command line and the variables that were set; no secrets."""
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "n_cpus": os.cpu_count(),
-        "gpus": [vars(gpu) for gpu in gpus],
-        "versions": versions,
-        "git_commit": _git_commit(),
-        "variables": variables,
-        "argv": [re.sub(r"hf_\w+", "hf_***", word) for word in argv],  # no token, should one be typed
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, with a mark when it was changed; None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def _situation(settings: GrpoSettings, backend: Backend, gpus: Sequence[Gpu], offline: bool) -> environment.Situation:
+    """What of this run decides which environment variables matter."""
+    return environment.Situation(
+        on_gpu=backend.on_gpu,
+        unsloth=backend.name == "unsloth",
+        vllm=backend.rolls_out_with_vllm(settings) and settings.model.vllm_mode == "colocate",
+        standby=settings.model.standby,
+        card=gpus[0].visible_as if backend.on_gpu and processes.world_size() == 1 else None,
+        offline=offline,
+        pushes=settings.record.push_to_hub is not None,
+    )
 
 
 def _needs_no_network(settings: GrpoSettings) -> bool:

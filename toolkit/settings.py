@@ -46,7 +46,9 @@ class ModelSettings:
     gradient_checkpointing: Literal["none", "hf", "unsloth"] = "unsloth"
     """Recompute activations in the backward pass: not, as transformers does, or offloaded as Unsloth does."""
     use_vllm: bool | None = None
-    """Roll out with vLLM in this process; None: yes on a CUDA device where it is installed."""
+    """Roll out with vLLM; None: yes on a CUDA device where it is installed."""
+    vllm_mode: Literal["colocate", "server"] = "colocate"
+    """vLLM in this process, or as a server on cards of its own: `toolkit serve --print` says how it is started."""
     gpu_memory_utilization: float = 0.6
     """Share of the card that vLLM may take, 0 to 1; the memory plan chooses it unless a flag or your own YAML does."""
     standby: bool = True
@@ -85,6 +87,10 @@ class RolloutSettings:
     """Forward passes summed into one optimizer step."""
     steps_per_generation: int | None = None
     """Forward passes fed by one round of rollouts; None: gradient_accumulation_steps."""
+    parity: Literal["auto", "on", "off"] = "auto"
+    """Check that rollouts come from the weights in training, and stop if not; auto: unless it is plain `generate`."""
+    parity_steps: int = 50
+    """Optimizer steps between two such checks; 0: only before the first step."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class RecordSettings:
     resume: Path | None = None
     """Run folder to continue; its settings are taken over."""
     force: bool = False
-    """Start even when the memory plan says that the run does not fit."""
+    """Start even when the memory plan says that the run does not fit, or a reward fails its check."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -203,5 +209,6 @@ _AT_LEAST = {
     "beta": 0,
     "seed": 0,
     "save_steps": 1,
+    "parity_steps": 0,
 }
 _BETWEEN = {"gpu_memory_utilization": (0.05, 0.98), "lora_dropout": (0.0, 0.9)}

@@ -5,16 +5,20 @@ Not covered here: patched kernels and vLLM rollouts need a CUDA device.
 
 from __future__ import annotations
 
-import inspect
 import json
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
 
 from tests.recipes import harness
+from toolkit.compat import compiled_cache
+from toolkit.settings import ALL_LINEAR
 
 pytestmark = pytest.mark.engine
 
@@ -24,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, harness.Result]
     folder = tmp_path_factory.mktemp("unsloth") / "run"
     result = harness.run(
         "--backend", "unsloth", "--load_in_4bit", "--max_steps", "4", "--save", "merged_16bit", "--output_dir", folder,
-        "--n_eval", "32", "--per_device_train_batch_size", "32", "--optim", "adamw_8bit",
+        "--n_eval", "32", "--per_device_train_batch_size", "32", "--optim", "adamw_8bit", "--parity", "on",
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     return folder, result
@@ -45,6 +49,18 @@ def test_what_unsloth_changed_is_said(run: tuple[Path, harness.Result]) -> None:
     assert changed == ["setting changed: optim: asked adamw_8bit, in effect adamw_torch_fused"]
 
 
+def test_the_rollouts_of_trls_trainer_use_the_trained_weights(run: tuple[Path, harness.Result]) -> None:
+    assert_parity_is_green(run[0])
+
+
+def assert_parity_is_green(folder: Path) -> None:
+    """Before step 1, each of the seven projections by itself and all together."""
+    (check,) = json.loads((folder / "parity.json").read_text())["checks"]
+    assert (check["step"], check["verdict"]["level"]) == (1, "green"), check
+    parts = {probe["part"] for probe in check["probes"] if probe["applied"] is not None}
+    assert {*ALL_LINEAR, "all"} <= parts
+
+
 def test_every_adapter_learns(run: tuple[Path, harness.Result]) -> None:
     with safe_open(run[0] / "adapter" / "adapter_model.safetensors", "pt") as file:
         moved = {n: float(file.get_tensor(n).float().abs().max()) for n in file.keys() if "lora_B" in n}  # noqa: SIM118
@@ -52,27 +68,40 @@ def test_every_adapter_learns(run: tuple[Path, harness.Result]) -> None:
     assert min(moved.values()) > 1e-4, moved
 
 
-def test_the_saved_adapter_and_the_merged_model_answer_alike(run: tuple[Path, harness.Result]) -> None:
-    """Both reloaded with plain transformers and PEFT in another process: log-probabilities of one text."""
-    code = f"""
-import json, torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from toolkit.models import embedded
-load = lambda source: AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-tokenizer = AutoTokenizer.from_pretrained({str(run[0] / "merged_16bit")!r})
-ids = tokenizer("Mia has 3 bags with 7 pens each.", return_tensors="pt").input_ids
-base = load(str(embedded.folder()))(input_ids=ids).logits.log_softmax(-1)
-merged = load({str(run[0] / "merged_16bit")!r})(input_ids=ids).logits.log_softmax(-1)
-adapted = PeftModel.from_pretrained(load(str(embedded.folder())), {str(run[0] / "adapter")!r})
-adapted = adapted(input_ids=ids).logits.log_softmax(-1)
-top = lambda a, b: float((a - b).abs().mean())
-print(json.dumps({{"merged": top(merged, adapted), "base": top(base, adapted)}}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    distance = json.loads(done.stdout.splitlines()[-1])
-    assert distance["base"] > 0.1, "the adapter changes nothing, so this test would prove nothing"
-    assert distance["merged"] < 0.3 * distance["base"]
+def distances(folder: Path) -> dict[str, Any]:
+    """What merge_round_trip.py finds in another process: the saved folders meet plain transformers and PEFT only."""
+    command = [sys.executable, "-m", "tests.engines.merge_round_trip", folder / "adapter", folder / "merged_16bit"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=harness.ROOT)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_merge_of_a_4_bit_run_is_base_plus_adapter_within_three_roundings(run: tuple[Path, harness.Result]) -> None:
+    """By our own merge into a fresh base in bfloat16: base, update and sum are each rounded once."""
+    found = distances(run[0])
+    assert found["base"] > 1.5 * found["once"], "the adapter changes nothing, so this test would prove nothing"
+    assert found["of_bound"] <= 1
+    assert found["merged"] <= 3 * found["once"]
+    assert_safetensors_with_tokenizer(run[0] / "merged_16bit")
+
+
+def test_unsloths_own_merge_of_a_16_bit_run_is_rounded_once(tmp_path: Path) -> None:
+    """By the call that a card makes, too; Unsloth's CPU mode merges in float32."""
+    result = harness.run(
+        "--backend", "unsloth", "--load_in_4bit", "false", "--max_steps", "3", "--save", "merged_16bit",
+        "--output_dir", tmp_path / "run", "--n_eval", "16", "--per_device_train_batch_size", "32",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = distances(tmp_path / "run")
+    assert found["base"] > 1.5 * found["once"], "the adapter changes nothing, so this test would prove nothing"
+    assert found["same_as_once"]
+    assert_safetensors_with_tokenizer(tmp_path / "run" / "merged_16bit")
+
+
+def assert_safetensors_with_tokenizer(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
 
 
 def test_a_killed_run_could_resume(run: tuple[Path, harness.Result]) -> None:
@@ -82,47 +111,77 @@ def test_a_killed_run_could_resume(run: tuple[Path, harness.Result]) -> None:
     assert [row["step"] for row in harness.metrics(run[0])] == [1, 2, 3, 4, 5]
 
 
-def test_the_trainer_that_unsloth_generates_trains_through_our_assembly(tmp_path: Path) -> None:
-    script = Path(__file__).parent / "rewritten_trainer.py"
-    command = [sys.executable, str(script), str(tmp_path / "run"), "--per_device_train_batch_size", "16"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=harness.ROOT, timeout=600)
+@dataclass
+class Generated:
+    """A run with the trainer that Unsloth generates, over a cache in which another release left a file."""
+
+    folder: Path
+    result: dict[str, Any]
+    lines: list[str]
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    folder, cache = tmp_path_factory.mktemp("generated") / "run", tmp_path_factory.mktemp("compiled_cache")
+    now = compiled_cache.versions_now()
+    versions = [now["unsloth_zoo"], "2026.9.1", now["transformers"], now["trl"]]
+    head = "\n".join(['"""', *versions, "__UNSLOTH_VERSIONING__", '"""'])
+    (cache / "UnslothGRPOTrainer.py").write_text(f"{head}\nraise RuntimeError('made by another release')\n")
+    command = [sys.executable, Path(__file__).parent / "rewritten_trainer.py", folder]
+    command += ["--per_device_train_batch_size", "16", "--grpo.loss_type", "dapo", "--parity", "on"]
+    # OVERWRITE=0: the one way in which this release uses what another one generated
+    environment = os.environ | {"UNSLOTH_COMPILE_LOCATION": str(cache), "UNSLOTH_COMPILE_OVERWRITE": "0"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=harness.ROOT, env=environment, timeout=600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
+    lines = done.stdout.splitlines()
+    return Generated(folder, json.loads(lines[-1].removeprefix("RESULT ")), lines, cache)
+
+
+def test_the_trainer_that_unsloth_generates_trains_through_our_assembly(generated: Generated) -> None:
+    result = generated.result
     assert result["trainer"] == "UnslothGRPOTrainer"
     assert (result["steps"], result["completions"]) == (3, 3)
-    assert result["differences"] == []
     assert result["n_moved"] == 28
-    rows = harness.metrics(tmp_path / "run")
+    rows = harness.metrics(generated.folder)
     assert all(row["time/rollout_s"] > 0 and row["time/reward_s"] > 0 for row in rows)
+
+
+def test_the_rollouts_of_the_generated_trainer_use_the_trained_weights(generated: Generated) -> None:
+    assert_parity_is_green(generated.folder)
+
+
+def test_code_that_another_release_generated_is_not_used(generated: Generated) -> None:
+    path = generated.cache / "UnslothGRPOTrainer.py"
+    assert generated.result["generated"] == str(path), "not generated into UNSLOTH_COMPILE_LOCATION"
+    now = compiled_cache.versions_now()
+    assert compiled_cache.made_with(path) == {name: now[name] for name in compiled_cache.IN_HEAD}
+    assert json.loads((generated.cache / compiled_cache.STAMP).read_text()) == now
+    assert generated.result["notes"] == [f"compiled cache: 1 file of other versions removed from {generated.cache}"]
+
+
+def test_what_its_defaults_change_is_said_before_the_first_step(generated: Generated) -> None:
+    first_step = next(i for i, line in enumerate(generated.lines) if line.startswith("step 1"))
+    said = [line for line in generated.lines[:first_step] if line.startswith(("setting changed", "not asked for"))]
+    assert said == [
+        # float32 on a CPU; a card's run asks for one of the two itself
+        "setting changed: fp16: asked False, in effect True",
+        "not asked for, set by Unsloth: weight_decay 0.001 (TRL: 0.0), epsilon_high 0.28 (TRL: None), "
+        "mask_truncated_completions True (TRL: False)",
+    ]
+    kept = {row["name"]: (row["of_trl"], row["effective"]) for row in generated.result["settings"]["engine_defaults"]}
+    assert kept["mask_truncated_completions"] == (False, True)
+    assert kept["vllm_importance_sampling_correction"] == (True, False), "kept, though this run has no vLLM"
+    assert generated.result["settings"]["effective"]["loss_type"] == "dapo"
+
+
+def test_a_batch_that_unsloth_raises_is_said(generated: Generated) -> None:
+    assert "per_device_train_batch_size: asked 4, in effect 8" in generated.result["of_uneven"]
 
 
 def test_trl_before_unsloth_is_refused() -> None:
     code = "import trl; from toolkit.backends.unsloth import _import_unsloth; _import_unsloth()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "trl was imported before unsloth" in done.stderr
-
-
-def test_the_calls_we_make_on_a_card_exist_with_those_arguments() -> None:
-    import ast
-
-    import unsloth
-
-    root = Path(unsloth.__file__).parent
-    arguments: dict[str, set[str]] = {}
-    for file in ("models/loader.py", "models/llama.py", "save.py"):
-        for node in ast.walk(ast.parse((root / file).read_text())):
-            if isinstance(node, ast.FunctionDef):
-                names = {a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
-                arguments.setdefault(node.name, set()).update(names)
-    assert {
-        "model_name", "max_seq_length", "dtype", "load_in_4bit", "trust_remote_code", "fast_inference",
-        "gpu_memory_utilization", "max_lora_rank", "disable_log_stats",
-    } <= arguments["from_pretrained"]  # fmt: skip
-    assert {
-        "r", "target_modules", "lora_alpha", "lora_dropout", "use_gradient_checkpointing", "random_state",
-    } <= arguments["get_peft_model"]  # fmt: skip
-    assert {"save_directory", "tokenizer", "save_method", "safe_serialization"} <= arguments["unsloth_save_model"]
-    assert hasattr(unsloth, "FastLanguageModel")
-    from unsloth_zoo import vllm_utils
-
-    assert {"model", "save_directory", "load_tensors"} <= set(inspect.signature(vllm_utils.load_lora).parameters)

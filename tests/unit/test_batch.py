@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,11 @@ def test_every_setting_the_error_names_is_valid(g: int, b: int, a: int, n_proces
         options = re.findall(r"--(\w+) (\d+)", str(error))
         assert options
         for name, value in options:
-            changed = {"num_generations": g, "per_device_train_batch_size": b, "gradient_accumulation_steps": a}
+            changed: dict[str, Any] = {
+                "num_generations": g,
+                "per_device_train_batch_size": b,
+                "gradient_accumulation_steps": a,
+            }
             assert name in changed
             changed[name] = int(value)
             solve(RolloutSettings(**changed), n_processes)

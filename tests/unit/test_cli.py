@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,15 @@ from toolkit import __version__, cli
         (["doctor", "--jsn"], "did you mean --json?"),
         (["doctor", "everything"], "everything"),
         (["doctor", "--json", "maybe"], "maybe"),
+        (["reward"], "one of list, show"),
+        (["reward", "chek"], "did you mean check?; see toolkit reward --help"),
+        (["reward", "--json", "check"], "toolkit reward check --json"),
+        (["reward", "check", "correct", "--datset", "x"], "did you mean --dataset?"),
+        (["reward", "check", "correct", "format"], "unexpected argument 'format'"),
+        (["reward", "check", "correct", "--n_rows", "0"], "--n_rows is 0"),
+        (["reward", "check", "correct", "--dataset", "no-such.jsonl"], "no-such.jsonl is no file"),
+        (["reward", "score", "--reward", "correct"], "no --input given"),
+        (["reward", "score", "--reward", "correct,correct", "--input", "x"], "has 'correct' twice"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,6 +45,19 @@ def test_bad_input_is_one_line_and_code_2(args: list[str], said: str, capsys: py
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"toolkit {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "score", "try", "check", "attack", "stats"])
+def test_help_of_reward_names_its_verbs(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reward", "--help"]) == 0
+    assert f"• {verb}" in capsys.readouterr().out
+    assert cli.main(["reward", verb, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: toolkit reward {verb} [-h]")
+
+
+def test_flag_before_the_target_does_not_take_it_for_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reward", "attack", "--json", "format", "--n_rows", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["reward"] == "format"
 
 
 @pytest.mark.parametrize("args", [["--help"], ["doctor", "--help"], ["doctor", "--json", "-h"]])

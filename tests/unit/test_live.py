@@ -169,7 +169,7 @@ def test_others_are_shown_once_each_above_the_panel(finished_run: tuple[str, str
         assert above.count(line) == 1, line
     assert above.count("rapid 99") == 1
     assert "rapid 0" not in above  # a hundred at once: the newest are shown, the others counted
-    assert any(re.match(r"\d+ repeated or rapid lines not shown, see .*console.log$", line.strip()) for line in above)
+    assert any(re.match(r"\d+ repeated or rapid lines not shown, see\b", line) for line in above)  # a long path wraps
 
 
 def test_afterwards_the_terminal_is_given_back(finished_run: tuple[str, str]) -> None:

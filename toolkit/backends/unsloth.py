@@ -1,12 +1,13 @@
 """Unsloth: 4-bit Qwen with patched kernels and in-process vLLM on a GPU, and its official CPU mode.
 
 The CPU mode (Unsloth 2026.10.9, no accelerator) runs the same calls with stock TRL and real NF4; it is how this
-module is tested without a card. The GPU branch has never run on a card; its calls are checked against the
-signatures of the installed release.
+module is tested without a card. The GPU branch has never run on a card; its calls are declared in
+`toolkit.compat.unsloth` and held against the sources of the installed release before it is imported.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +31,12 @@ from toolkit.backends.transformers import (
     linear_targets,
     merge_16bit,
 )
+from toolkit.compat import compiled_cache
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
+from toolkit.compat.unsloth import check_before_loading
+from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.errors import BackendError, ContractError, ModelError
 from toolkit.settings import GrpoSettings
 
@@ -57,6 +61,9 @@ class UnslothBackend:
         asked = settings.model
         if asked.use_vllm and not self.on_gpu:
             raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
+        if self.on_gpu:
+            check_before_loading()
+        notes = _clear_stale_cache()
         fast = _import_unsloth()
         check_names(settings)
         try:
@@ -69,19 +76,18 @@ class UnslothBackend:
         if not self.on_gpu:
             keep_gradients_on_cpu(model)
         check_targets(model, settings)
-        model = fast.get_peft_model(
-            model,
-            r=asked.lora_rank,
-            lora_alpha=asked.lora_alpha,
-            lora_dropout=asked.lora_dropout,
-            target_modules=list(linear_targets(settings)),
-            use_gradient_checkpointing=CHECKPOINTING[asked.gradient_checkpointing],
-            random_state=settings.record.seed,
-        )
+        model = _add_adapter(fast, model, settings)
+        if has_vllm_engine(model):
+            keep_adapter_apart(model)
         tokenizer.padding_side = "left"
         install_cpu_logprobs()
         policy = Policy(
-            model, tokenizer, source, dtype=dtype_name(self.gpu), n_linear_4bit=n_4bit, notes=self._notes(settings)
+            model,
+            tokenizer,
+            source,
+            dtype=dtype_name(self.gpu),
+            n_linear_4bit=n_4bit,
+            notes=(*notes, *self._notes(settings)),
         )
         check_tokenizer(policy)
         check_context(policy, settings)
@@ -97,7 +103,7 @@ class UnslothBackend:
             "load_in_4bit": asked.load_in_4bit,
             "trust_remote_code": False,
         }
-        if self.on_gpu and self._wants_vllm(settings):
+        if self.rolls_out_with_vllm(settings):
             arguments |= {
                 "fast_inference": True,
                 "max_lora_rank": asked.lora_rank,
@@ -112,13 +118,13 @@ class UnslothBackend:
         if settings.model.gradient_checkpointing != "none":
             # Unsloth has patched the model by now; to set the field would enable transformers' own over it
             del fields["gradient_checkpointing"]
-        if has_vllm_engine(policy):
+        if has_vllm_engine(policy.model):
             fields |= {"use_vllm": True, "vllm_sampling_params": _sampling_params(policy, settings.rollout.temperature)}
         return fields
 
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """vLLM with the current adapter where it runs, else `generate`."""
-        if has_vllm_engine(policy):
+        if has_vllm_engine(policy.model):
             return _generate_with_vllm(policy, prompts, sampling)
         fast = _import_unsloth()
         was_training = policy.model.training
@@ -136,32 +142,40 @@ class UnslothBackend:
         policy.tokenizer.save_pretrained(str(folder))
 
     def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
-        """Unsloth's merge on a GPU; on a CPU the plain one, since Unsloth refuses to merge a 4-bit load there."""
-        if not self.on_gpu:
+        """Unsloth's merge, but of a 4-bit load on a CPU the plain one, since Unsloth refuses to do that there."""
+        if policy.n_linear_4bit and not self.on_gpu:
             merge_16bit(policy, adapter, folder)
             return
         # safe_serialization=None: on two physical cores or fewer the default writes pickles (its own docstring)
         policy.model.save_pretrained_merged(
             str(folder), policy.tokenizer, save_method="merged_16bit", safe_serialization=None
         )
-        if not list(folder.glob("*.safetensors")):
-            raise BackendError(f"unsloth wrote no safetensors to {folder}", "merged 16-bit weights", "--save adapter")
+        if not list(folder.glob("*.safetensors")) or list(folder.glob("*.bin")):
+            raise BackendError(f"unsloth's merge in {folder} is not all safetensors", "no pickles", "--save adapter")
 
-    def _wants_vllm(self, settings: GrpoSettings) -> bool:
+    def rolls_out_with_vllm(self, settings: GrpoSettings) -> bool:
+        """On a GPU where vLLM is installed, unless it is not wanted."""
         import importlib.util
 
-        return settings.model.use_vllm is not False and importlib.util.find_spec("vllm") is not None
+        wanted = self.on_gpu and settings.model.use_vllm is not False
+        return wanted and importlib.util.find_spec("vllm") is not None
 
     def _notes(self, settings: GrpoSettings) -> tuple[str, ...]:
-        if self.on_gpu and self._wants_vllm(settings) and settings.model.standby:
+        if self.rolls_out_with_vllm(settings) and settings.model.standby:
             asked = settings.model.gpu_memory_utilization
             return (f"standby: Unsloth sets vLLM's share of the card by its own table, not the {asked:.0%} asked for",)
         return ()
 
 
-def has_vllm_engine(policy: Policy) -> bool:
+def has_vllm_engine(model: Any) -> bool:
     """Say whether Unsloth loaded vLLM beside the model (`fast_inference`)."""
-    return getattr(policy.model, "vllm_engine", None) is not None
+    return getattr(model, "vllm_engine", None) is not None
+
+
+def _clear_stale_cache() -> list[str]:
+    """Before unsloth is imported: remove what other versions generated; what was done, a line each."""
+    location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
+    return compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
 
 
 def _import_unsloth() -> Any:
@@ -178,6 +192,19 @@ def _import_unsloth() -> Any:
         ) from error
     hush_weight_bars()
     return FastLanguageModel
+
+
+def _add_adapter(fast: Any, model: Any, settings: GrpoSettings) -> Any:
+    asked = settings.model
+    return fast.get_peft_model(
+        model,
+        r=asked.lora_rank,
+        lora_alpha=asked.lora_alpha,
+        lora_dropout=asked.lora_dropout,
+        target_modules=list(linear_targets(settings)),
+        use_gradient_checkpointing=CHECKPOINTING[asked.gradient_checkpointing],
+        random_state=settings.record.seed,
+    )
 
 
 def _torch_dtype(name: str) -> Any:

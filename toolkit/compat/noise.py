@@ -6,6 +6,7 @@ Downloads keep their progress bars: those are worth watching.
 from __future__ import annotations
 
 import logging
+import warnings
 
 
 def hush_bitsandbytes() -> None:
@@ -15,6 +16,16 @@ def hush_bitsandbytes() -> None:
     Remove when bitsandbytes logs it at debug level.
     """
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def hush_vllm_imports() -> None:
+    """Two notes about triton and a deprecated name, which `import trl.trainer` brings up where vLLM is installed.
+
+    They are about vLLM's own sources and a CPU without triton. Call before trl is imported.
+    Remove when vLLM no longer touches `torch.distributed.reduce_op` while it looks for kernels.
+    """
+    warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
 
 
 def hush_weight_bars() -> None:

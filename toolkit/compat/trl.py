@@ -106,6 +106,9 @@ def _score(
 
 # Methods of GRPOTrainer that are wrapped on the instance; Unsloth's rewritten trainer keeps them
 GENERATE, CALCULATE_REWARDS = "_generate", "_calculate_rewards"
+# Methods of it that the parity gate calls: what a rollout draws, and what an update scores
+SAMPLE, SCORE, TOKENIZE = "_generate_single_turn", "_get_per_token_logps_and_entropies", "_tokenize_prompts"
+SAVE_CHECKPOINT = "_save_checkpoint"
 
 
 def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -114,10 +117,19 @@ def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Ca
     Raises:
         ContractError: the trainer has no such method, so what hangs on it would silently never run.
     """
+    setattr(trainer, name, wrap(require_method(trainer, name)))
+
+
+def require_method(trainer: Any, name: str) -> Callable[..., Any]:
+    """Return a method of this trainer.
+
+    Raises:
+        ContractError: it has none of this name.
+    """
     method = getattr(trainer, name, None)
     if not callable(method):
         raise ContractError(f"{type(trainer).__name__} has no method {name}", "trl 1.15", "run: toolkit doctor")
-    setattr(trainer, name, wrap(method))
+    return method
 
 
 LOAD_FROM_CHECKPOINT = "_load_from_checkpoint"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from toolkit.backends.base import Backend, Policy, Sampling
+from toolkit import processes
+from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Row
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
 from toolkit.runs import Run
@@ -45,16 +46,18 @@ def measure(
     """Complete every row greedily and judge with `reward`; a completion counts when it scores 1.
 
     The figures go to the run's measurements.json and the texts to completions/<when>.jsonl. A resumed run keeps the
-    "before" that it has: its policy is no longer the one to measure.
+    "before" that it has: its policy is no longer the one to measure. Several processes share the rows, and all return
+    the figures of the whole; each completes as many as any other, since a model that is split over them answers only
+    when all ask.
     """
-    kept = run.read(FILE).get(when) if when == "before" else None
+    kept = processes.on_main(lambda: run.read(FILE).get(when)) if when == "before" else None
     if kept is not None:
         return Measurement(**{**kept, "interval": tuple(kept["interval"])})
-    sampling = Sampling(max_completion_length, batch_size=32 if backend.on_gpu else 64)
-    generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
-    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
-    scores = reward(completions=[g.text for g in generations], **columns)
-    verdicts = [score == 1.0 for score in scores]
+    n, sampling = processes.world_size(), Sampling(max_completion_length, batch_size=32 if backend.on_gpu else 64)
+    own = [rows[min(i, len(rows) - 1)] for i in range(processes.rank(), -(-len(rows) // n) * n, n)]
+    parts = processes.gather(_judge(backend, policy, own, reward, sampling))
+    judged = [parts[i % n][i // n] for i in range(len(rows))]
+    generations, verdicts = [generation for generation, _ in judged], [verdict for _, verdict in judged]
     measurement = Measurement(
         pass_at_1=sum(verdicts) / len(rows),
         n=len(rows),
@@ -72,6 +75,16 @@ def measure(
     )
     run.update(FILE, **{when: asdict(measurement)})
     return measurement
+
+
+def _judge(
+    backend: Backend, policy: Policy, rows: Sequence[Row], reward: Callable[..., list[float | None]], sampling: Sampling
+) -> list[tuple[Generation, bool]]:
+    """Each row's completion, and whether `reward` gives it 1."""
+    generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
+    scores = reward(completions=[g.text for g in generations], **columns)
+    return [(generation, score == 1.0) for generation, score in zip(generations, scores, strict=True)]
 
 
 def compare(before: Measurement, after: Measurement) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from toolkit import processes
 from toolkit.backends.base import Backend, Policy
 from toolkit.console import say
-from toolkit.errors import HubError
+from toolkit.errors import HubError, RunFolderError
 from toolkit.runs import Run, ensure_room
 from toolkit.settings import RecordSettings
 from toolkit.units import gib
@@ -18,8 +19,13 @@ MERGED = "merged_16bit"
 
 
 def save(policy: Policy, backend: Backend, settings: RecordSettings, run: Run) -> list[Path]:
-    """Write the adapter, and the merged model when asked; return the folders."""
-    backend.save_adapter(policy, run.adapter)
+    """Write the adapter, and the merged model when asked; return the folders, none where another process writes."""
+    if not run.writes:
+        return []
+    if processes.sharding():  # the weights here are a part; the last checkpoint has them all
+        _copy_adapter(policy, run)
+    else:
+        backend.save_adapter(policy, run.adapter)
     folders = [run.adapter]
     if settings.save == MERGED:
         n_bytes = 2 * sum(p.numel() * (2 if p.dtype.itemsize == 1 else 1) for p in policy.model.parameters())
@@ -27,6 +33,17 @@ def save(policy: Policy, backend: Backend, settings: RecordSettings, run: Run) -
         backend.save_merged_16bit(policy, run.adapter, run.folder / MERGED)
         folders.append(run.folder / MERGED)
     return folders
+
+
+def _copy_adapter(policy: Policy, run: Run) -> None:
+    """Take the adapter from the last checkpoint, which transformers writes after the last step."""
+    checkpoint = run.last_checkpoint()
+    if checkpoint is None:
+        raise RunFolderError(f"{run.checkpoints} has no whole checkpoint", "the one of the last step")
+    run.adapter.mkdir(exist_ok=True)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy2(checkpoint / name, run.adapter / name)
+    policy.tokenizer.save_pretrained(run.adapter)
 
 
 def check_push(settings: RecordSettings) -> None:
@@ -65,7 +82,7 @@ def push(folders: list[Path], settings: RecordSettings) -> None:
     Raises:
         HubError: the upload failed; what was saved stays on disk.
     """
-    if settings.push_to_hub is None:
+    if settings.push_to_hub is None or not folders:
         return
     from huggingface_hub import HfApi
 

@@ -18,25 +18,45 @@ _MODULES = {
     "rubric_file": "rubric_sales_zh",
     "code": "code_syntax code_tests code_all_tests",
     "composition": "r1_bundle r1_curriculum correct_if_format",
+    "learned": "reward_model judge",
 }
 REWARDS: dict[str, str] = {name: module for module, listed in _MODULES.items() for name in listed.split()}
 """Name of each reward, with default settings, to its module below `toolkit.rewards`; in the order of listing."""
 
 RUBRIC = "rubric:"
 """`rubric:FILE.yaml` is a rubric of the user's own."""
+REWARD_MODEL = "reward_model:"
+"""`reward_model:` with a folder or Hub id, or with a FILE.yaml of settings."""
+JUDGE = "judge:"
+"""`judge:FILE.yaml` is a judge with the settings of the file."""
+PREFIXES = (RUBRIC, REWARD_MODEL, JUDGE)
 
 
 def get(name: str) -> RewardFunction:
-    """The reward of this name with its default settings, or the rubric in the file that `rubric:FILE.yaml` names.
+    """The reward of this name with its default settings, or what a name with one of `PREFIXES` describes.
+
+    `reward_model` and `judge` alone tell what they are; to score they need a model, and so a prefix. No model is loaded
+    here.
 
     Raises:
-        RewardError: no such name (with the nearest ones), or the rubric cannot be read.
+        RewardError: no such name (with the nearest ones), or a file that cannot be read.
     """
     if name.startswith(RUBRIC):
         from toolkit.rewards.rubric_file import load_rubric
 
         return load_rubric(name.removeprefix(RUBRIC))
+    if name.startswith((REWARD_MODEL, JUDGE)):
+        return _learned(*name.split(":", 1))
     if name not in REWARDS:
         hint = did_you_mean(name, REWARDS) or f"one of {', '.join(REWARDS)}, or rubric:FILE.yaml"
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
     return getattr(import_module(f"toolkit.rewards.{REWARDS[name]}"), name)
+
+
+def _learned(name: str, source: str) -> RewardFunction:
+    from toolkit.rewards.learned import Judge, RewardModel
+    from toolkit.rewards.learned.settings_file import SUFFIXES, load_settings
+
+    if name == Judge.name:
+        return load_settings(Judge, source)
+    return load_settings(RewardModel, source) if source.endswith(SUFFIXES) else RewardModel(model=source)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolkit import processes
 from toolkit.backends.base import Backend, Policy, count_4bit
 from toolkit.backends.transformers import linear_targets
 from toolkit.batch import Batch, solve
+from toolkit.console import say
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, SettingsError
+from toolkit.rewards.bench.check import check_before_training, refusal
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings
+from toolkit.training.engine_defaults import arguments_of_trl, engine_defaults, plain
 
 RewardFunction = Callable[..., list[float | None]]
 
@@ -46,7 +51,7 @@ def config_fields(
 ) -> dict[str, Any]:
     """Every GRPOConfig field that this project sets; `--grpo.*` wins over the rest."""
     rollout, optim = settings.rollout, settings.optim
-    batch = solve(rollout)
+    batch = solve(rollout, processes.world_size())
     fields: dict[str, Any] = {
         "output_dir": str(run.checkpoints),
         "seed": settings.record.seed,
@@ -69,6 +74,8 @@ def config_fields(
         "report_to": "none",
         "disable_tqdm": True,  # our own view shows progress
     }
+    if processes.world_size() > 1:
+        fields["ddp_find_unused_parameters"] = False  # every adapter weight is used; to look for others costs a pass
     return fields | device_fields | settings.grpo
 
 
@@ -77,10 +84,11 @@ def build_trainer(
 ) -> Any:
     """Build TRL's GRPOTrainer (or what Unsloth made of it) for a policy.
 
-    Writes requested and effective settings to the run's settings.json. The policy's model becomes the trainer's,
-    adapter included.
+    Writes to the run's settings.json what GRPOConfig was given, what is in effect, and what else the engine set
+    otherwise than TRL. The policy's model becomes the trainer's, adapter included.
 
     Raises:
+        RewardError: a reward fails its check on these rows (`toolkit reward check`); `--force` only says so.
         DataError: fewer rows than one round of rollouts needs, which TRL would turn into an empty epoch.
         SettingsError: TRL refuses a combination of fields; its own message is passed on.
     """
@@ -90,13 +98,15 @@ def build_trainer(
     # From the package itself: that is where Unsloth puts its own two. TRL's lazy module hides them from pyright.
     from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUsage]
 
+    check_rewards(rewards, rows, run, force=settings.record.force)
     fields = config_fields(settings, rewards, run, backend.grpo_fields(settings, policy))
-    needed = solve(settings.rollout).prompts_per_generation
+    needed = solve(settings.rollout, processes.world_size()).prompts_per_generation
     if len(rows) < needed:
         raise DataError(
             f"{len(rows)} training rows", f"at least {needed}, the prompts of one round", "use a smaller batch"
         )
     try:
+        of_trl = arguments_of_trl(GRPOConfig, fields)
         trainer = GRPOTrainer(
             model=policy.model,
             reward_funcs=[reward.function for reward in rewards],
@@ -111,8 +121,27 @@ def build_trainer(
     trainer.remove_callback(PrinterCallback)
     policy.model, policy.peft_config = trainer.model, None
     effective = effective_settings(trainer, fields) | effective_model_settings(trainer)
-    run.update("settings.json", effective=effective)
+    run.update(
+        "settings.json",
+        grpo_config={name: plain(value) for name, value in fields.items()},
+        effective=effective,
+        engine_defaults=[asdict(default) for default in engine_defaults(of_trl, trainer.args, fields)],
+    )
     return trainer
+
+
+def check_rewards(rewards: Sequence[Reward], rows: Sequence[Row], run: Run, *, force: bool) -> None:
+    """Check each reward on the first rows, in well under a second, and keep what was found in reward_check.json.
+
+    Raises:
+        RewardError: see `build_trainer`.
+    """
+    verdicts = [check_before_training(reward.function, rows) for reward in rewards if rows]
+    run.write("reward_check.json", {verdict.reward: verdict.as_json() for verdict in verdicts})
+    for error in filter(None, map(refusal, verdicts)):
+        if not force:
+            raise error
+        say(f"{error} Started all the same: --force")
 
 
 def effective_settings(trainer: Any, fields: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +150,7 @@ def effective_settings(trainer: Any, fields: dict[str, Any]) -> dict[str, Any]:
     TRL copies `temperature`, `beta`, `num_generations` and others at build; those copies are what acts.
     """
     args = trainer.args
-    return {name: _plain(getattr(trainer, name, getattr(args, name, None))) for name in fields}
+    return {name: plain(getattr(trainer, name, getattr(args, name, None))) for name in fields}
 
 
 def effective_model_settings(trainer: Any) -> dict[str, Any]:
@@ -139,20 +168,22 @@ def effective_model_settings(trainer: Any) -> dict[str, Any]:
 
 
 def differences(settings: GrpoSettings, run: Run) -> list[Difference]:
-    """Compare what the user asked for with what is in effect, setting by setting.
+    """Compare what was asked for with what is in effect, setting by setting: by the user, or by us of GRPOConfig.
 
     Of a mapping the keys that were asked for are compared, since TRL adds its own; another spelling of the same value
     (`none` and `[]`) and torch's fused kernel of the same optimizer are no difference.
     """
-    effective = run.read("settings.json").get("effective", {})
-    asked: dict[str, Any] = {**vars(settings.rollout), **vars(settings.optim), **vars(settings.model), **settings.grpo}
-    asked["target_modules"] = sorted(linear_targets(settings))
-    del asked["gradient_checkpointing"]  # how, for us; whether, for TRL
+    recorded = run.read("settings.json")
+    effective = recorded.get("effective", {})
+    by_user: dict[str, Any] = {**vars(settings.rollout), **vars(settings.optim), **vars(settings.model)}
+    by_user |= settings.grpo | {"target_modules": sorted(linear_targets(settings))}
+    del by_user["gradient_checkpointing"]  # how, for us; whether, for TRL
+    asked = recorded.get("grpo_config", {}) | {n: plain(value) for n, value in by_user.items() if value is not None}
     compared = (
         pair
         for name, value in asked.items()
         if value is not None and name in effective
-        for pair in _pairs(name, _plain(value), effective[name])
+        for pair in _pairs(name, value, effective[name])
     )
     return [pair for pair in compared if not _same(pair.requested, pair.effective)]
 
@@ -169,6 +200,10 @@ def _same(requested: Any, effective: Any) -> bool:
         return effective == ([] if requested in ("none", "all") else [requested])
     if isinstance(requested, str) and isinstance(effective, str):
         return requested.removesuffix("_fused") == effective.removesuffix("_fused")
+    if isinstance(requested, list) and isinstance(effective, list):
+        return len(requested) == len(effective) and all(map(_same, requested, effective))
+    if isinstance(requested, float) and isinstance(effective, float):  # `reward_weights`, a tensor in effect
+        return math.isclose(requested, effective, rel_tol=1e-6)
     return requested == effective
 
 
@@ -177,17 +212,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "nothing"
     return "nothing" if value is None else str(value)
-
-
-def _plain(value: Any) -> Any:
-    """Enums to their value, tensors to lists, paths to text: what JSON can hold and `==` can compare."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if hasattr(value, "value") and type(value).__module__.startswith(("transformers", "trl")):
-        return value.value
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, (str, int, float, bool, dict, type(None))) else str(value)
 
 
 def batch_of(trainer: Any) -> Batch:

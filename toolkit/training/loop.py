@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit import processes
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
@@ -13,6 +14,7 @@ from toolkit.settings import GrpoSettings
 from toolkit.training.grpo import batch_of
 from toolkit.training.notices import notices
 from toolkit.training.observers import build_callback
+from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
 
@@ -33,6 +35,7 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
 
     Raises:
         Interrupted: the user asked to stop; a checkpoint of that step is on disk.
+        ParityError: the rollouts do not come from the weights in training; a checkpoint of the steps done is on disk.
     """
     for line in notices(trainer, settings, run):
         view.say(line)
@@ -40,7 +43,7 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
     recorder = Recorder(run, trainer.reward_func_names, batch.num_generations)
     recorder.attach(trainer)
     hush_checkpoint_times()
-    checkpoint = run.last_checkpoint() if run.resumed else None
+    checkpoint = processes.on_main(run.last_checkpoint) if run.resumed else None
     if run.resumed:
         step = checkpoint_step(checkpoint) if checkpoint else 0
         run.rewind_to(step)
@@ -51,8 +54,9 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
             return step
     view.state.steps_per_round = steps_per_round = batch.steps_per_round(trainer.args.num_iterations)
     trl_compat.keep_dtypes_at_resume(trainer)
+    gate = open_gate(trainer, settings.rollout, run, view.say, steps_per_round=steps_per_round)
     with Stop(view.say, view.state.step, steps_per_round) as stop:
-        trainer.add_callback(build_callback(recorder, run, view, stop, steps_per_round))
+        trainer.add_callback(build_callback(recorder, run, view, stop, steps_per_round, gate))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 from toolkit.command_line import given_names
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings, ModelSettings
+from toolkit.training.engine_defaults import EngineDefault, that_matter
 from toolkit.training.grpo import differences
 
 OF_VLLM = ("gpu_memory_utilization", "standby")
@@ -15,7 +16,7 @@ OF_VLLM = ("gpu_memory_utilization", "standby")
 
 # Names and values of GenerationConfig (transformers 5.17) and SamplingParams (vLLM 0.31) under which every token is
 # drawn with the probability that the trainer computes for it. None and an empty list are neutral for all of them.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
+NEUTRAL: dict[str, tuple[Any, ...]] = {
     "do_sample": (True,),
     "num_beams": (1,),
     "top_p": (1.0,),
@@ -42,11 +43,18 @@ _FROM_CONFIG = ("top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def notices(trainer: Any, settings: GrpoSettings, run: Run) -> list[str]:
-    """What to say before training, a line each: changed settings, those without effect, sampling that biases."""
+    """What to say before training, a line each.
+
+    Changed settings, the engine's own defaults, settings without effect, sampling that biases.
+    """
     lines = [f"setting changed: {difference}" for difference in differences(settings, run)]
+    defaults = engine_defaults_that_matter(trainer, run)
+    if defaults:
+        lines.append(f"not asked for, set by Unsloth: {', '.join(map(str, defaults))}")
     idle = idle_settings(settings, given_names(run.read("environment.json").get("argv", [])))
-    if idle and not trainer.args.use_vllm:
-        lines.append(f"no effect without vLLM, which this run does not use: {', '.join(idle)}")
+    why = why_idle(trainer.args)
+    if idle and why:
+        lines.append(f"no effect {why}: {', '.join(idle)}")
     biased = biased_sampling(trainer)
     if biased:
         lines.append(
@@ -54,6 +62,22 @@ def notices(trainer: Any, settings: GrpoSettings, run: Run) -> list[str]:
             "log-probabilities are trained, which biases every update"
         )
     return lines
+
+
+def engine_defaults_that_matter(trainer: Any, run: Run) -> list[EngineDefault]:
+    """Of what settings.json has as `engine_defaults`, those that change what this run learns."""
+    recorded = [EngineDefault(**row) for row in run.read("settings.json").get("engine_defaults", [])]
+    experts = any(getattr(trainer.model.config, name, None) for name in ("num_experts", "num_local_experts"))
+    return that_matter(recorded, use_vllm=trainer.args.use_vllm, has_experts=experts)
+
+
+def why_idle(args: Any) -> str:
+    """Why the settings in `OF_VLLM` do nothing under these training arguments; empty where they act."""
+    if not args.use_vllm:
+        return "without vLLM, which this run does not use"
+    if args.vllm_mode == "server":
+        return "on a vLLM server, which was given its own"
+    return "on vLLM's CPU engine" if args.use_cpu else ""
 
 
 def idle_settings(settings: GrpoSettings, given: set[str]) -> list[str]:
@@ -73,7 +97,7 @@ def biased_sampling(trainer: Any) -> list[str]:
     biased = [
         f"{name} {value}"
         for name, value in sampler.items()
-        if name in _NEUTRAL and value not in (None, [], {}, *_NEUTRAL[name])
+        if name in NEUTRAL and value not in (None, [], {}, *NEUTRAL[name])
     ]
     temperature = sampler.get("temperature", trainer.temperature)
     if temperature != trainer.temperature:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from toolkit import processes
 from toolkit.runs import Run
+from toolkit.training.parity import Gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from toolkit.live import View
 
 
-def build_callback(recorder: Recorder, run: Run, view: View, stop: Stop, steps_per_round: int) -> TrainerCallback:
+def build_callback(
+    recorder: Recorder, run: Run, view: View, stop: Stop, steps_per_round: int, gate: Gate | None = None
+) -> TrainerCallback:
     """Make the callback. `steps_per_round`: a requested stop waits for a multiple of it."""
     import torch
     from transformers import TrainerCallback
@@ -25,6 +29,8 @@ def build_callback(recorder: Recorder, run: Run, view: View, stop: Stop, steps_p
             advance_sampler(kwargs["train_dataloader"], state.global_step, args.gradient_accumulation_steps)
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if gate is not None:
+                gate.before_step(state.global_step)  # before the step's clock starts
             recorder.begin_step(state.global_step + 1)
 
         def on_log(
@@ -32,7 +38,7 @@ def build_callback(recorder: Recorder, run: Run, view: View, stop: Stop, steps_p
         ) -> None:
             if logs is None or "train_runtime" in logs:  # the summary that transformers logs at the end
                 return
-            metrics = recorder.end_step(logs)
+            metrics = recorder.end_step(logs) | (gate.take_metrics() if gate is not None else {})
             run.append_metrics({"step": state.global_step, **metrics})
             run.write("progress.json", {"step": state.global_step, "wall_s": round(run.wall_s(), 3)})
             view.update(state.global_step, metrics)
@@ -41,8 +47,8 @@ def build_callback(recorder: Recorder, run: Run, view: View, stop: Stop, steps_p
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             stop.last_step = state.global_step
-            if stop.requested and state.global_step % steps_per_round == 0:
-                control.should_save = control.should_training_stop = True
+            if state.global_step % steps_per_round == 0 and processes.agreed(stop.requested):
+                stop.requested = control.should_save = control.should_training_stop = True
 
     return Observer()
 

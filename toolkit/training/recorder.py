@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolkit import processes
 from toolkit.compat import trl as trl_compat
 from toolkit.rewards.completions import text_of
 from toolkit.runs import Run, step_name
@@ -24,7 +25,10 @@ VOLATILE = ("time/", "rollout/tokens_per_s", "memory/", "step_time")
 
 @dataclass
 class Recorder:
-    """Collects the figures of the step in progress."""
+    """Collects the figures of the step in progress.
+
+    Of several processes each times itself, and tokens, completions and groups are those of all: the first writes them.
+    """
 
     run: Run
     reward_names: Sequence[str]
@@ -81,30 +85,30 @@ class Recorder:
             start = self.clock()
             rewards = calculate(inputs, prompts, completions, completion_ids_list)
             self._reward_s += self.clock() - start
-            self._n_tokens += sum(len(ids) for ids in completion_ids_list)
             self._keep(inputs, prompts, completions, completion_ids_list, rewards.tolist())
             return rewards
 
         return kept
 
     def _keep(self, inputs: Any, prompts: Any, completions: Any, ids: Any, rewards: list[list[float]]) -> None:
+        """`rewards` are of all processes, in the order of ranks, as TRL gathers them; the rest is this one's own."""
+        own = [
+            {
+                "prompt": prompt if isinstance(prompt, str) else prompt[-1]["content"],
+                "completion": text_of(completion),
+                "answer": row.get("answer"),
+                "n_tokens": len(ids[i]),
+            }
+            for i, (row, prompt, completion) in enumerate(zip(inputs, prompts, completions, strict=True))
+        ]
+        rows = [row for part in processes.gather(own) for row in part]
+        self._n_tokens += sum(row["n_tokens"] for row in rows)
         self._zero_std_fracs.append(zero_std_frac(rewards, self.num_generations))
-        rows = []
-        for i, (row, prompt, completion) in enumerate(zip(inputs, prompts, completions, strict=True)):
-            scores = {n: _or_none(r) for n, r in zip(self.reward_names, rewards[i], strict=True)}
-            question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-            rows.append(
-                {
-                    "step": self.step,
-                    "group": i // self.num_generations,
-                    "prompt": question,
-                    "completion": text_of(completion),
-                    "answer": row.get("answer"),
-                    "n_tokens": len(ids[i]),
-                    "rewards": scores,
-                }
-            )
-        self.run.write_completions(step_name(self.step), rows)
+        kept = []
+        for i, (row, scores) in enumerate(zip(rows, rewards, strict=True)):
+            named = {n: _or_none(r) for n, r in zip(self.reward_names, scores, strict=True)}
+            kept.append({"step": self.step, "group": i // self.num_generations, **row, "rewards": named})
+        self.run.write_completions(step_name(self.step), kept)
 
 
 def zero_std_frac(rewards: list[list[float]], num_generations: int) -> float:

@@ -10,6 +10,8 @@ import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from toolkit import processes
+
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -39,6 +41,8 @@ class Stop:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if number == signal.SIGTERM and processes.world_size() > 1:
+            return  # not announced: it is also how a launcher ends a process after another one's error, told there
         step = (self.last_step // self.steps_per_round + 1) * self.steps_per_round
         with contextlib.suppress(RuntimeError):  # Python refuses a print that interrupts a print
             self._say(f"stopping after step {step}, with a checkpoint; once more to abort at once")

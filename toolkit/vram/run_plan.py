@@ -73,7 +73,7 @@ def plan_run(
 ) -> RunPlan:
     """Plan a run on one card.
 
-    `has_vllm`: vllm can be imported. `share_is_given`: a person set gpu_memory_utilization, which then stands.
+    `has_vllm`: vLLM can roll out in this process. `share_is_given`: a person set gpu_memory_utilization, which stands.
 
     Raises:
         ModelError: a model that cannot be planned.

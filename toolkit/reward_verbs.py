@@ -1,0 +1,209 @@
+"""`toolkit reward ...`: the flags of its sub-verbs. Each imports what it needs in `run`, and none needs torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from toolkit.errors import SettingsError
+
+EXIT_FAILED = 1
+T = TypeVar("T")
+
+
+def _argument(metavar: str) -> object:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+@dataclass(frozen=True)
+class List:
+    """Every reward by name, with its range and what it is for."""
+
+    def run(self) -> int:
+        from toolkit.console import console
+        from toolkit.rewards.bench.screens import listing
+
+        console.print(listing())
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """One reward: range, purpose, weakness, columns and settings."""
+
+    name: Annotated[tyro.conf.Positional[str], _argument("NAME")] = ""
+    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+
+    def run(self) -> int:
+        from toolkit.console import console
+        from toolkit.rewards.bench.screens import details
+        from toolkit.rewards.bench.target import find
+
+        console.print(details(_quietly(lambda: find(self.name))))
+        return 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score the completions of a file, one JSON object a line or a table. What cannot be judged is null, never 0."""
+
+    reward: str = ""
+    """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    input: Path | None = None
+    """JSONL, {"prompt", "completion", "answer", ...} a line; neighbours of one `group`, else `prompt`, are a group."""
+    reward_weights: tuple[float, ...] = ()
+    """A weight for each reward in the total, in their order; 1 without it. The total is null where a score is."""
+    json: bool = False
+    """Print one line a row, and nothing else: {"row": 0, "scores": {"NAME": 1.0}, "total": 1.0}"""
+
+    def run(self) -> int:
+        from toolkit.rewards.bench import score
+
+        path = _given(self.input, "--input", "a JSONL file of completions")
+        if not self.json:
+            from toolkit.console import console
+
+            console.print(_quietly(lambda: score.report(path, self.reward, self.reward_weights)))
+            return 0
+        out = sys.stdout
+        _quietly(lambda: score.write_json(path, self.reward, self.reward_weights, out))
+        return 0
+
+
+@dataclass(frozen=True)
+class Try:
+    """Score the completions of a YAML file and hold them against the scores that it expects. Exit code 1 on a FAIL."""
+
+    cases: Annotated[tyro.conf.Positional[Path | None], _argument("CASES.yaml")] = None
+    """Rewards, and cases with completion and expected scores; recipes/cases/gsm8k_r1.yaml is an example."""
+
+    def run(self) -> int:
+        from toolkit.console import console
+        from toolkit.rewards.bench.cases import try_cases
+        from toolkit.rewards.bench.screens import tried
+
+        path = _given(self.cases, "CASES.yaml", "a file of cases, such as recipes/cases/gsm8k_r1.yaml")
+        results = _quietly(lambda: try_cases(path))
+        console.print(tried(results))
+        return 0 if all(result.passed for result in results) else EXIT_FAILED
+
+
+@dataclass(frozen=True)
+class OnRows:
+    """What `check` and `attack` have in common."""
+
+    target: Annotated[tyro.conf.Positional[str], _argument("TARGET")] = ""
+    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    dataset: str = "arithmetic"
+    """Rows with `prompt` or `question` and gold answers: a .jsonl, .json, .csv or .parquet file, or arithmetic."""
+    answer_column: str = "answer"
+    """Column with the gold answer."""
+    n_rows: int = 64
+    """Rows to use, from the first."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def subject(self):  # its type is the bench's, which is not loaded for --help
+        """The reward on its rows."""
+        from toolkit.rewards.bench.files import training_rows
+        from toolkit.rewards.bench.subject import Subject
+        from toolkit.rewards.bench.target import find
+
+        if self.n_rows < 1:
+            raise SettingsError(f"--n_rows is {self.n_rows}", "at least 1")
+        target = find(self.target)
+        rows, prompts_are_given = training_rows(self.dataset, self.n_rows, self.answer_column)
+        return Subject(target, rows, self.answer_column, prompts_are_given)
+
+
+@dataclass(frozen=True)
+class Check(OnRows):
+    """Does a reward keep its contract? Right answers earn most, wrong ones less, nothing raises. Exit code 1 if not."""
+
+    def run(self) -> int:
+        from toolkit.rewards.bench.check import check
+
+        verdict = _quietly(lambda: check(self.subject()))
+        if self.json:
+            print(json.dumps(verdict.as_json(), indent=2, ensure_ascii=False))
+        else:
+            from toolkit.console import console
+            from toolkit.rewards.bench import screens
+
+            console.print(screens.verdict(verdict))
+        return 0 if verdict.holds else EXIT_FAILED
+
+
+@dataclass(frozen=True)
+class Attack(OnRows):
+    """What earns more than an honest wrong answer? Exit code 1 for an exploit that the reward does not name itself."""
+
+    def run(self) -> int:
+        from toolkit.rewards.bench.attack import as_json, attack
+
+        results = _quietly(lambda: attack(self.subject()))
+        if self.json:
+            print(json.dumps(as_json(self.target, results), indent=2, ensure_ascii=False))
+        else:
+            from toolkit.console import console
+            from toolkit.rewards.bench import screens
+
+            console.print(screens.attacks(self.target, results))
+        return EXIT_FAILED if any(result.works and not result.known for result in results) else 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Saved completions: constant, saturated and correlated parts, groups without signal, lengths, a histogram."""
+
+    input: Annotated[tyro.conf.Positional[Path | None], _argument("FILE")] = None
+    """A run folder, one of its completions/*.jsonl, or rows with `scores` or `rewards`."""
+    png: Path | None = None
+    """Where the histogram goes; beside the input without it."""
+
+    def run(self) -> int:
+        from toolkit.console import console
+        from toolkit.rewards.bench.stats_report import give
+
+        path = _given(self.input, "FILE", "a run folder, or a JSONL file of completions with their scores")
+        console.print(give(path, self.png))
+        return 0
+
+
+def _given(value: Path | None, name: str, wanted: str) -> Path:
+    if value is None:
+        raise SettingsError(f"no {name} given", wanted)
+    return value.expanduser()
+
+
+def _quietly(work: Callable[[], T]) -> T:
+    """Do it with standard output kept for the answer: what a reward prints goes to standard error."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return work()
+
+
+def with_bare_json(args: Sequence[str]) -> list[str]:
+    """`--json TARGET` as `--json=true TARGET`, else the target would be taken for the flag's value."""
+    following = [*args, ""][1:]
+    return [
+        "--json=true" if arg == "--json" and after.lower() not in ("true", "false") else arg
+        for arg, after in zip(args, following, strict=True)
+    ]
+
+
+REWARD_VERBS = {
+    "list": List,
+    "show": Show,
+    "score": Score,
+    "try": Try,
+    "check": Check,
+    "attack": Attack,
+    "stats": Stats,
+}

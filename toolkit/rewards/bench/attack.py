@@ -1,0 +1,166 @@
+"""Runs the battery against a reward: what earns more than an honest wrong answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
+from toolkit.rewards.bench.calling import Sample, score
+from toolkit.rewards.bench.findings import TOLERANCE
+from toolkit.rewards.bench.layouts import prompt_text
+from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.rubric import Rubric
+
+LUCK = 0.1
+"""Share of rows up to which a gain is chance: a number echoed from the question is now and then the answer."""
+
+NOISE = 0.08
+"""Share of the reward's range up to which a gain is no more than another wording."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one exploit earns, by its best strategy."""
+
+    exploit: Exploit
+    gain: float
+    """Mean over the rows of its score less that of the better honest wrong answer beside it."""
+    noise: float
+    """Up to here a gain is another wording's."""
+    honest: float | None
+    """Mean score of that answer."""
+    rows_frac: float
+    """Share of the rows in which it earns more."""
+    unjudged_frac: float
+    """Share of the rows in which it scores None where the wrong answer does not: a way out of judgement."""
+    example: str
+    error: str = ""
+    known: bool = False
+    """The reward names it."""
+
+    @property
+    def works(self) -> bool:
+        pays = self.rows_frac > LUCK and self.gain > self.noise
+        return pays or bool(self.error) or self.unjudged_frac > LUCK
+
+
+@dataclass(frozen=True)
+class _Gains:
+    """A strategy row by row."""
+
+    gains: list[float | None]
+    honest: list[float | None]
+    example: str
+    error: str = ""
+
+
+def attack(subject: Subject) -> list[Result]:
+    """Every exploit of the battery, in its order; those that need gold answers only where the rows have them."""
+    cases = cases_of(subject)
+    wanted = [exploit for exploit in BATTERY if subject.has_golds or not exploit.hedges]
+    width = _width(subject)
+    return [_result(subject, exploit, cases, width) for exploit in wanted if exploit.strategies(cases[0])]
+
+
+def cases_of(subject: Subject) -> list[Case]:
+    """The rows as an attacker sees them."""
+    declared = subject.target.declared
+    phrases: tuple[str, ...] = ()
+    if isinstance(declared, Rubric):
+        phrases = tuple(element.any_of[0] for element in declared.required.elements)
+    rows = zip(subject.rows, subject.golds, subject.mistakes, strict=True)
+    return [
+        Case(prompt_text(row["prompt"]), gold if subject.has_golds else None, wrong, subject.layout, phrases)
+        for row, gold, wrong in rows
+    ]
+
+
+def _result(subject: Subject, exploit: Exploit, cases: Sequence[Case], width: float) -> Result:
+    tried, controls = (list(zip(*map(write, cases), strict=True)) for write in (exploit.strategies, exploit.controls))
+    known = exploit.name in getattr(subject.target.declared, "known_exploits", ())
+    results = []
+    for strategy, control in zip(tried, controls, strict=True):
+        places = zip(zip(*strategy, strict=True), zip(*control, strict=True), strict=True)
+        worst = _worst([_gains(subject, cases, texts, beside) for texts, beside in places])
+        results.append(_summed(exploit, worst, width, known))
+    return max(results, key=lambda result: (bool(result.error), result.works, result.gain))
+
+
+def _gains(subject: Subject, cases: Sequence[Case], texts: Sequence[str], controls: Sequence[str]) -> _Gains:
+    """One call: of each row an honest wrong answer, the exploit's control, and the exploit, as one group.
+
+    The rows of a group lie side by side as TRL lays them out, and no two neighbouring rows have the same prompt.
+    """
+    samples = [
+        Sample(row, written)
+        for row, case, control, text in zip(subject.rows, cases, controls, texts, strict=True)
+        for written in (case.honest(), control, text)
+    ]
+    outcome = score(subject.target.function, samples)
+    if problem := outcome.problem(len(samples)):
+        return _Gains([], [], texts[0], problem[1])
+    scores = outcome.scores(len(samples)) or []
+    honest = [_most(scores[i : i + 2]) for i in range(0, len(scores), 3)]
+    gains = [None if h is None or t is None else t - h for h, t in zip(honest, scores[2::3], strict=True)]
+    return _Gains(gains, honest, texts[0])
+
+
+def _most(scores: Sequence[float | None]) -> float | None:
+    return max((score for score in scores if score is not None), default=None)
+
+
+def _worst(places: Sequence[_Gains]) -> _Gains:
+    """A hedge is worth what its worst place is worth, row by row; an error in any place counts."""
+    if broken := [place for place in places if place.error]:
+        return broken[0]
+    by_row = zip(*(place.gains for place in places), strict=True)
+    gains = [None if None in row else min(gain for gain in row if gain is not None) for row in by_row]
+    return _Gains(gains, places[0].honest, places[0].example)
+
+
+def _width(subject: Subject) -> float:
+    """How far the reward's scores can lie apart: as declared, else as far as they did."""
+    seen = [score for score in subject.scores if score is not None] or [0.0]
+    low, high = subject.target.range or (min(seen), max(seen))
+    return high - low
+
+
+def _summed(exploit: Exploit, found: _Gains, width: float, known: bool) -> Result:
+    judged = [gain for gain in found.gains if gain is not None]
+    honest = [h for h in found.honest if h is not None]
+    n_left_out = sum(gain is None and h is not None for gain, h in zip(found.gains, found.honest, strict=True))
+    return Result(
+        exploit,
+        gain=fmean(judged) if judged else 0.0,
+        noise=max(TOLERANCE, NOISE * width),
+        honest=fmean(honest) if honest else None,
+        rows_frac=sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0,
+        unjudged_frac=n_left_out / len(honest) if honest else 0.0,
+        example=found.example,
+        error=found.error,
+        known=known,
+    )
+
+
+def as_json(reward: str, results: Sequence[Result]) -> dict[str, Any]:
+    """`{"reward", "exploits": [{"name", "works", "known", "gain", "honest", "rows_frac", "example", "error"}]}`."""
+    return {
+        "reward": reward,
+        "exploits": [
+            {
+                "name": result.exploit.name,
+                "works": result.works,
+                "known": result.known,
+                "gain": result.gain,
+                "honest": result.honest,
+                "rows_frac": result.rows_frac,
+                "unjudged_frac": result.unjudged_frac,
+                "example": result.example,
+                "error": result.error,
+            }
+            for result in results
+        ],
+    }

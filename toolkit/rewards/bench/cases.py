@@ -1,0 +1,200 @@
+"""`toolkit reward try`: completions with the scores that they should get, in YAML.
+
+```yaml
+rewards: [correct, format]         # names of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION
+columns: {answer: "18"}            # what the dataset has beside every case's completion; a case may say otherwise
+cases:
+  - name: right, and in the format
+    completion: "..."
+    columns: {answer: "18"}
+    expect: {correct: 1, format: [0.9, 1.0]}   # a score, a range, or null for "cannot judge"
+```
+
+A part of a composition is `NAME/PART`, for example `r1_bundle/steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.rewards.bench.calling import Sample, call, score
+from toolkit.rewards.bench.calling import arguments as arguments_of
+from toolkit.rewards.bench.findings import TOLERANCE
+from toolkit.rewards.bench.target import Target, find
+from toolkit.rewards.completions import one_line
+from toolkit.rewards.composition import Composition
+
+Expected = tuple[float, float] | None
+"""Lowest and highest score that passes; None: it cannot be judged."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One completion and what is expected of it."""
+
+    name: str
+    completion: str
+    columns: Mapping[str, Any]
+    expect: Mapping[str, Expected]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One expectation and what came of it."""
+
+    case: str
+    part: str
+    score: float | None
+    expected: Expected
+    reason: str = ""
+    """Why the reward gave that score, where it can say so; or what it raised."""
+    error: bool = False
+
+    @property
+    def passed(self) -> bool:
+        if self.error or (self.score is None) != (self.expected is None):
+            return False
+        if self.score is None or self.expected is None:
+            return True
+        low, high = self.expected
+        return low - TOLERANCE <= self.score <= high + TOLERANCE
+
+
+def try_cases(path: Path) -> list[Tried]:
+    """Score every case and hold it against what it expects.
+
+    Raises:
+        RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.
+    """
+    targets, cases = read_cases(path)
+    return [tried for case in cases for tried in _try(case, targets)]
+
+
+def _try(case: Case, targets: Mapping[str, Target]) -> Iterator[Tried]:
+    sample = Sample({"prompt": "", **case.columns}, case.completion)
+    for part, expected in case.expect.items():
+        name, slash, of = part.partition("/") if part not in targets else (part, "", "")
+        target = targets[name]
+        if slash and isinstance(target.function, Composition):
+            outcome = call(target.function.breakdown, arguments_of([sample]))
+            if not outcome.error:
+                yield Tried(case.name, part, outcome.result[of][0], expected)
+                continue
+        else:
+            outcome = score(target.function, [sample])
+        if problem := (("call", f"raises {outcome.error}") if outcome.error else outcome.problem(1)):
+            yield Tried(case.name, part, None, expected, problem[1], error=True)
+            continue
+        yield Tried(case.name, part, (outcome.scores(1) or [None])[0], expected, _reason(target, sample))
+
+
+def _reason(target: Target, sample: Sample) -> str:
+    if target.declared is None:
+        return ""
+    row = {name: values[0] for name, values in arguments_of([sample]).items() if isinstance(values, list)}
+    del row["completions"]
+    return target.declared.explain(sample.text, **row).reason
+
+
+def read_cases(path: Path) -> tuple[dict[str, Target], list[Case]]:
+    """The rewards by name and the cases of a file, checked whole before anything is scored.
+
+    Raises:
+        RewardError: see `try_cases`.
+    """
+    import yaml
+
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        detail = one_line(str(getattr(error, "problem", None) or getattr(error, "strerror", None) or error), 100)
+        raise RewardError(
+            f"{path} cannot be read{where} ({detail})", "a YAML file with `rewards` and `cases`"
+        ) from error
+    return _Reader(str(path)).read(table)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns the file's tables into cases, naming the file and the place in every error."""
+
+    source: str
+
+    def read(self, table: Any) -> tuple[dict[str, Target], list[Case]]:
+        keys = self._keys(table, "the file", ("rewards", "columns", "cases"), ("rewards", "cases"))
+        names = self._list(keys["rewards"], "rewards")
+        targets = {name: find(name) for name in (self._text(name, "rewards") for name in names)}
+        parts = [
+            f"{name}/{part.name}"
+            for name, target in targets.items()
+            if isinstance(target.function, Composition)
+            for part in target.function.parts
+        ]
+        shared = self._columns(keys.get("columns", {}), "columns")
+        cases = [
+            self._case(case, f"cases[{i}]", shared, [*targets, *parts])
+            for i, case in enumerate(self._list(keys["cases"], "cases"), start=1)
+        ]
+        return targets, cases
+
+    def _case(self, table: Any, where: str, shared: Mapping[str, Any], parts: Sequence[str]) -> Case:
+        keys = self._keys(table, where, ("name", "completion", "columns", "expect"), ("name", "completion", "expect"))
+        name = self._text(keys["name"], f"{where}.name")
+        completion = keys["completion"]
+        if not isinstance(completion, str):
+            self._fail(f"{where}.completion is {one_line(repr(completion), 40)}", "text")
+        expect = keys["expect"]
+        if not isinstance(expect, dict) or not expect:
+            self._fail(f"{where}.expect is {one_line(repr(expect), 40)}", "a score for each reward")
+        for part in expect:
+            if part not in parts:
+                known = did_you_mean(str(part), parts) or f"one of {', '.join(parts)}"
+                self._fail(f"{where}.expect names {part!r}, which is none of the rewards", known)
+        expected = {part: self._range(value, f"{where}.expect.{part}") for part, value in expect.items()}
+        columns = self._columns(keys.get("columns", {}), f"{where}.columns")
+        return Case(name, completion, {**shared, **columns}, expected)
+
+    def _range(self, value: Any, where: str) -> Expected:
+        if value is None:
+            return None
+        ends = value if isinstance(value, list) else [value, value]
+        is_pair = len(ends) == 2 and all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
+        if not is_pair or not ends[0] <= ends[1]:
+            self._fail(f"{where} is {one_line(repr(value), 40)}", "a score, [lowest, highest], or null")
+        return float(ends[0]), float(ends[1])
+
+    def _columns(self, value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            self._fail(f"{where} is {one_line(repr(value), 40)}", "columns and their values, such as {answer: '18'}")
+        return value
+
+    def _list(self, value: Any, where: str) -> list[Any]:
+        if not isinstance(value, list) or not value:
+            self._fail(f"{where} is {one_line(repr(value), 40)}", "a list with at least one entry")
+        return value
+
+    def _keys(self, table: Any, where: str, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
+        if not isinstance(table, dict):
+            self._fail(f"{where} is {one_line(repr(table), 40)}", f"the keys {', '.join(known)}")
+        for key in table:
+            if key not in known:
+                hint = did_you_mean(str(key), known) or f"one of {', '.join(known)}"
+                self._fail(f"{where} has an unknown key {key!r}", hint)
+        for key in needed:
+            if key not in table:
+                self._fail(f"{where} has no {key!r}", f"the key {key!r}")
+        return table
+
+    def _text(self, value: Any, where: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            self._fail(f"{where} is {one_line(repr(value), 40)}", "text")
+        return value
+
+    def _fail(self, found: str, wanted: str) -> NoReturn:
+        raise RewardError(f"{self.source}: {found}", wanted)

@@ -1,0 +1,184 @@
+"""The contract of a reward function: what must hold before a run is worth starting.
+
+Each check says what it found, what it wanted and how to mend it. These call the function in this process, on texts of
+ordinary length; threads, processes and huge texts are in `hostile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from toolkit.errors import did_you_mean
+from toolkit.rewards.bench import answer_contract
+from toolkit.rewards.bench.calling import NOT_PASSED, Sample, arguments, call, is_conversational, score
+from toolkit.rewards.bench.findings import TOLERANCE, Finding
+from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.target import PASSED_BY_TRL
+
+SOUND = "scores"
+"""The finding after which the scores can be looked at."""
+ODD_TEXTS = {
+    "an empty text": "",
+    "white space": " \n\t ",
+    "control characters": "\x00\x07\x1b[31m",
+    "a lone surrogate": "\ud800",
+    "emoji": "👩‍👩‍👧‍👦 = ❤️",
+    "Arabic digits": "<answer>٣٤</answer> #### ٣٤ \\boxed{٣٤}",
+    "superscripts": "<answer>²</answer> #### ² \\boxed{²}",
+    "a fraction sign": "<answer>½</answer> #### ½ \\boxed{½}",
+    "division by zero": "<answer>1/0</answer> #### 1/0 \\boxed{\\frac{1}{0}}",
+    "a number of 5,000 digits": "<answer>{n}</answer> #### {n} \\boxed{{{n}}}".replace("{n}", "9" * 5000),
+    "a power out of range": "<answer>1e999999</answer> #### 1e999999 \\boxed{10^{999999}}",
+    "nan": "<answer>nan</answer> #### nan \\boxed{nan}",
+    "inf": "<answer>-inf</answer> #### -inf \\boxed{-\\infty}",
+    "blank answers": "<answer></answer>\n####\n\\boxed{}",
+    "marks in the wrong order": "</answer>5<answer> }{ \\boxed{ ####",
+}
+
+
+def structure(subject: Subject) -> Iterator[Finding]:
+    """Whether it can be called at all, and gives scores; what fails here makes every other check pointless."""
+    target, row = subject.target, subject.rows[0]
+    if not hasattr(target.function, "__name__"):
+        yield Finding("name", "FAIL", "the function has no __name__", "one: TRL logs rewards/<name>/mean", "use def")
+        return
+    missing = [column for column in target.columns if column not in row]
+    if missing:
+        known = [name for name in row if name != "prompt"]
+        hint = did_you_mean(missing[0], known) or f"it beside {', '.join(known) or 'the prompt'}"
+        yield Finding("columns", "FAIL", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
+        return
+    yield Finding("columns", "PASS", f"needs {', '.join(target.columns) or 'no column'}")
+    passed = (*PASSED_BY_TRL, *(name for name in row if name not in NOT_PASSED))
+    refused = [name for name in dict.fromkeys(passed) if name not in target.takes]
+    if refused and not target.takes_anything:
+        found = f"takes no {', '.join(refused)}"
+        yield Finding("arguments", "FAIL", found, "whatever TRL passes", "end its parameters with **kwargs")
+        return
+    n = len(subject.probes)
+    if problem := subject.first.problem(n):
+        yield Finding(problem[0], "FAIL", problem[1], *_REMEDIES[problem[0]])
+        return
+    if all(score is None for score in subject.scores):
+        remedy = "mend what it judges by: gold answers, a server, a model"
+        yield Finding("judged", "FAIL", f"all {n} completions score None{_why(subject)}", "scores", remedy)
+        return
+    yield Finding(SOUND, "PASS", f"{n} finite scores or None for {n} completions")
+
+
+def _why(subject: Subject) -> str:
+    """What a reward of this library says about its first None."""
+    if subject.target.declared is None:
+        return ""
+    given = arguments(subject.probes[:1])
+    row = {name: values[0] for name, values in given.items() if isinstance(values, list)}
+    return f": {subject.target.declared.explain(row.pop('completions'), **row).reason}"
+
+
+_REMEDIES = {
+    "call": ("scores for any completion", "mend the function; toolkit reward try shows it on single completions"),
+    "length": ("one score a completion", "return a list as long as `completions`"),
+    "types": ("a list of floats and None", "return [float, ...]; None where a completion cannot be judged"),
+    "finite": ("finite scores", "return None where a completion cannot be judged"),
+}
+
+
+def bounds(subject: Subject) -> Iterator[Finding]:
+    """Every score lies in the declared range."""
+    if subject.target.range is None:
+        return
+    low, high = subject.target.range
+    outside = [s for s in subject.scores if s is not None and not low - TOLERANCE <= s <= high + TOLERANCE]
+    if outside:
+        yield Finding("range", "FAIL", f"scores {outside[0]:g}", f"{low:g} to {high:g}, as declared", "mend the range")
+    else:
+        yield Finding("range", "PASS", f"inside {low:g} to {high:g}")
+
+
+def same_again(subject: Subject) -> Iterator[Finding]:
+    """The same inputs give the same scores, whatever their order and company, and are not changed."""
+    function, n = subject.target.function, len(subject.probes)
+    given, untouched = arguments(subject.probes), arguments(subject.probes)
+    again = call(function, given).scores(n)
+    changed = [name for name in given if name != "trainer_state" and given[name] != untouched[name]]
+    if changed:
+        yield Finding("inputs", "FAIL", f"changes {', '.join(changed)}", "inputs left alone", "copy before changing")
+    if not same(again, subject.scores):
+        yield Finding("repeatable", "WARN", "two calls give different scores", "the same", "fix its seed, or cache")
+        return
+    yield Finding("repeatable", "PASS", "two calls give the same scores, and leave their inputs alone")
+    backwards = score(function, subject.probes[::-1]).scores(n)
+    if not same(backwards and backwards[::-1], subject.scores):
+        remedy = "judge each completion by itself and its columns, not by its place"
+        yield Finding("order", "FAIL", "scores depend on the order of the batch", "the same in any order", remedy)
+        return
+    group = score(function, subject.probes[:4]).scores(4)
+    if not same(group, subject.scores[:4]):
+        found = "scores of one prompt depend on the other prompts of the batch"
+        yield Finding("order", "WARN", found, "on its own group at most", "compare completions of the same prompt only")
+        return
+    yield Finding("order", "PASS", "scores depend neither on the order nor on the rest of the batch")
+
+
+def same(a: Sequence[float | None] | None, b: Sequence[float | None] | None) -> bool:
+    """Whether two lists of scores are equal, None in the same places."""
+    if a is None or b is None or len(a) != len(b):
+        return False
+    return all(x is y if x is None or y is None else abs(x - y) <= TOLERANCE for x, y in zip(a, b, strict=True))
+
+
+def both_shapes(subject: Subject) -> Iterator[Finding]:
+    """Plain text and messages score alike; a run uses the shape that its prompts have."""
+    other = not is_conversational(subject.rows[0])
+    outcome = score(subject.target.function, subject.probes, messages=other)
+    name = "messages" if other else "plain text"
+    if same(outcome.scores(len(subject.probes)), subject.scores):
+        yield Finding("shapes", "PASS", "plain text and messages score alike")
+        return
+    problem = outcome.problem(len(subject.probes))
+    found = f"completions as {name}: {problem[1] if problem else 'other scores'}"
+    remedy = "read completion[0]['content'] of a list, and a string as it is"
+    yield Finding("shapes", "WARN", found, "the same scores for both shapes", remedy)
+
+
+def odd_texts(subject: Subject) -> Iterator[Finding]:
+    """No completion raises: one odd text would end the run."""
+    for name, text in ODD_TEXTS.items():
+        problem = score(subject.target.function, [Sample(subject.rows[0], text)]).problem(1)
+        if problem:
+            found = f"{name}: {problem[1]}"
+            yield Finding(
+                "odd_texts", "FAIL", found, "a score for any text", "a model writes anything: catch it, score low"
+            )
+            return
+    yield Finding("odd_texts", "PASS", f"{len(ODD_TEXTS)} odd texts are scored: blank, unicode, nan, 1/0, 5,000 digits")
+
+
+def signal(subject: Subject) -> Iterator[Finding]:
+    """Not everything scores the same; only what judges style alone, by its declaration, may score these texts alike."""
+    declared = subject.target.declared
+    if declared is not None and not declared.layouts and not subject.takes_gold:
+        return
+    values = set(subject.scores)
+    if len(values) == 1:
+        found = f"right, wrong, blank and long completions all score {_shown(next(iter(values)))}"
+        yield Finding("signal", "WARN", found, "a difference somewhere", "GRPO learns from differences within a group")
+
+
+def _shown(value: float | None) -> str:
+    return "None" if value is None else f"{value:g}"
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    bounds,
+    answer_contract.right_answer,
+    answer_contract.wrong_answer,
+    answer_contract.unreadable_gold,
+    same_again,
+    odd_texts,
+    answer_contract.spelling,
+    answer_contract.missing_column,
+    both_shapes,
+    signal,
+)
+"""After `structure`, the most important first."""

@@ -1,0 +1,156 @@
+"""The part of the contract that needs a thread, a process or a clock."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call
+from toolkit.rewards.bench.contract import same
+from toolkit.rewards.bench.findings import Finding
+from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.target import find
+from toolkit.units import format_seconds
+
+LONG_CHARS = 8_000  # 2,000 tokens and more
+HUGE_CHARS = 100_000  # 32,000 tokens
+HUGE_TEXTS = ("a", "9", " ", "\n", "(", "<answer>", "</answer>", "####", "\\boxed{", "1+", "a=1 ", "，")
+SLOW_S, HARD_LIMIT_S = 1.0, 10.0
+START_LIMIT_S = 120.0
+"""For a new process to import the reward, torch with it should it want that, and to make one call."""
+SLOW_COMPLETION_S = 0.02
+ROUND = 256  # completions
+
+
+def from_a_thread(subject: Subject) -> Iterator[Finding]:
+    """The same scores from a worker thread, where `signal.alarm` cannot be set and time-outs made of it fail."""
+    found: list[Outcome] = []
+    given = arguments(subject.probes)
+    thread = threading.Thread(target=lambda: found.append(call(subject.target.function, given)), daemon=True)
+    thread.start()
+    thread.join(START_LIMIT_S)
+    n = len(subject.probes)
+    if found and same(found[0].scores(n), subject.scores):
+        yield Finding("thread", "PASS", "the same scores from a worker thread")
+        return
+    problem = found[0].problem(n) if found else ("", f"no answer in {START_LIMIT_S:g} s")
+    detail = problem[1] if problem else "other scores than from the main thread"
+    remedy = "no signal.alarm: math-verify wants parsing_timeout=None and a process, as in correct_latex"
+    yield Finding("thread", "FAIL", f"from a worker thread: {detail}", "the same scores", remedy)
+
+
+def speed(subject: Subject) -> Iterator[Finding]:
+    """Wall time of one completion, from the second call on."""
+    n = len(subject.probes)
+    each_s = call(subject.target.function, arguments(subject.probes)).wall_s / n
+    found = f"{_time(each_s)} a completion, {_time(ROUND * each_s)} for {ROUND}"
+    if each_s > SLOW_COMPLETION_S:
+        remedy = "cache, score in parallel, or give it fewer completions"
+        yield Finding("time", "WARN", found, f"under {_time(SLOW_COMPLETION_S)}: the card waits meanwhile", remedy)
+    else:
+        yield Finding("time", "PASS", found)
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 1:
+        return format_seconds(seconds)
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the new process does: one call of the pickled function, then one call for each huge text."""
+
+    pickled: bytes
+    """Empty: find the reward by its name."""
+    name: str
+    given: dict[str, Any]
+    huge: tuple[Sample, ...]
+
+
+def from_a_process(subject: Subject) -> Iterator[Finding]:
+    """Pickled into a spawned process it scores the same; there, huge texts can be stopped that never end."""
+    try:
+        pickled, why_not = pickle.dumps(subject.target.function), ""
+    except Exception as error:  # pickle raises whatever the object's own code does
+        pickled, why_not = b"", f"{type(error).__name__}: {error}"
+    huge = tuple(Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in _sizes())
+    job = _Job(pickled, subject.target.name, arguments(subject.probes), huge)
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(send, job), daemon=False)
+    process.start()
+    send.close()
+    try:
+        outcome = _next(receive, START_LIMIT_S)
+        yield _pickling(subject, outcome, why_not)
+        if not outcome.error:
+            yield _huge(receive)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _sizes() -> list[tuple[int, str]]:
+    """Long before huge: a pattern that needs exponential time must not look like one that needs quadratic time."""
+    return [(n, unit) for n in (LONG_CHARS, HUGE_CHARS) for unit in HUGE_TEXTS]
+
+
+def _work(send: Connection, job: _Job) -> None:
+    sys.stdout = sys.stderr  # what a reward prints is no result
+    try:
+        function = pickle.loads(job.pickled) if job.pickled else find(job.name).function  # noqa: S301 # our own bytes
+    except Exception as error:
+        send.send(Outcome(error=f"{type(error).__name__}: {error}"))
+        return
+    outcome = call(function, job.given)
+    n = len(job.given["completions"])
+    send.send(Outcome(outcome.scores(n), (outcome.problem(n) or ("", ""))[1]))
+    for sample in job.huge:
+        outcome = call(function, arguments([sample]))
+        send.send(Outcome(error=(outcome.problem(1) or ("", ""))[1], wall_s=outcome.wall_s))
+
+
+def _next(receive: Connection, limit_s: float) -> Outcome:
+    """What the process says next; silence and its end are errors."""
+    if not receive.poll(limit_s):
+        return Outcome(error=f"no answer in {limit_s:g} s", wall_s=limit_s)
+    try:
+        return receive.recv()
+    except EOFError:
+        return Outcome(error="the process ended")
+
+
+def _pickling(subject: Subject, outcome: Outcome, why_not: str) -> Finding:
+    status = "FAIL" if subject.target.declared is not None else "WARN"  # TRL itself calls in its own process
+    remedy = "define it at the top of a module, and keep no open files, locks or lambdas in it"
+    if why_not:
+        return Finding("process", status, f"cannot be pickled ({why_not})", "a function that pickles", remedy)
+    if outcome.error:
+        return Finding("process", status, f"in a spawned process: {outcome.error}", "the same scores", remedy)
+    if not same(outcome.result, subject.scores):
+        return Finding("process", status, "other scores in a spawned process", "the same scores", remedy)
+    return Finding("process", "PASS", "pickles, and scores the same in a spawned process")
+
+
+def _huge(receive: Connection) -> Finding:
+    remedy = "linear patterns only: no (a+)+, no <tag>.*? from every tag on; and a limit on what is parsed"
+    slowest, name = 0.0, ""
+    for n, unit in _sizes():
+        outcome = _next(receive, HARD_LIMIT_S)
+        text = f"{unit!r} up to {n:,} characters"
+        if outcome.error:
+            status = "FAIL" if n == LONG_CHARS or outcome.wall_s < HARD_LIMIT_S else "WARN"
+            return Finding("huge_texts", status, f"{text}: {outcome.error}", "under a second", remedy)
+        if outcome.wall_s > slowest:
+            slowest, name = outcome.wall_s, text
+    if slowest > SLOW_S:
+        return Finding("huge_texts", "WARN", f"{name}: {_time(slowest)}", "under a second", remedy)
+    n = len(HUGE_TEXTS)
+    return Finding("huge_texts", "PASS", f"{n} texts of {HUGE_CHARS:,} characters take {_time(slowest)} at most")

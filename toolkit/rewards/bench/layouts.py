@@ -1,0 +1,66 @@
+"""How a completion is laid out that gives an answer: the forms that prompts ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from toolkit.rewards.answers import parse_gold
+
+LAYOUTS: dict[str, str] = {
+    "answer_tag": "<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>",
+    "hashes": "{reasoning}\n#### {answer}",
+    "boxed": "{reasoning}\nThe answer is \\boxed{{{answer}}}.",
+    "answer_is": "{reasoning}\nThe answer is {answer}.",
+    "last_number": "{reasoning}\nThat makes {answer}.",
+    "think_answer": "<think>\n{reasoning}\n</think>\n<answer>\n{answer}\n</answer>",
+    "think": "<think>\n{reasoning}\n</think>\nThe answer is \\boxed{{{answer}}}.",
+}
+"""Name to form; those of one place in `rewards.answers` have its name."""
+# What a prompt that asks for a layout contains: all of the words, the most explicit first
+_ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("think_answer", ("<think>", "<answer>")),
+    ("answer_tag", ("<answer>",)),
+    ("think", ("<think>",)),
+    ("boxed", ("\\boxed",)),
+    ("hashes", ("####",)),
+    ("answer_is", ("answer is",)),
+)
+
+
+def render(layout: str, reasoning: str, answer: str) -> str:
+    """A completion in a layout."""
+    return LAYOUTS[layout].format(reasoning=reasoning, answer=answer)
+
+
+def asked_by(prompt: Any) -> str | None:
+    """The layout that a prompt, text or messages, asks for; None when it names none of them."""
+    text = prompt_text(prompt)
+    return next((layout for layout, words in _ASKED if all(word in text for word in words)), None)
+
+
+def prompt_text(prompt: Any) -> str:
+    """All that a prompt says, text or messages."""
+    if isinstance(prompt, str):
+        return prompt
+    contents = [message.get("content") for message in prompt] if isinstance(prompt, (list, tuple)) else []
+    return "\n".join(content for content in contents if isinstance(content, str))
+
+
+def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:
+    """Answers that are wrong, by what is wrong with them; the first is an honest mistake.
+
+    Of a number: one more, and three that a careless comparison takes for it. Of anything else: another row's answer.
+    """
+    value = parse_gold(gold)
+    if value is None or not gold.strip():
+        return {"another answer": next((other for other in others if other.strip() != gold.strip()), "17")}
+    near = {"one more": _written(value + 1)}
+    if value.denominator == 1 and value > 0:
+        near |= {"a digit before": f"1{value}", "a digit after": f"{value}1", "the sign": f"-{value}"}
+    return near
+
+
+def _written(value: Fraction) -> str:
+    return str(value) if value.denominator == 1 else f"{float(value):g}"

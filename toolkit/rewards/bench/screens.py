@@ -1,0 +1,194 @@
+"""What the bench shows: rewards, tried cases, findings and exploits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from importlib import import_module
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from toolkit.rewards import registry
+from toolkit.rewards.bench.attack import Result
+from toolkit.rewards.bench.cases import Expected, Tried
+from toolkit.rewards.bench.findings import Finding, Status, Verdict
+from toolkit.rewards.bench.score import shown
+from toolkit.rewards.bench.target import Target
+from toolkit.rewards.completions import one_line
+from toolkit.rewards.composition import Composition
+
+STYLES: dict[Status, str] = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
+INDENT = (0, 0, 0, 6)
+
+
+def listing() -> RenderableType:
+    """Every reward of the library: name, range, purpose; one heading a module."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("reward", no_wrap=True)
+    table.add_column("range", no_wrap=True)
+    table.add_column("for", overflow="fold")
+    module = ""
+    for name, of in registry.REWARDS.items():
+        if of != module and module:
+            table.add_row()
+        module = of
+        reward = registry.get(name)
+        table.add_row(Text(name, "bold"), range_of(reward.range), reward.purpose)
+    more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, FILE.py:FUNCTION"
+    return Group(table, Text(), Text(more, "dim"))
+
+
+def range_of(bounds: tuple[float, float] | None) -> str:
+    """`0 to 1`."""
+    return f"{shown(bounds[0])} to {shown(bounds[1])}" if bounds else "not declared"
+
+
+def details(target: Target) -> RenderableType:
+    """All that is known of one reward."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in _facts(target):
+        grid.add_row(label, Text(value))
+    about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
+    paragraphs = [Text(" ".join(paragraph.split())) for paragraph in about.split("\n\n") if paragraph.strip()]
+    return Group(Text(target.name, "bold"), grid, *(line for text in paragraphs for line in (Text(), text)))
+
+
+def _facts(target: Target) -> Iterator[tuple[str, str]]:
+    declared = target.declared
+    yield "range", range_of(target.range)
+    if declared is None:
+        yield "columns", ", ".join(target.columns) or "none that it names"
+        yield "weakness", "not declared; toolkit reward attack looks for some"
+        return
+    yield "for", declared.purpose
+    yield "weakness", declared.weakness
+    if declared.known_exploits:
+        yield "exploits", f"{', '.join(declared.known_exploits)} (toolkit reward attack)"
+    yield "columns", ", ".join(declared.columns) or "none"
+    if declared.optional_columns:
+        yield "uses", ", ".join(declared.optional_columns)
+    if declared.layouts:
+        yield "form", f"at its best in {', '.join(declared.layouts)}"
+    if isinstance(declared, Composition):
+        for part in declared.parts:
+            gate = f", only if {part.only_if.__name__}" if part.only_if else ""
+            yield "part", f"{part.name} x {part.weight}{gate}"
+    settings = [field for field in fields(declared) if field.name not in ("title", "parts")]
+    for field in settings:
+        yield "setting", f"{field.name} = {one_line(repr(getattr(declared, field.name)), 100)}"
+    kind = type(declared)
+    yield "import", f"from {kind.__module__} import {_importable(declared, target.name)}"
+
+
+def _importable(declared: object, name: str) -> str:
+    """The shipped instance where its module has it, else the class."""
+    kind = type(declared)
+    return name if getattr(import_module(kind.__module__), name, None) is declared else kind.__name__
+
+
+def tried(results: Sequence[Tried]) -> RenderableType:
+    """One line an expectation, and why where it failed."""
+    lines: list[RenderableType] = []
+    for result in results:
+        status: Status = "PASS" if result.passed else "FAIL"
+        got = "no score" if result.error else shown(result.score)
+        line = Text.assemble((status, STYLES[status]), f"  {result.case}: ", (result.part, "bold"), f" {got}")
+        lines.append(line.append(f", wanted {_wanted(result.expected)}" * (not result.passed)))
+        if result.reason and not result.passed:
+            lines.append(Padding(Text(result.reason, "dim"), INDENT))
+    n_failed = sum(not result.passed for result in results)
+    verdict = f"{n_failed} of {len(results)} fail" if n_failed else f"all {len(results)} pass"
+    return Group(*lines, Text(), Text(verdict, STYLES["FAIL" if n_failed else "PASS"]))
+
+
+def _wanted(expected: Expected) -> str:
+    if expected is None:
+        return "null"
+    low, high = expected
+    return shown(low) if low == high else f"{shown(low)} to {shown(high)}"
+
+
+def verdict(result: Verdict) -> RenderableType:
+    """One line a finding, and what mends it below it."""
+    lines: list[RenderableType] = []
+    width = max(len(finding.name) for finding in result.findings)
+    for finding in result.findings:
+        lines.append(_line(finding, width))
+        if finding.remedy and finding.status != "PASS":
+            lines.append(Padding(Text(f"-> {finding.remedy}", "cyan"), INDENT))
+    n_warned = sum(finding.status == "WARN" for finding in result.findings)
+    warned = f", {n_warned} warning{'s' * (n_warned > 1)}" * bool(n_warned)
+    how = f" on {result.n_rows} rows" + f", answers in the form {result.layout}" * bool(result.layout)
+    if result.holds:
+        end = Text(f"{result.reward} keeps its contract{how}{warned}", STYLES["PASS"])
+    else:
+        failed = ", ".join(finding.name for finding in result.failed)
+        end = Text(f"{result.reward} breaks its contract: {failed}{how}{warned}", STYLES["FAIL"])
+    return Group(*lines, Text(), end)
+
+
+def _line(finding: Finding, width: int) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=width)
+    grid.add_column(overflow="fold")
+    found = Text(finding.found)
+    if finding.wanted and finding.status != "PASS":
+        found.append(f"; wanted {finding.wanted}", "dim")
+    grid.add_row(Text(finding.status, STYLES[finding.status]), finding.name, found)
+    return grid
+
+
+def attacks(reward: str, results: Sequence[Result]) -> RenderableType:
+    """A line an exploit, then the completions that work."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("exploit", no_wrap=True)
+    table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("what it is", overflow="fold")
+    for result in results:
+        word, style = _outcome(result)
+        gain = "-" if result.error else f"{result.gain:+.2f}"
+        rows = f"{result.rows_frac:.0%}"
+        table.add_row(result.exploit.name, gain, rows, Text(word, style), Text(result.exploit.about, "dim"))
+    return Group(table, *_examples(results), Text(), _end(reward, results))
+
+
+def _outcome(result: Result) -> tuple[str, str]:
+    if result.error:
+        return "ERROR", STYLES["FAIL"]
+    if not result.works:
+        return "survives", STYLES["PASS"]
+    return ("named", STYLES["WARN"]) if result.known else ("EXPLOIT", STYLES["FAIL"])
+
+
+def _examples(results: Iterable[Result]) -> Iterator[RenderableType]:
+    for result in results:
+        if not result.works:
+            continue
+        yield Text()
+        if result.error:
+            why = result.error
+        elif result.unjudged_frac:
+            why = f"scores None in {result.unjudged_frac:.0%} of the rows: a way out of judgement"
+        else:
+            why = f"earns {shown((result.honest or 0) + result.gain)}, an honest wrong answer {shown(result.honest)}"
+        yield Text.assemble((result.exploit.name, "bold"), f": {why}")
+        yield Padding(Text(one_line(result.example, 160), "dim"), INDENT)
+
+
+def _end(reward: str, results: Sequence[Result]) -> Text:
+    working = [result.exploit.name for result in results if result.works]
+    unnamed = [result.exploit.name for result in results if result.works and not result.known]
+    if unnamed:
+        return Text(f"{reward} can be exploited: {', '.join(unnamed)}", STYLES["FAIL"])
+    if working:
+        return Text(f"{reward} is exploited only as it says: {', '.join(working)}", STYLES["WARN"])
+    return Text(f"{reward} survives all {len(results)} exploits", STYLES["PASS"])

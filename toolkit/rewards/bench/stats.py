@@ -1,0 +1,213 @@
+"""Saved completions and their scores: which parts say something, which groups teach, how long the texts are.
+
+A part is `constant` when all its scores are equal, `saturated` when more than 95 % of them are its highest or its
+lowest, and two are `correlated` when they rise and fall together (Pearson's r of 0.95 or beyond): paying both pays
+twice. GRPO learns from differences within a group alone; a group without signal has the same score, part by part, for
+every completion.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, groupby
+from pathlib import Path
+from statistics import StatisticsError, correlation, fmean, pstdev
+from typing import Any, Literal
+
+from toolkit.data.schema import Row
+from toolkit.errors import DataError, RewardError
+from toolkit.rewards import registry
+from toolkit.rewards.bench.files import read_jsonl
+from toolkit.rewards.bench.scoring import group_of
+from toolkit.rewards.completions import text_of
+from toolkit.rewards.repetition import compression_ratio, distinct, tokens_of
+
+SATURATED_FRAC, CORRELATED = 0.95, 0.95
+LOOP_RATIO = 3.0
+"""How many times zlib shrinks a text from which on it is a loop: GSM8K's own solutions stay below 3.2."""
+SCORES = ("scores", "rewards")
+"""Keys under which a row may have its scores: of `toolkit reward score --json`, and of a run's completions."""
+Kind = Literal["mixed", "all pass", "all fail", "all partial"]
+KINDS: tuple[Kind, ...] = ("mixed", "all pass", "all fail", "all partial")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One reward over all rows."""
+
+    name: str
+    values: list[float | None]
+    bounds: tuple[float, float]
+    """The lowest and highest score: as the reward of that name declares, else as seen."""
+
+    @property
+    def judged(self) -> list[float]:
+        return [value for value in self.values if value is not None]
+
+    @property
+    def summary(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """Mean, standard deviation, lowest and highest; None each where nothing was judged."""
+        judged = self.judged
+        return (fmean(judged), pstdev(judged), min(judged), max(judged)) if judged else (None, None, None, None)
+
+    @property
+    def remark(self) -> str:
+        """`constant`, `saturated`, or nothing."""
+        judged = self.judged
+        if not judged:
+            return "never judged"
+        if len(set(judged)) == 1:
+            return "constant"
+        for word, end in (("highest", max(judged)), ("lowest", min(judged))):
+            frac = judged.count(end) / len(judged)
+            if frac > SATURATED_FRAC:
+                return f"saturated: {frac:.0%} at its {word}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of the completions: in `unit`, sorted, and what of them repeats."""
+
+    unit: str
+    values: list[int]
+    distinct_2: float
+    """Mean share of pairs of words that differ."""
+    loop_frac: float
+    """Share that zlib shrinks more than `LOOP_RATIO` times."""
+    blank_frac: float
+    copy_frac: float | None
+    """Share that another completion of the same group says word for word; None without groups."""
+
+    def at(self, share: float) -> int:
+        """The length below which this share of completions lies."""
+        return self.values[min(len(self.values) - 1, int(share * len(self.values)))]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """All that is said of a file."""
+
+    n_rows: int
+    parts: list[Part]
+    correlated: list[tuple[str, str, float]]
+    groups: dict[str, Counter[Kind]] = field(default_factory=dict)
+    """How many groups are of which kind, by part, and under "" for all parts together; empty without groups."""
+    n_groups: int = 0
+    lengths: Lengths | None = None
+    """None where the rows have no completions."""
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file, or of all training steps of a run folder, in the order of steps.
+
+    Raises:
+        DataError: no such file, no completions in the folder, or a row without scores.
+    """
+    files = [path]
+    if path.is_dir():
+        inside = path / "completions" if (path / "completions").is_dir() else path
+        files = sorted(inside.glob("step_*.jsonl"))
+        if not files:
+            raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a JSONL file")
+    rows = []
+    for file in files:
+        for line, row in read_jsonl(file):
+            scores = next((row[key] for key in SCORES if isinstance(row.get(key), dict)), None)
+            if not scores or not all(value is None or _is_number(value) for value in scores.values()):
+                next_step = "score it: toolkit reward score --reward NAME --input FILE --json"
+                wanted = 'a key `scores` or `rewards`, {"NAME": 1.0}'
+                raise DataError(f"{file} line {line} has no scores", wanted, next_step)
+            rows.append(row | {"scores": scores})
+    if not rows:
+        raise DataError(f"{path} has no rows", "at least one")
+    return rows
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def examine(rows: Sequence[Row]) -> Stats:
+    """Everything about these rows."""
+    names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+    parts = [_part(name, [row["scores"].get(name) for row in rows]) for name in names]
+    grouped = groups_of(rows)
+    kinds = _kinds(grouped, parts) if grouped else {}
+    return Stats(len(rows), parts, list(_correlated(parts)), kinds, len(grouped), _lengths(rows, grouped))
+
+
+def _part(name: str, values: list[float | None]) -> Part:
+    judged = [value for value in values if value is not None] or [0.0]
+    seen = min(judged), max(judged)
+    try:
+        low, high = registry.get(name).range if name in registry.REWARDS else seen
+    except RewardError:
+        low, high = seen
+    return Part(name, values, (min(low, seen[0]), max(high, seen[1])))
+
+
+def groups_of(rows: Sequence[Row]) -> list[list[Row]]:
+    """Neighbouring rows of one group; empty where the rows say nothing of groups, or each is alone."""
+    if any(group_of(row) is None for row in rows):
+        return []
+    groups = [list(members) for _key, members in groupby(rows, group_of)]
+    return groups if any(len(group) > 1 for group in groups) else []
+
+
+def _kinds(groups: Iterable[Sequence[Row]], parts: Sequence[Part]) -> dict[str, Counter[Kind]]:
+    counts: dict[str, Counter[Kind]] = {name: Counter() for name in ("", *(part.name for part in parts))}
+    for group in groups:
+        kinds: list[Kind] = [kind_of([row["scores"].get(part.name) for row in group], part.bounds) for part in parts]
+        for part, kind in zip(parts, kinds, strict=True):
+            counts[part.name][kind] += 1
+        counts[""][_together(kinds)] += 1
+    return counts
+
+
+def _together(kinds: Sequence[Kind]) -> Kind:
+    if "mixed" in kinds:
+        return "mixed"
+    return kinds[0] if len(set(kinds)) == 1 else "all partial"
+
+
+def kind_of(values: Sequence[float | None], bounds: tuple[float, float]) -> Kind:
+    """`mixed` when the scores of a group differ, else where they all lie: at the top, at the bottom, or between.
+
+    Compared exactly: equal scores of one reward are equal floats. Scores that are all None lie between.
+    """
+    if len(set(values)) > 1:
+        return "mixed"
+    low, high = bounds
+    return "all pass" if values[0] == high else "all fail" if values[0] == low else "all partial"
+
+
+def _correlated(parts: Sequence[Part]) -> Iterator[tuple[str, str, float]]:
+    for a, b in combinations(parts, 2):
+        pairs = [(x, y) for x, y in zip(a.values, b.values, strict=True) if x is not None and y is not None]
+        try:
+            r = correlation(*zip(*pairs, strict=True)) if len(pairs) > 2 else 0.0
+        except StatisticsError:  # one of them is constant
+            continue
+        if abs(r) >= CORRELATED:
+            yield a.name, b.name, r
+
+
+def _lengths(rows: Sequence[Row], groups: Sequence[Sequence[Row]]) -> Lengths | None:
+    if any("completion" not in row for row in rows):
+        return None
+    texts = [text_of(row["completion"]) for row in rows]
+    in_tokens = all(isinstance(row.get("n_tokens"), int) for row in rows)
+    values = [row["n_tokens"] for row in rows] if in_tokens else [len(text) for text in texts]
+    shares = [share for text in texts if (share := distinct(tokens_of(text, None), 2)) is not None]
+    copies = sum(n for group in groups for n in Counter(text_of(r["completion"]) for r in group).values() if n > 1)
+    return Lengths(
+        unit="tokens" if in_tokens else "characters",
+        values=sorted(values),
+        distinct_2=fmean(shares) if shares else 0.0,
+        loop_frac=sum(compression_ratio(text) > LOOP_RATIO for text in texts) / len(texts),
+        blank_frac=sum(not text.strip() for text in texts) / len(texts),
+        copy_frac=copies / len(rows) if groups else None,
+    )

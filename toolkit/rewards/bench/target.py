@@ -1,0 +1,155 @@
+"""A reward by name, wherever it comes from: the library, a rubric file, or a function of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.rewards import registry
+from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.completions import one_line
+
+PASSED_BY_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""What TRL 1.15 passes to every reward function, by name, beside the dataset's columns."""
+FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reward function and what it declares."""
+
+    name: str
+    """As it was asked for."""
+    function: Callable[..., Any]
+
+    @property
+    def declared(self) -> RewardFunction | None:
+        """The function, where it is a reward of this library's kind, which says what it needs and gives."""
+        return self.function if isinstance(self.function, RewardFunction) else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Dataset columns that it cannot do without: declared, or parameters without a default."""
+        if self.declared is not None:
+            return tuple(name for name in self.declared.columns if name not in PASSED_BY_TRL)
+        return tuple(p.name for p in self._named() if p.default is p.empty and p.name not in PASSED_BY_TRL)
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Every column that it names, needed or not."""
+        if self.declared is not None:
+            return frozenset((*self.declared.columns, *self.declared.optional_columns))
+        return frozenset(p.name for p in self._named())
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether it has `**kwargs`, without which TRL's own arguments end a run with a TypeError."""
+        return self.declared is not None or any(p.kind is p.VAR_KEYWORD for p in self._parameters())
+
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether it cannot do without the prompts: to compare the completions of one, or to read it."""
+        return "prompts" in (self.declared.columns if self.declared is not None else self.takes)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        return self.declared.range if self.declared is not None else None
+
+    def _parameters(self) -> Sequence[inspect.Parameter]:
+        try:
+            return list(inspect.signature(self.function).parameters.values())
+        except (TypeError, ValueError):  # a callable written in C has no signature
+            return []
+
+    def _named(self) -> list[inspect.Parameter]:
+        return [p for p in self._parameters() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def find(name: str) -> Target:
+    """The reward that `name` means, in one of `FORMS`.
+
+    Modules are found from the working directory. The code of a file or module runs when it is imported.
+
+    Raises:
+        RewardError: there is no such reward, file, module or function, or importing it fails.
+    """
+    if not name:
+        raise RewardError("no reward given", FORMS)
+    if name in registry.REWARDS or name.startswith(registry.PREFIXES):
+        return Target(name, registry.get(name))
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        if name.endswith(".py"):
+            raise RewardError(f"{name} names no function", "FILE.py:FUNCTION")
+        hint = did_you_mean(name, registry.REWARDS) or FORMS
+        raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
+    module = _from_file(Path(os.path.expanduser(place))) if place.endswith(".py") else _from_module(place)
+    return Target(name, _callable(module, attribute, name))
+
+
+def find_all(names: str) -> list[Target]:
+    """Several, separated by commas, each once.
+
+    Raises:
+        RewardError: as `find`; or one is named twice.
+    """
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    for name in listed:
+        if listed.count(name) > 1:
+            raise RewardError(f"--reward has {name!r} twice", "each once")
+    return [find(name) for name in listed or [""]]
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise RewardError(f"there is no file {path}", FORMS)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # so that it finds its neighbours, and a spawned process finds it
+        sys.path.insert(0, folder)
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path.resolve()):
+        return loaded
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise RewardError(f"{path} cannot be imported", "a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # pickle looks there; a package of the same name stays what it is
+    return _imported(str(path), lambda: spec.loader.exec_module(module) or module)  # type: ignore[union-attr]
+
+
+def _from_module(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return _imported(f"module {name!r}", lambda: importlib.import_module(name))
+
+
+def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:  # whatever the user's own code does when it is imported
+        detail = f"{type(error).__name__}: {one_line(str(error), 160)}"
+        raise RewardError(
+            f"{what} cannot be imported ({detail})", "a module that imports, or a reward's name"
+        ) from error
+
+
+def _callable(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
+    found = getattr(module, attribute, None)
+    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    if found is None:
+        hint = did_you_mean(attribute, functions) or f"one of {', '.join(functions[:8])}" * bool(functions)
+        raise RewardError(f"{name}: there is no {attribute!r}", hint or "a function")
+    if inspect.isclass(found):
+        raise RewardError(f"{name} is a class", "an instance of it", f"for example: my_reward = {attribute}()")
+    if not callable(found):
+        raise RewardError(f"{name} is a {type(found).__name__}", "a function in TRL's convention")
+    return found

@@ -5,8 +5,9 @@
 tests/gpu on a CUDA card.
 
 Not covered without one: Unsloth's kernels and its merge of a 4-bit load, vLLM's kernels, its sleep mode and its 4-bit
-weights, weight transfer to a vLLM server (NCCL), FSDP and DeepSpeed training, 8-bit optimizers, peak memory. Not covered, because it needs the Hub: the download of a
-model or of openai/gsm8k (uploads and look-ups run against a local server, GSM8K's files are read where they are).
+weights, weight transfer to a vLLM server (NCCL), FSDP and DeepSpeed training, 8-bit optimizers, peak memory. Not
+covered, because it needs the Hub: the download of a model or of openai/gsm8k (uploads and look-ups run against a local
+server, GSM8K's files are read where they are).
 """
 
 from __future__ import annotations

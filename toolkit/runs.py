@@ -7,6 +7,7 @@ completions/        step_00001.jsonl: prompt, completion, answer, each reward; b
 checkpoints/        checkpoint-N, as transformers writes them
 parity.json         every check that the sampler draws from the weights in training, where it is not the trainer itself
 measurements.json   before and after, with every verdict
+reward_check.json   what the check of the rewards found before the first step
 adapter/            the LoRA adapter and the tokenizer
 summary.json        before, after, wall time, steps, backend, model, seed, memory planned and measured
 """

@@ -62,18 +62,22 @@ class Score:
     """A weight for each reward in the total, in their order; 1 without it. The total is null where a score is."""
     json: bool = False
     """Print one line a row, and nothing else: {"row": 0, "scores": {"NAME": 1.0}, "total": 1.0}"""
+    allow_unsafe_code: bool = False
+    """Run model-written code also where only the weakest sandbox works, which leaves this machine's files readable."""
 
     def run(self) -> int:
         from toolkit.rewards.bench import score
+        from toolkit.rewards.bench.target import find_all
 
         path = _given(self.input, "--input", "a JSONL file of completions")
+        targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
         if not self.json:
             from toolkit.console import console
 
-            console.print(_quietly(lambda: score.report(path, self.reward, self.reward_weights)))
+            console.print(_quietly(lambda: score.report(path, targets, self.reward_weights)))
             return 0
         out = sys.stdout
-        _quietly(lambda: score.write_json(path, self.reward, self.reward_weights, out))
+        _quietly(lambda: score.write_json(path, targets, self.reward_weights, out))
         return 0
 
 
@@ -83,6 +87,8 @@ class Try:
 
     cases: Annotated[tyro.conf.Positional[Path | None], _argument("CASES.yaml")] = None
     """Rewards, and cases with completion and expected scores; recipes/cases/gsm8k_r1.yaml is an example."""
+    allow_unsafe_code: bool = False
+    """Run model-written code also where only the weakest sandbox works, which leaves this machine's files readable."""
 
     def run(self) -> int:
         from toolkit.console import console
@@ -90,7 +96,7 @@ class Try:
         from toolkit.rewards.bench.screens import tried
 
         path = _given(self.cases, "CASES.yaml", "a file of cases, such as recipes/cases/gsm8k_r1.yaml")
-        results = _quietly(lambda: try_cases(path))
+        results = _quietly(lambda: try_cases(path, allow_unsafe_code=self.allow_unsafe_code))
         console.print(tried(results))
         return 0 if all(result.passed for result in results) else EXIT_FAILED
 
@@ -109,6 +115,8 @@ class OnRows:
     """Rows to use, from the first."""
     json: bool = False
     """Print one JSON object."""
+    allow_unsafe_code: bool = False
+    """Run model-written code also where only the weakest sandbox works, which leaves this machine's files readable."""
 
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
@@ -118,7 +126,7 @@ class OnRows:
 
         if self.n_rows < 1:
             raise SettingsError(f"--n_rows is {self.n_rows}", "at least 1")
-        target = find(self.target)
+        target = find(self.target, allow_unsafe_code=self.allow_unsafe_code)
         rows, prompts_are_given = training_rows(self.dataset, self.n_rows, self.answer_column)
         return Subject(target, rows, self.answer_column, prompts_are_given)
 

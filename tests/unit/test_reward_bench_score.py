@@ -14,7 +14,7 @@ from toolkit.rewards import registry
 from toolkit.rewards.bench import scoring
 from toolkit.rewards.bench.cases import try_cases
 from toolkit.rewards.bench.files import training_rows
-from toolkit.rewards.bench.target import find
+from toolkit.rewards.bench.target import find, find_all
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
@@ -224,3 +224,10 @@ def test_rows_are_as_training_makes_them(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text("prompt,solution\nWhat is 1+1?,two\nWhat is 1+1?,2\n")
     assert training_rows(str(path), 5, "solution") == ([{"prompt": "What is 1+1?", "solution": "two"}], True)
+
+
+def test_unsafe_code_is_allowed_by_a_flag_alone() -> None:
+    names = ("code_tests", "code_all_tests")
+    assert [getattr(find(name).function, "allow_unsafe_code", None) for name in names] == [False, False]
+    allowed = find_all("code_tests,correct", allow_unsafe_code=True)
+    assert [getattr(target.function, "allow_unsafe_code", None) for target in allowed] == [True, None]

@@ -64,13 +64,13 @@ class Tried:
         return low - TOLERANCE <= self.score <= high + TOLERANCE
 
 
-def try_cases(path: Path) -> list[Tried]:
-    """Score every case and hold it against what it expects.
+def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
+    """Score every case and hold it against what it expects; `allow_unsafe_code`: see `find`.
 
     Raises:
         RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.
     """
-    targets, cases = read_cases(path)
+    targets, cases = read_cases(path, allow_unsafe_code=allow_unsafe_code)
     return [tried for case in cases for tried in _try(case, targets)]
 
 
@@ -100,7 +100,7 @@ def _reason(target: Target, sample: Sample) -> str:
     return target.declared.explain(sample.text, **row).reason
 
 
-def read_cases(path: Path) -> tuple[dict[str, Target], list[Case]]:
+def read_cases(path: Path, *, allow_unsafe_code: bool = False) -> tuple[dict[str, Target], list[Case]]:
     """The rewards by name and the cases of a file, checked whole before anything is scored.
 
     Raises:
@@ -117,7 +117,7 @@ def read_cases(path: Path) -> tuple[dict[str, Target], list[Case]]:
         raise RewardError(
             f"{path} cannot be read{where} ({detail})", "a YAML file with `rewards` and `cases`"
         ) from error
-    return _Reader(str(path)).read(table)
+    return _Reader(str(path), allow_unsafe_code).read(table)
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,13 @@ class _Reader:
     """Turns the file's tables into cases, naming the file and the place in every error."""
 
     source: str
+    allow_unsafe_code: bool
 
     def read(self, table: Any) -> tuple[dict[str, Target], list[Case]]:
         keys = self._keys(table, "the file", ("rewards", "columns", "cases"), ("rewards", "cases"))
         names = self._list(keys["rewards"], "rewards")
-        targets = {name: find(name) for name in (self._text(name, "rewards") for name in names)}
+        listed = [self._text(name, "rewards") for name in names]
+        targets = {name: find(name, allow_unsafe_code=self.allow_unsafe_code) for name in listed}
         parts = [
             f"{name}/{part.name}"
             for name, target in targets.items()

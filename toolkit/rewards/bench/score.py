@@ -15,7 +15,7 @@ from rich.text import Text
 
 from toolkit.errors import SettingsError
 from toolkit.rewards.bench.scoring import Scored, score_file
-from toolkit.rewards.bench.target import Target, find_all
+from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line, text_of
 
 N_SHOWN = 10
@@ -56,16 +56,14 @@ class Tally:
         self.low, self.high = min(self.low, score), max(self.high, score)
 
 
-def write_json(path: Path, rewards: str, weights: Sequence[float], out: TextIO) -> None:
+def write_json(path: Path, targets: Sequence[Target], weights: Sequence[float], out: TextIO) -> None:
     """Write one line a row to `out`."""
-    targets = find_all(rewards)
     for number, scored in enumerate(score_file(path, targets, weights_of(weights, targets))):
         out.write(json.dumps(scored.as_json(number), ensure_ascii=False) + "\n")
 
 
-def report(path: Path, rewards: str, weights: Sequence[float]) -> RenderableType:
+def report(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> RenderableType:
     """The first rows with their scores, and a summary of all."""
-    targets = find_all(rewards)
     chosen = weights_of(weights, targets)
     tallies = {name: Tally() for name in (*(target.name for target in targets), *(["total"] * (len(targets) > 1)))}
     first: list[Scored] = []

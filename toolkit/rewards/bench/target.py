@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,10 +74,11 @@ class Target:
         return [p for p in self._parameters() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def find(name: str) -> Target:
+def find(name: str, *, allow_unsafe_code: bool = False) -> Target:
     """The reward that `name` means, in one of `FORMS`.
 
     Modules are found from the working directory. The code of a file or module runs when it is imported.
+    `allow_unsafe_code`: see `sandbox.choose_level`; for a reward that has this setting.
 
     Raises:
         RewardError: there is no such reward, file, module or function, or importing it fails.
@@ -85,7 +86,7 @@ def find(name: str) -> Target:
     if not name:
         raise RewardError("no reward given", FORMS)
     if name in registry.REWARDS or name.startswith(registry.PREFIXES):
-        return Target(name, registry.get(name))
+        return _permitted(Target(name, registry.get(name)), allow_unsafe_code)
     place, colon, attribute = name.rpartition(":")
     if not colon:
         if name.endswith(".py"):
@@ -93,10 +94,17 @@ def find(name: str) -> Target:
         hint = did_you_mean(name, registry.REWARDS) or FORMS
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
     module = _from_file(Path(os.path.expanduser(place))) if place.endswith(".py") else _from_module(place)
-    return Target(name, _callable(module, attribute, name))
+    return _permitted(Target(name, _callable(module, attribute, name)), allow_unsafe_code)
 
 
-def find_all(names: str) -> list[Target]:
+def _permitted(target: Target, allow_unsafe_code: bool) -> Target:
+    function: Any = target.function
+    if allow_unsafe_code and hasattr(function, "allow_unsafe_code"):
+        return replace(target, function=replace(function, allow_unsafe_code=True))
+    return target
+
+
+def find_all(names: str, *, allow_unsafe_code: bool = False) -> list[Target]:
     """Several, separated by commas, each once.
 
     Raises:
@@ -106,7 +114,7 @@ def find_all(names: str) -> list[Target]:
     for name in listed:
         if listed.count(name) > 1:
             raise RewardError(f"--reward has {name!r} twice", "each once")
-    return [find(name) for name in listed or [""]]
+    return [find(name, allow_unsafe_code=allow_unsafe_code) for name in listed or [""]]
 
 
 def _from_file(path: Path) -> ModuleType:

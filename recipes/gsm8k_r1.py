@@ -58,6 +58,8 @@ def main(settings: Settings, session: Session) -> None:
 
         view.phase("measuring before")
         before = evaluation.measure("before", run, backend, policy, problems.held_out, correct, limit)
+
+        view.phase("building the trainer")
         trainer = build_trainer(policy, problems.train, rewards(settings), settings, run, backend)
 
         view.phase("training")

@@ -43,6 +43,7 @@ from toolkit.devices import CardProcess
 from toolkit.doctor.facts import Disk, Facts
 from toolkit.doctor.system import Wsl
 from toolkit.hub import Hub
+from toolkit.sandbox import Isolation
 
 TORCH_CU130 = f'pip install "torch=={TORCH}+cu130" --index-url https://download.pytorch.org/whl/cu130'
 TORCH_CU126 = f'pip install "torch=={TORCH}+cu126" --index-url https://download.pytorch.org/whl/cu126'
@@ -351,3 +352,20 @@ def test_commands_are_never_broken_and_the_verdict_stands_last(width: int) -> No
     blank = [number for number, line in enumerate(lines) if not line]
     assert " ".join(lines[blank[-1] :]).strip() == report.verdict
     assert all(len(line) <= width for line in lines if " → " not in line)
+
+
+@pytest.mark.parametrize(
+    ("isolation", "status", "said"),
+    [
+        (Isolation("namespaces", (("bubblewrap", "bwrap is not installed"),)), "ok", "namespaces"),
+        (Isolation("rlimits", (("landlock", "the kernel lacks it"),)), "warn", "no landlock: the kernel lacks it"),
+        (Isolation(None, (("bubblewrap", "Windows has none"),)), "info", "none: no bubblewrap: Windows has none"),
+    ],
+)
+def test_the_sandbox_is_told_and_never_stops_the_main_job(isolation: Isolation, status: str, said: str) -> None:
+    report = doctor.examine(change(CPU_BOX, isolation=isolation))
+    (check,) = [check for check in report.checks if check.name == "sandbox"]
+    assert check.status == status
+    assert said in check.found
+    assert bool(check.remedy) == (status == "warn")
+    assert report.can_run

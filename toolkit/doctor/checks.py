@@ -19,7 +19,18 @@ MIN_FREE_GIB = 0.5
 
 def run_checks(facts: Facts) -> list[Check]:
     """Judge a machine; findings come in the order in which a person would mend them."""
-    parts = (_python, _platform, check_card, check_engines, check_packages, _environment, _disks, _network, _token)
+    parts = (
+        _python,
+        _platform,
+        check_card,
+        check_engines,
+        check_packages,
+        _environment,
+        _disks,
+        _network,
+        _token,
+        _sandbox,
+    )
     return [check for part in parts for check in part(facts)]
 
 
@@ -118,3 +129,17 @@ def _token(facts: Facts) -> Iterator[Check]:
         yield Check("Hub token", "ok", f"there, from {facts.token_from}")
     else:
         yield Check("Hub token", "info", "none: only gated models and uploads need one", remedy="hf auth login")
+
+
+def _sandbox(facts: Facts) -> Iterator[Check]:
+    """Only code rewards need it, so nothing here stops the main job."""
+    if facts.isolation is None:
+        return
+    level, why = facts.isolation.level, facts.isolation.why
+    if level is None:
+        yield Check("sandbox", "info", f"none: {why}", "Linux or WSL, for code rewards")
+    elif level == "rlimits":
+        remedy = "apt install bubblewrap"
+        yield Check("sandbox", "warn", f"{level}: {why}", "one that hides files, for code rewards", remedy)
+    else:
+        yield Check("sandbox", "ok", level)

@@ -17,6 +17,7 @@ from toolkit.compat.versions import Build, Conflict, Package, ReleaseSet
 from toolkit.devices import CardProcess, Gpu, find_gpus, other_processes
 from toolkit.doctor.system import Shell, Wsl, cards_by_vendor, find_shell, find_wsl
 from toolkit.hub import Hub, ask_hub
+from toolkit.sandbox import Isolation, find_isolation
 from toolkit.units import gib
 
 BESIDE_THE_SET = ("torchvision", "triton", "xformers")  # not required, but their presence or absence breaks things
@@ -70,6 +71,9 @@ class Facts:
     """Of those that `compat.environment` watches, the ones that are set."""
     sets: TestedSets = field(default_factory=tested_sets.load)
 
+    isolation: Isolation | None = None
+    """What keeps model-written code in, for rewards that run it; None where it was not tried."""
+
     def has(self, package: str) -> bool:
         """Say whether a package can be imported."""
         return package in self.packages and self.packages[package].has_module
@@ -116,6 +120,7 @@ def collect() -> Facts:
         model_cache=_disk(_hub_folder("HF_HUB_CACHE")),
         hub=ask_hub(),
         token_from=_token_from(),
+        isolation=find_isolation(),
         compiled_by=_compiled_by(Path(COMPILED_CACHE)),
         broken_calls=tuple(unsloth.differences()),
         variables={name: os.environ[name] for name in environment.WATCHED if name in os.environ},

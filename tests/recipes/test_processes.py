@@ -138,8 +138,10 @@ from toolkit.launch import run_recipe
 from toolkit.rewards import correct
 from toolkit.training import Reward
 
-def fails(completions, trainer_state=None, **columns):  # in training, not in the check before it
-    return [1 / (1 - processes.rank())] * len(completions) if trainer_state else correct(completions, **columns)
+def fails(completions, trainer_state, **columns):  # in training, not in the check before it
+    if trainer_state.global_step == 0:
+        return correct(completions, **columns)
+    return [1 / (1 - processes.rank())] * len(completions)
 
 gsm8k_r1.rewards = lambda settings: [Reward(correct), Reward(fails)]
 run_recipe(gsm8k_r1.main, gsm8k_r1.Settings, gsm8k_r1.__file__)

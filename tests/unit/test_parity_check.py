@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from tests.unit.parity_trainer import build
 from tests.unit.second_engine import Load, install
 from toolkit.backends.transformers import CACHE_ON_A_CPU
 from toolkit.compat import trl as trl_compat
+from toolkit.compat.vllm import ITERATE, sync_from_copies
 from toolkit.models import embedded
 from toolkit.settings import ALL_LINEAR
 from toolkit.training.parity import Check, check_parity
@@ -130,6 +132,32 @@ def test_a_second_model_that_takes_every_weight_is_green(trainer: Any) -> None:
     assert result.verdict.level == "green"
     assert result.situation.merges
     assert all(p.applied == pytest.approx(1, abs=1e-3) for p in result.probes[1:])
+
+
+@pytest.mark.parametrize("strength", [0.02, 0.3])
+def test_a_trained_adapter_that_never_arrives_is_told_from_another_base(trainer: Any, strength: float) -> None:
+    """As after a resume: what differs then is the adapter itself, and a strong one drowns what is moved."""
+    weights = [p for name, p in trainer.model.named_parameters() if "lora_B" in name]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in weights:
+            weight.normal_(std=strength)
+    try:
+        install(trainer, SOURCE, never)
+        verdict = run_check(trainer, every_part=False).verdict
+        assert (verdict.level, verdict.cause) == ("red", Cause.ADAPTER_UNUSED), verdict
+    finally:
+        with torch.no_grad():
+            for weight in weights:
+                weight.zero_()
+
+
+def test_a_sync_from_copies_keeps_no_second_copy_of_the_base(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VLLMGeneration, ITERATE, getattr(VLLMGeneration, ITERATE))  # put back at the end
+    sync_from_copies()
+    install(trainer, SOURCE)
+    result = run_check(trainer, every_part=False)
+    assert (result.verdict.level, result.situation.merges, result.drift) == ("green", False, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from toolkit.training.parity.verdict import ALL, AS_IT_IS, Cause, Probe, Situati
 HERE = Situation("vLLM (colocate)")
 TRAINED = Situation("vLLM (colocate)", fresh=False)
 BF16 = Situation("vLLM (colocate)", dtype="bfloat16")
+UNSYNCED = replace(TRAINED, from_base=1e-6)
 QUIET = 1e-7
 
 
@@ -53,6 +55,14 @@ WELL = (probe("q_proj", 1.0), probe("up_proj", 0.99), probe(ALL, 1.01))
         (verdict(*WELL, noise=0.02), "red", Cause.BASE_DIFFERS, "differ by 0.02 nats"),
         (verdict(*WELL, noise=0.001), "amber", Cause.BASE_DIFFERS, "differ by 0.001 nats"),
         (verdict(*WELL, drift=0.05), "red", Cause.SYNC_MOVES_BASE, "moved by 0.05 nats"),
+        (
+            verdict(*WELL, noise=0.5, situation=replace(TRAINED, from_base=1e-6)),
+            "red",
+            Cause.ADAPTER_UNUSED,
+            "as the base",
+        ),
+        (verdict(*WELL, noise=0.5, situation=replace(TRAINED, from_base=0.3)), "red", Cause.BASE_DIFFERS, "0.5 nats"),
+        (verdict(*WELL, situation=replace(TRAINED, from_base=1e-8)), "green", Cause.NONE, ""),
         (verdict(), "amber", Cause.UNCLEAR, "could not be told"),
         (
             judge([Probe(AS_IT_IS, 0, math.nan, math.nan)], 0.0, HERE),

@@ -115,6 +115,11 @@ def sync_from_copies() -> None:
     setattr(VLLMGeneration, ITERATE, from_copies)
 
 
+def sends_copies(generation: Any) -> bool:
+    """Whether the syncs of this `VLLMGeneration` leave the base alone: `sync_from_copies` is in place, and can act."""
+    return getattr(type(generation), ITERATE).__module__ == __name__ and bool(_adapted_layers(generation))
+
+
 def _adapted_layers(generation: Any) -> dict[int, Any]:
     """The layers with an adapter, by the address of their base weight; none where not every one can be copied."""
     from peft.tuners.lora import LoraLayer

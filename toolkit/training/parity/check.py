@@ -84,6 +84,10 @@ def check_parity(
             scale = _scale(trainer, weights, reference, as_it_is, nats)
             probes.append(_probe(trainer, part, weights, scale, prompt_ids))
         drift = compare(AS_IT_IS, *_pooled(as_it_is, score(trainer, reference))).noise_mean
+        if not situation.fresh and hasattr(trainer.model, "disable_adapter"):
+            with trainer.model.disable_adapter():
+                base = compare(AS_IT_IS, *_pooled(reference.logps, score(trainer, reference)))
+            situation = replace(situation, from_base=base.noise_mean)
     verdict = judge(probes, max(drift, drift_so_far), situation)
     return Check(situation, tuple(probes), drift, verdict, time.perf_counter() - started, reference)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.compat import trl as trl_compat
+from toolkit.compat.vllm import sends_copies
 from toolkit.training.notices import NEUTRAL
 from toolkit.training.parity.verdict import CONTINUOUS_BATCHING, UNSLOTH_GENERATE, UNSLOTH_VLLM
 
@@ -24,7 +25,7 @@ class Sampler:
     """What draws the rollouts of a run.
 
     `is_trainer`: transformers' own `generate` on the very model that is trained. `merges`: weights get there by merging
-    the adapter into the base. `dtype` and `in_4bit` are of the sampler's weights; dtype None where it does not say.
+    the adapter into the base in place. `dtype` and `in_4bit` are of the sampler's weights; dtype None: it does not say.
     """
 
     name: str
@@ -52,7 +53,7 @@ def sampler_of(trainer: Any, trainer_in_4bit: bool) -> Sampler:
         shared = bool(getattr(engine, "shared_weights", False))  # Unsloth's: one base for vLLM and trainer
         return Sampler(
             UNSLOTH_VLLM if shared else f"vLLM ({trainer.vllm_mode})",
-            merges=not shared,
+            merges=not shared and not sends_copies(trainer.vllm_generation),
             dtype=str(config.dtype).removeprefix("torch.") if config is not None else None,
             in_4bit=trainer_in_4bit if shared else getattr(config, "quantization", None) == "bitsandbytes",
         )

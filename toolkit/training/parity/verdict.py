@@ -74,7 +74,8 @@ class Situation:
     """What a verdict depends on beside the probes.
 
     `dtype`: the coarser of trainer and sampler. `fresh`: the adapter is still zero. `merges`: it gets to the sampler
-    merged into the base.
+    merged into the base in place. `from_base`: mean |sampler - trainer without its adapter|, as they are; None where
+    that says nothing.
     """
 
     sampler: str
@@ -83,6 +84,7 @@ class Situation:
     sampler_in_4bit: bool = False
     merges: bool = False
     fresh: bool = True
+    from_base: float | None = None
 
     @property
     def one_in_4bit(self) -> bool:
@@ -134,6 +136,9 @@ def judge(probes: Sequence[Probe], drift: float, situation: Situation) -> Verdic
     noise = noise_tolerance(situation.dtype, situation.one_in_4bit).level(as_it_is.noise_mean)
     drifted = drift_tolerance(situation.dtype, situation.in_4bit).level(drift)
     pattern = _pattern(telling)
+    if noise != "green" and _is_the_base(as_it_is, situation):
+        found = f"{sampler} does not use what is trained: it draws as the base does without its adapter"
+        return _verdict("red", Cause.ADAPTER_UNUSED, found, situation)
     off = worst(APPLIED.level(abs(1 - applied)) for _, applied in telling) if telling else "amber"
     level = worst((off, noise, drifted))
     if level == "green":
@@ -149,6 +154,14 @@ def judge(probes: Sequence[Probe], drift: float, situation: Situation) -> Verdic
     nats = f"{as_it_is.noise_mean:.2g} nats a token (at most {as_it_is.noise_max:.2g})"
     found = f"{sampler} and the trained model differ by {nats} as they are"
     return _verdict(level, Cause.BASE_DIFFERS, found, situation)
+
+
+def _is_the_base(as_it_is: Probe, situation: Situation) -> bool:
+    """Whether the sampler is, but for chance, the base alone, though the adapter is trained: as after a resume."""
+    near = situation.from_base
+    if near is None or near * N_NOISES > as_it_is.noise_mean:
+        return False
+    return noise_tolerance(situation.dtype, situation.one_in_4bit).level(near) == "green"
 
 
 Telling = list[tuple[Probe, float]]

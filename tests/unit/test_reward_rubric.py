@@ -76,7 +76,7 @@ def test_a_rubric_is_the_weighted_mean_of_its_parts(tmp_path: Path) -> None:
     [
         ("name: a\nrequird: {}", "did you mean required"),
         ("required: {}", "has no 'name'"),
-        ("- a", "wanted keys and values"),
+        ("- a", "wanted the keys"),
         ("name: a\nlength: {low: 5}", "length has no 'high'"),
         ("name: a\nlength: {low: 9, high: 3}", "wanted 0 < low <= high"),
         ("name: a\nlength: {low: x, high: 3}", "length.low is 'x'"),

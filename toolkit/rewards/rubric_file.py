@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from toolkit.errors import RewardError, did_you_mean
+from toolkit.errors import did_you_mean
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.rubric import Element, Forbidden, Length, Required, Rubric, Structure
+from toolkit.rewards.table_file import Reader, read_table
 
 SALES_ZH = Path(__file__).parent / "rubrics" / "sales_zh.yaml"
 
@@ -24,31 +24,21 @@ def load_rubric(path: str | Path) -> Rubric:
         RewardError: no such file, no YAML, an unknown key (with the nearest), a value of the wrong kind, a weight
             below 0, an order that names no required element.
     """
-    import yaml
-
-    path = Path(path)
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = one_line(str(getattr(error, "problem", None) or getattr(error, "strerror", None) or error), 100)
-        raise RewardError(f"rubric {path} cannot be read ({detail})", "a YAML file of keys and values") from error
-    return _Reader(str(path)).rubric(table)
+    source = f"rubric {path}"
+    return _Reader(source).rubric(read_table(path, source, "a YAML file of keys and values"))
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Turns the file's tables into dataclasses, naming the file and the key in every error."""
-
-    source: str
+class _Reader(Reader):
+    """Turns the file's tables into dataclasses."""
 
     def rubric(self, table: Any) -> Rubric:
-        keys = self._keys(table, "", {"name", "required", "forbidden", "structure", "length"}, {"name"})
+        keys = self.keys(table, "", {"name", "required", "forbidden", "structure", "length"}, {"name"})
         required = self._required(keys.get("required", {}))
         names = [element.name for element in required.elements]
         structure = self._structure(keys.get("structure", {}), names)
-        forbidden = self._keys(keys.get("forbidden", {}), "forbidden", {"phrases", "penalty"})
+        forbidden = self.keys(keys.get("forbidden", {}), "forbidden", {"phrases", "penalty"})
         return Rubric(
-            title=self._text(keys["name"], "name"),
+            title=self.text(keys["name"], "name"),
             required=required,
             forbidden=Forbidden(
                 self._phrases(forbidden.get("phrases", []), "forbidden.phrases"),
@@ -59,41 +49,41 @@ class _Reader:
         )
 
     def _length(self, table: Any) -> Length:
-        keys = self._keys(table, "length", {"low", "high", "weight"}, {"low", "high"})
+        keys = self.keys(table, "length", {"low", "high", "weight"}, {"low", "high"})
         low, high = self._number(keys["low"], "length.low"), self._number(keys["high"], "length.high")
         if not 0 < low <= high:
-            self._fail(f"length is {low:g} to {high:g}", "0 < low <= high")
+            self.fail(f"length is {low:g} to {high:g}", "0 < low <= high")
         return Length(low, high, self._number(keys.get("weight", 1), "length.weight"))
 
     def _required(self, table: Any) -> Required:
-        keys = self._keys(table, "required", {"elements", "weight"})
+        keys = self.keys(table, "required", {"elements", "weight"})
         elements = keys.get("elements", [])
         if not isinstance(elements, list):
-            self._fail(f"required.elements is {elements!r}", "a list")
+            self.fail(f"required.elements is {elements!r}", "a list")
         read = []
         for i, element in enumerate(elements, start=1):
             where = f"required.elements[{i}]"
-            e = self._keys(element, where, {"name", "any_of", "weight"}, {"name", "any_of"})
+            e = self.keys(element, where, {"name", "any_of", "weight"}, {"name", "any_of"})
             phrases = self._phrases(e["any_of"], f"{where}.any_of")
             if not phrases:
-                self._fail(f"{where}.any_of is empty", "at least one phrase")
+                self.fail(f"{where}.any_of is empty", "at least one phrase")
             weight = self._number(e.get("weight", 1), f"{where}.weight")
-            read.append(Element(self._text(e["name"], f"{where}.name"), phrases, weight))
+            read.append(Element(self.text(e["name"], f"{where}.name"), phrases, weight))
         names = [element.name for element in read]
         for name in names:
             if names.count(name) > 1:
-                self._fail(f"required.elements has {name!r} twice", "one element a name")
+                self.fail(f"required.elements has {name!r} twice", "one element a name")
         if read and not any(element.weight for element in read):
-            self._fail("required: every weight is 0", "one above 0")
+            self.fail("required: every weight is 0", "one above 0")
         return Required(tuple(read), self._number(keys.get("weight", 1), "required.weight"))
 
     def _structure(self, table: Any, names: list[str]) -> Structure:
-        keys = self._keys(table, "structure", {field.name for field in fields(Structure)})
+        keys = self.keys(table, "structure", {field.name for field in fields(Structure)})
         order = keys.get("order", [])
         for name in order if isinstance(order, list) else [order]:
             if name not in names:
                 hint = did_you_mean(str(name), names) or f"one of {', '.join(names)}" * bool(names)
-                self._fail(f"structure.order names {name!r}, which is no required element", hint)
+                self.fail(f"structure.order names {name!r}, which is no required element", hint)
         return Structure(
             tuple(order),
             self._phrases(keys.get("ends_with_any", []), "structure.ends_with_any"),
@@ -101,36 +91,15 @@ class _Reader:
             self._number(keys.get("weight", 1), "structure.weight"),
         )
 
-    def _keys(self, table: Any, where: str, known: set[str], needed: Iterable[str] = ()) -> dict[str, Any]:
-        place = where or "the file"
-        if not isinstance(table, dict):
-            self._fail(f"{place} is {one_line(repr(table), 40)}", "keys and values")
-        for key in table:
-            if key not in known:
-                hint = did_you_mean(str(key), known) or f"one of {', '.join(sorted(known))}"
-                self._fail(f"{place} has an unknown key {key!r}", hint)
-        for key in needed:
-            if key not in table:
-                self._fail(f"{place} has no {key!r}", f"the key {key!r}")
-        return table
-
-    def _text(self, value: Any, where: str) -> str:
-        if not isinstance(value, str) or not value.strip():
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "text")
-        return value
-
     def _phrases(self, value: Any, where: str) -> tuple[str, ...]:
         if not isinstance(value, list):
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "a list of phrases")
-        return tuple(self._text(phrase, f"{where}[{i}]").casefold() for i, phrase in enumerate(value, start=1))
+            self.fail(f"{where} is {one_line(repr(value), 40)}", "a list of phrases")
+        return tuple(self.text(phrase, f"{where}[{i}]").casefold() for i, phrase in enumerate(value, start=1))
 
     def _number(self, value: Any, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "a number, 0 or more")
+            self.fail(f"{where} is {one_line(repr(value), 40)}", "a number, 0 or more")
         return value
-
-    def _fail(self, found: str, wanted: str) -> NoReturn:
-        raise RewardError(f"rubric {self.source}: {found}", wanted)
 
 
 rubric_sales_zh = load_rubric(SALES_ZH)

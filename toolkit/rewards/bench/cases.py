@@ -18,15 +18,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from toolkit.errors import RewardError, did_you_mean
+from toolkit.errors import did_you_mean
 from toolkit.rewards.bench.calling import Sample, call, score
 from toolkit.rewards.bench.calling import arguments as arguments_of
 from toolkit.rewards.bench.findings import TOLERANCE
 from toolkit.rewards.bench.target import Target, find
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
+from toolkit.rewards.table_file import Reader, read_table
 
 Expected = tuple[float, float] | None
 """Lowest and highest score that passes; None: it cannot be judged."""
@@ -106,31 +107,20 @@ def read_cases(path: Path, *, allow_unsafe_code: bool = False) -> tuple[dict[str
     Raises:
         RewardError: see `try_cases`.
     """
-    import yaml
-
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        detail = one_line(str(getattr(error, "problem", None) or getattr(error, "strerror", None) or error), 100)
-        raise RewardError(
-            f"{path} cannot be read{where} ({detail})", "a YAML file with `rewards` and `cases`"
-        ) from error
+    table = read_table(path, str(path), "a YAML file with `rewards` and `cases`")
     return _Reader(str(path), allow_unsafe_code).read(table)
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Turns the file's tables into cases, naming the file and the place in every error."""
+class _Reader(Reader):
+    """Turns the file's tables into cases."""
 
-    source: str
     allow_unsafe_code: bool
 
     def read(self, table: Any) -> tuple[dict[str, Target], list[Case]]:
-        keys = self._keys(table, "the file", ("rewards", "columns", "cases"), ("rewards", "cases"))
+        keys = self.keys(table, "", ("rewards", "columns", "cases"), ("rewards", "cases"))
         names = self._list(keys["rewards"], "rewards")
-        listed = [self._text(name, "rewards") for name in names]
+        listed = [self.text(name, "rewards") for name in names]
         targets = {name: find(name, allow_unsafe_code=self.allow_unsafe_code) for name in listed}
         parts = [
             f"{name}/{part.name}"
@@ -146,18 +136,18 @@ class _Reader:
         return targets, cases
 
     def _case(self, table: Any, where: str, shared: Mapping[str, Any], parts: Sequence[str]) -> Case:
-        keys = self._keys(table, where, ("name", "completion", "columns", "expect"), ("name", "completion", "expect"))
-        name = self._text(keys["name"], f"{where}.name")
+        keys = self.keys(table, where, ("name", "completion", "columns", "expect"), ("name", "completion", "expect"))
+        name = self.text(keys["name"], f"{where}.name")
         completion = keys["completion"]
         if not isinstance(completion, str):
-            self._fail(f"{where}.completion is {one_line(repr(completion), 40)}", "text")
+            self.fail(f"{where}.completion is {one_line(repr(completion), 40)}", "text")
         expect = keys["expect"]
         if not isinstance(expect, dict) or not expect:
-            self._fail(f"{where}.expect is {one_line(repr(expect), 40)}", "a score for each reward")
+            self.fail(f"{where}.expect is {one_line(repr(expect), 40)}", "a score for each reward")
         for part in expect:
             if part not in parts:
                 known = did_you_mean(str(part), parts) or f"one of {', '.join(parts)}"
-                self._fail(f"{where}.expect names {part!r}, which is none of the rewards", known)
+                self.fail(f"{where}.expect names {part!r}, which is none of the rewards", known)
         expected = {part: self._range(value, f"{where}.expect.{part}") for part, value in expect.items()}
         columns = self._columns(keys.get("columns", {}), f"{where}.columns")
         return Case(name, completion, {**shared, **columns}, expected)
@@ -168,35 +158,15 @@ class _Reader:
         ends = value if isinstance(value, list) else [value, value]
         is_pair = len(ends) == 2 and all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
         if not is_pair or not ends[0] <= ends[1]:
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "a score, [lowest, highest], or null")
+            self.fail(f"{where} is {one_line(repr(value), 40)}", "a score, [lowest, highest], or null")
         return float(ends[0]), float(ends[1])
 
     def _columns(self, value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "columns and their values, such as {answer: '18'}")
+            self.fail(f"{where} is {one_line(repr(value), 40)}", "columns and their values, such as {answer: '18'}")
         return value
 
     def _list(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, list) or not value:
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "a list with at least one entry")
+            self.fail(f"{where} is {one_line(repr(value), 40)}", "a list with at least one entry")
         return value
-
-    def _keys(self, table: Any, where: str, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
-        if not isinstance(table, dict):
-            self._fail(f"{where} is {one_line(repr(table), 40)}", f"the keys {', '.join(known)}")
-        for key in table:
-            if key not in known:
-                hint = did_you_mean(str(key), known) or f"one of {', '.join(known)}"
-                self._fail(f"{where} has an unknown key {key!r}", hint)
-        for key in needed:
-            if key not in table:
-                self._fail(f"{where} has no {key!r}", f"the key {key!r}")
-        return table
-
-    def _text(self, value: Any, where: str) -> str:
-        if not isinstance(value, str) or not value.strip():
-            self._fail(f"{where} is {one_line(repr(value), 40)}", "text")
-        return value
-
-    def _fail(self, found: str, wanted: str) -> NoReturn:
-        raise RewardError(f"{self.source}: {found}", wanted)

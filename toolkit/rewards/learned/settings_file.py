@@ -9,9 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from toolkit.errors import RewardError, did_you_mean
+from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.completions import one_line
+from toolkit.rewards.table_file import Reader, read_table
 
 R = TypeVar("R", bound=RewardFunction)
 SUFFIXES = (".yaml", ".yml")
@@ -24,23 +24,15 @@ def load_settings(kind: type[R], path: str | Path) -> R:
         RewardError: no such file, no YAML, an unknown key (with the nearest), a value that the setting does not take.
             No message quotes a value of the wrong kind: it may be an API key that was put in the wrong place.
     """
-    import yaml
-
     source = f"{kind.name} {path}"
-    try:
-        table = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = one_line(str(getattr(error, "problem", None) or getattr(error, "strerror", None) or "no text"), 100)
-        raise RewardError(f"{source} cannot be read ({detail})", "a YAML file of settings") from error
-    if not isinstance(table, dict):
-        raise RewardError(f"{source} is no table of settings", "keys and values, such as `model: NAME`")
+    table = read_table(path, source, "a YAML file of settings")
+    reader = Reader(source)
+    if not isinstance(table, dict):  # the reader would quote it
+        reader.fail("it is no table of settings", "keys and values, such as `model: NAME`")
     hints = {"name": str} | {key: hint for key, hint in get_type_hints(kind).items() if key in _settings(kind)}
-    for key, value in table.items():
-        if key not in hints:
-            hint = did_you_mean(str(key), hints) or f"one of {', '.join(hints)}"
-            raise RewardError(f"{source} has an unknown key {one_line(str(key), 40)!r}", hint)
+    for key, value in reader.keys(table, "", hints).items():
         if not _fits(value, hints[key]):
-            raise RewardError(f"{source}: {key} is a {type(value).__name__}", _shown(hints[key]))
+            reader.fail(f"{key} is a {type(value).__name__}", _shown(hints[key]))
     try:
         given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in table.items()}
         return kind(title=given.pop("name", ""), **given)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from toolkit.command_line import parse
 from toolkit.settings import GrpoSettings
+from toolkit.settings.parse import parse
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs
 from toolkit.vram.request import PlanFlags, check

@@ -12,9 +12,9 @@ from typing import Protocol
 import tyro
 
 from toolkit import __version__
-from toolkit.command_line import parse
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
 from toolkit.reward_verbs import REWARD_VERBS, with_bare_json
+from toolkit.settings.parse import parse
 from toolkit.vllm_server import ServeFlags
 from toolkit.vram.request import PlanFlags
 

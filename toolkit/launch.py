@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from toolkit import processes, runs
-from toolkit.command_line import given_names, parse, read_yaml
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
 from toolkit.console import console, fail
 from toolkit.devices import Gpu, find_gpus
@@ -29,6 +28,7 @@ from toolkit.errors import (
 from toolkit.models import embedded
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check
+from toolkit.settings.parse import given_names, parse, read_yaml
 from toolkit.training.stop import SIGNALS
 
 S = TypeVar("S", bound=GrpoSettings)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolkit import backends, processes, runs, vllm_server
-from toolkit.batch import check_save_steps, solve
 from toolkit.compat import environment
 from toolkit.console import console, say, summary_table
 from toolkit.data import ARITHMETIC
@@ -25,6 +24,7 @@ from toolkit.models import embedded
 from toolkit.provenance import describe_environment, recorded
 from toolkit.run_state import RunState
 from toolkit.settings import GrpoSettings
+from toolkit.settings.batch import check_save_steps, solve
 from toolkit.vram.answers import run_report
 from toolkit.vram.measured import Measured, measure, torch_peaks_gib
 from toolkit.vram.run_plan import RunPlan, plan_run

@@ -27,7 +27,7 @@ pytest.importorskip("vllm")
 CLIENT = """
 import json, sys
 from toolkit import vllm_server
-from toolkit.command_line import parse
+from toolkit.settings.parse import parse
 from toolkit.devices import Gpu
 from toolkit.settings import GrpoSettings
 

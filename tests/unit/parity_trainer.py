@@ -8,9 +8,9 @@ from typing import Any
 
 from toolkit import data, models, runs
 from toolkit.backends.transformers import TransformersBackend
-from toolkit.command_line import parse, read_yaml
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings, flatten
+from toolkit.settings.parse import parse, read_yaml
 from toolkit.training import Reward, build_trainer
 
 PRESET = Path(__file__).parents[2] / "recipes" / "configs" / "embedded.yaml"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.batch import Batch, check_save_steps, solve
 from toolkit.errors import SettingsError
 from toolkit.settings import RolloutSettings
+from toolkit.settings.batch import Batch, check_save_steps, solve
 
 
 def rollout(g: int, b: int, a: int, s: int | None = None) -> RolloutSettings:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from toolkit.command_line import given_names, parse, read_yaml
-from toolkit.compat.trl_fields import grpo_fields
 from toolkit.errors import SettingsError
 from toolkit.settings import GrpoSettings, check, flatten
+from toolkit.settings.grpo_fields import grpo_fields
+from toolkit.settings.parse import given_names, parse, read_yaml
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 

@@ -12,12 +12,12 @@ import pytest
 
 from toolkit.backends import unsloth as backend
 from toolkit.compat import unsloth
-from toolkit.compat.trl_fields import UNSLOTH_GRPO_FIELDS
 from toolkit.compat.unsloth import CALLS, NAMES, Signature, read_signature
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.devices import Gpu
 from toolkit.errors import ContractError
 from toolkit.settings import GrpoSettings
+from toolkit.settings.grpo_fields import UNSLOTH_GRPO_FIELDS
 
 CARD = Gpu(0, "a card", 24.0, 23.0, (8, 6), "580")
 DECLARED = {call.name.rpartition(".")[2]: call for call in CALLS}

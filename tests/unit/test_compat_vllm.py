@@ -21,10 +21,10 @@ from trl.distributed import DistributedBackend
 
 from toolkit.backends import choose
 from toolkit.backends.transformers import TransformersBackend
-from toolkit.command_line import parse
 from toolkit.compat import vllm as compat
 from toolkit.errors import BackendError, ContractError
 from toolkit.settings import GrpoSettings, ModelSettings
+from toolkit.settings.parse import parse
 
 TRL = vllm_generation.VLLMGeneration
 

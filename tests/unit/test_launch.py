@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from toolkit import backends, launch
-from toolkit.command_line import given_names, parse
 from toolkit.devices import Gpu
 from toolkit.errors import BackendError, SettingsError
 from toolkit.settings import GrpoSettings, ModelSettings
+from toolkit.settings.parse import given_names, parse
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 

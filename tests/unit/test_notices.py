@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from toolkit.command_line import parse
 from toolkit.settings import GrpoSettings
+from toolkit.settings.parse import parse
 from toolkit.training.notices import biased_sampling, idle_settings, why_idle
 
 

@@ -14,12 +14,12 @@ import pytest
 
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.backends.unsloth import UnslothBackend
-from toolkit.command_line import parse, read_yaml
 from toolkit.devices import Gpu, PeakWatch, ProcessMemory, process_memory
 from toolkit.errors import SettingsError
 from toolkit.evaluation.run import Measurement
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings
+from toolkit.settings.parse import parse, read_yaml
 from toolkit.vram.answers import run_report
 from toolkit.vram.measured import measure
 from toolkit.vram.plan import make_plan

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from toolkit import vllm_server
-from toolkit.command_line import parse
 from toolkit.devices import Gpu
 from toolkit.errors import BackendError, SettingsError
 from toolkit.serve import recipe_command, server_for
 from toolkit.settings import GrpoSettings
+from toolkit.settings.parse import parse
 from toolkit.vllm_server import ServeFlags, Server, check
 
 MODEL = "Qwen/Qwen2.5-3B-Instruct"

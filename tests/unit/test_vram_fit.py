@@ -14,10 +14,10 @@ import yaml
 from hypothesis import given, settings
 
 from tests.unit.vram_requests import CARDS, SHAPES, requests
-from toolkit.batch import check_save_steps, solve
-from toolkit.command_line import parse, read_yaml
 from toolkit.settings import GrpoSettings
 from toolkit.settings import check as check_settings
+from toolkit.settings.batch import check_save_steps, solve
+from toolkit.settings.parse import parse, read_yaml
 from toolkit.vram.answers.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find

@@ -10,13 +10,13 @@ from typing import Any
 from toolkit import processes
 from toolkit.backends.base import Backend, Policy, count_4bit
 from toolkit.backends.transformers import linear_targets
-from toolkit.batch import Batch, solve
 from toolkit.console import say
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, SettingsError
 from toolkit.rewards.bench.check import check_before_training, refusal
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings
+from toolkit.settings.batch import Batch, solve
 from toolkit.training.engine_defaults import arguments_of_trl, engine_defaults, plain
 
 RewardFunction = Callable[..., list[float | None]]

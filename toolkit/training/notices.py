@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from toolkit.command_line import given_names
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings, ModelSettings
+from toolkit.settings.parse import given_names
 from toolkit.training.engine_defaults import EngineDefault, that_matter
 from toolkit.training.grpo import differences
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from toolkit.batch import solve
 from toolkit.errors import SettingsError
 from toolkit.settings import RolloutSettings
+from toolkit.settings.batch import solve
 
 VLLM_MAX_LORA_RANK = 512  # vllm 0.31, config/lora.py
 UNSLOTH_OFFLOADS_FROM = 512  # max_seq_length (unsloth 2026.10.9, models/_utils.py)

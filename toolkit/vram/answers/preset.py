@@ -8,10 +8,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.batch import Batch, check_save_steps, solve
-from toolkit.command_line import parse
 from toolkit.errors import SettingsError
 from toolkit.settings import ALL_LINEAR, GrpoSettings, RecordSettings
+from toolkit.settings.batch import Batch, check_save_steps, solve
+from toolkit.settings.parse import parse
 from toolkit.vram.answers.sheet import MEANINGS
 from toolkit.vram.answers.table_files import save
 from toolkit.vram.cards import Card

@@ -11,9 +11,9 @@ from typing import Any
 
 import tyro
 
-from toolkit.compat.trl_fields import grpo_fields
 from toolkit.errors import SettingsError, did_you_mean
-from toolkit.flag_values import blaming, flag_name, from_tyro, kinds_of, shape_of, spelled, words_of
+from toolkit.settings.grpo_fields import grpo_fields
+from toolkit.settings.spelling import blaming, flag_name, from_tyro, kinds_of, shape_of, spelled, words_of
 
 GRPO_PREFIX = "--grpo."
 MAX_SHOWN = 60  # characters of a user's value in an error

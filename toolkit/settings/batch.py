@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from toolkit.errors import SettingsError
-from toolkit.settings import RolloutSettings
+from toolkit.settings.groups import RolloutSettings
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any, TypeVar, get_type_hints
 import tyro
 
 from toolkit.errors import SettingsError, did_you_mean
-from toolkit.flag_values import PYTHON_SPELLING, blaming, flag_name, from_tyro, spelled, words_of
-from toolkit.grpo_flags import GRPO_PREFIX, grpo_to_args, parse_grpo, split_grpo
+from toolkit.settings.grpo_flags import GRPO_PREFIX, grpo_to_args, parse_grpo, split_grpo
+from toolkit.settings.spelling import PYTHON_SPELLING, blaming, flag_name, from_tyro, spelled, words_of
 
 S = TypeVar("S")
 

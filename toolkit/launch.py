@@ -12,10 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from toolkit import processes, runs
+from toolkit import runs
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
 from toolkit.console import console, fail
-from toolkit.devices import Gpu, find_gpus
 from toolkit.errors import (
     EXIT_BAD_INPUT,
     EXIT_BUG,
@@ -25,6 +24,8 @@ from toolkit.errors import (
     ToolkitError,
     did_you_mean,
 )
+from toolkit.machine import processes
+from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.models import embedded
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check

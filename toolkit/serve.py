@@ -11,9 +11,9 @@ from pathlib import Path
 from toolkit.backends.transformers import dtype_name
 from toolkit.compat.versions import GPU_LINE
 from toolkit.console import say
-from toolkit.devices import Gpu, find_gpus
 from toolkit.errors import BackendError, SettingsError
 from toolkit.launch import choose_presets
+from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import GrpoSettings, ModelSettings, RecordSettings
 from toolkit.settings.parse import parse
 from toolkit.vllm_server import MODE, PORT, ServeFlags, Server, name_for

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.backends.transformers import dtype_name
-from toolkit.devices import Gpu
 from toolkit.errors import BackendError, SettingsError
+from toolkit.machine.devices import Gpu
 from toolkit.models import embedded
 from toolkit.settings import GrpoSettings
 

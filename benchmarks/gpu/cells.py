@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.backends.transformers import dtype_name
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 from toolkit.models.random import Dtype
 from toolkit.settings import (
     DataSettings,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Policy
 from toolkit.backends.generation import in_eval_mode
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.gpu.cells import CHECKPOINTING, ENGINES, FRAMEWORKS, Cell, shape_of
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.constants import for_capability, shipped
 from toolkit.vram.formula.timing import Timing, estimate

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.gpu import plans
 from benchmarks.gpu.cells import ENGINES, Cell
 from benchmarks.gpu.numerics import compare_engines
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 from toolkit.vram.answers.calibrate import Entry, learn
 from toolkit.vram.constants import FORMAT as CALIBRATION_FORMAT
 from toolkit.vram.plan import Plan

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.gpu.cells import Cell
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 
 ROOT = Path(__file__).parents[2]
 GRACE_S = 5.0

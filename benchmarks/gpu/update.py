@@ -17,8 +17,8 @@ from toolkit import runs
 from toolkit.backends.base import Backend, Policy, Sampling
 from toolkit.console import console
 from toolkit.data.schema import Row, to_row
-from toolkit.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.live import View
+from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.rewards.completions import text_of
 from toolkit.run_state import RunState
 from toolkit.settings import flatten

@@ -24,7 +24,7 @@ from benchmarks.gpu.supervise import end_with_parent
 from benchmarks.gpu.update import Place, backend_for, fingerprint, measure_load, measure_update, practice_rows
 from toolkit import runs
 from toolkit.compat import environment
-from toolkit.devices import Gpu, find_gpus
+from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import flatten
 from toolkit.training import Reward, build_trainer
 

@@ -28,7 +28,7 @@ CLIENT = """
 import json, sys
 from toolkit import vllm_server
 from toolkit.settings.parse import parse
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings
 
 port = sys.argv[1]

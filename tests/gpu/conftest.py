@@ -12,7 +12,7 @@ import pytest
 from benchmarks.gpu.cells import Cell, checkpoint_dtype
 from benchmarks.gpu.checkpoints import Checkpoints
 from benchmarks.gpu.supervise import CellProcess, Workplace
-from toolkit.devices import Gpu, find_gpus
+from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.vram.constants import for_capability, shipped
 
 LIMIT_S = 180

@@ -17,7 +17,7 @@ from benchmarks.gpu.cells import CHECKPOINTING, ENGINES, Cell, Engine
 from benchmarks.gpu.results import error_percent
 from benchmarks.gpu.supervise import ROOT, child_environment
 from tests.gpu.conftest import Run
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 
 pytestmark = pytest.mark.gpu
 

@@ -17,9 +17,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
 import gsm8k_r1  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from toolkit import processes  # noqa: E402
 from toolkit.data.schema import Row  # noqa: E402
 from toolkit.launch import run_recipe  # noqa: E402
+from toolkit.machine import processes  # noqa: E402
 
 
 def completion(prompt: Sequence[int], i: int, step: int, answer: str) -> str:

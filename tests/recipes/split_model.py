@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from toolkit import evaluation, processes, runs
+from toolkit import evaluation, runs
 from toolkit.backends.base import Policy
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.data import arithmetic
+from toolkit.machine import processes
 from toolkit.models import embedded
 from toolkit.rewards import correct
 

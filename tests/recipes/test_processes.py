@@ -133,7 +133,7 @@ FAILS_IN_ONE = """
 import sys
 sys.path[:0] = [{root!r}, {recipes!r}]
 import gsm8k_r1
-from toolkit import processes
+from toolkit.machine import processes
 from toolkit.launch import run_recipe
 from toolkit.rewards import correct
 from toolkit.training import Reward

@@ -12,10 +12,10 @@ from packaging.specifiers import SpecifierSet
 from toolkit.compat import versions
 from toolkit.compat.tested_sets import pins
 from toolkit.compat.versions import Build, Package, ReleaseSet
-from toolkit.devices import Gpu
 from toolkit.doctor.facts import Disk, Facts
 from toolkit.doctor.system import Shell, Wsl
-from toolkit.hub import Hub
+from toolkit.machine.devices import Gpu
+from toolkit.machine.hub import Hub
 
 
 def pinned(sys_platform: str) -> ReleaseSet:

@@ -14,8 +14,8 @@ from toolkit.backends import unsloth as backend
 from toolkit.compat import unsloth
 from toolkit.compat.unsloth import CALLS, NAMES, Signature, read_signature
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
-from toolkit.devices import Gpu
 from toolkit.errors import ContractError
+from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings
 from toolkit.settings.grpo_fields import UNSLOTH_GRPO_FIELDS
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from toolkit import backends, doctor
-from toolkit import hub as hub_module
 from toolkit.compat.versions import Package
-from toolkit.devices import find_gpus
 from toolkit.doctor import facts, system
+from toolkit.machine import hub as hub_module
+from toolkit.machine.devices import find_gpus
 from toolkit.settings import ModelSettings
 
 SENTINEL = "hf_SENTINELsentinelSENTINEL"

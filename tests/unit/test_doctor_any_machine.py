@@ -14,10 +14,10 @@ from tests.unit.machines import LINUX, STALE, WINDOWS
 from toolkit import doctor
 from toolkit.compat import environment
 from toolkit.compat.versions import Build, Conflict, Package
-from toolkit.devices import CardProcess, Gpu
 from toolkit.doctor.facts import Disk, Facts
 from toolkit.doctor.system import Shell, Wsl
-from toolkit.hub import Hub
+from toolkit.machine.devices import CardProcess, Gpu
+from toolkit.machine.hub import Hub
 
 VERSIONS = st.sampled_from(["2.13.0", "2.10.0", "2.15.0", "1.0", "5.17.0", "0.0.32.post2", "2.14.0.dev20260901+git1a"])
 CUDA = st.none() | st.tuples(st.sampled_from([11, 12, 13, 14]), st.integers(0, 9))

@@ -39,10 +39,10 @@ from tests.unit.machines import (
 from toolkit import doctor
 from toolkit.compat.tested_sets import pins
 from toolkit.compat.versions import Build, Conflict, Package
-from toolkit.devices import CardProcess
 from toolkit.doctor.facts import Disk, Facts
 from toolkit.doctor.system import Wsl
-from toolkit.hub import Hub
+from toolkit.machine.devices import CardProcess
+from toolkit.machine.hub import Hub
 from toolkit.sandbox import Isolation
 
 TORCH_CU130 = f'pip install "torch=={TORCH}+cu130" --index-url https://download.pytorch.org/whl/cu130'

@@ -25,8 +25,8 @@ from benchmarks.gpu.checkpoints import size_gib
 from benchmarks.gpu.supervise import CellProcess, Workplace
 from benchmarks.gpu.update import given_rollouts
 from benchmarks.gpu.worker import is_out_of_memory
-from toolkit.devices import Gpu
 from toolkit.errors import ModelError
+from toolkit.machine.devices import Gpu
 from toolkit.units import gib
 from toolkit.vram import constants
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from toolkit import backends, launch
-from toolkit.devices import Gpu
 from toolkit.errors import BackendError, SettingsError
+from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.settings.parse import given_names, parse
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from toolkit import backends, processes, runs
+from toolkit import backends, runs
 from toolkit.compat.accelerate import check_launch, processes_asked_for, start_all_on_a_cpu
-from toolkit.devices import Gpu
 from toolkit.errors import BackendError, SettingsError
 from toolkit.launch import own_card_first
+from toolkit.machine import processes
+from toolkit.machine.devices import Gpu
 from toolkit.session import unused_cards
 from toolkit.settings import ModelSettings
 

@@ -14,9 +14,9 @@ import pytest
 
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.backends.unsloth import UnslothBackend
-from toolkit.devices import Gpu, PeakWatch, ProcessMemory, process_memory
 from toolkit.errors import SettingsError
 from toolkit.evaluation.run import Measurement
+from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memory
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml

@@ -10,7 +10,7 @@ import pytest
 
 from toolkit.compat import tested_sets, versions
 from toolkit.compat.tested_sets import MachineSet, pins
-from toolkit.devices import Gpu
+from toolkit.machine.devices import Gpu
 
 SETS = tested_sets.load()
 PROJECT = tomllib.loads(versions.PYPROJECT.read_text(encoding="utf-8"))["project"]

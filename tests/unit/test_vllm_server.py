@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from toolkit import vllm_server
-from toolkit.devices import Gpu
 from toolkit.errors import BackendError, SettingsError
+from toolkit.machine.devices import Gpu
 from toolkit.serve import recipe_command, server_for
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
-from toolkit import processes
 from toolkit.backends.base import Choice
 from toolkit.compat.versions import GPU_LINE
 from toolkit.compat.vllm import is_cpu_build
-from toolkit.devices import Gpu
 from toolkit.errors import BackendError
+from toolkit.machine import processes
+from toolkit.machine.devices import Gpu
 from toolkit.settings import ModelSettings
 
 

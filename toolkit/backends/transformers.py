@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit import processes
 from toolkit.backends.base import (
     Generation,
     Messages,
@@ -25,10 +24,11 @@ from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError
+from toolkit.machine import processes
 from toolkit.settings import ALL_LINEAR, GrpoSettings
 
 if TYPE_CHECKING:
-    from toolkit.devices import Gpu
+    from toolkit.machine.devices import Gpu
 
 
 CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}

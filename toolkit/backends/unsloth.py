@@ -41,7 +41,7 @@ from toolkit.errors import BackendError, ContractError, ModelError
 from toolkit.settings import GrpoSettings
 
 if TYPE_CHECKING:
-    from toolkit.devices import Gpu
+    from toolkit.machine.devices import Gpu
 
 CHECKPOINTING: dict[str, bool | str] = {"none": False, "hf": True, "unsloth": "unsloth"}
 ROLLOUT_LORA = "eval_lora"  # name under which the current adapter is handed to vLLM for measuring

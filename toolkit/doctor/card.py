@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from toolkit.compat.tested_sets import pins
-from toolkit.devices import CardProcess
 from toolkit.doctor.facts import Facts
 from toolkit.doctor.finding import Check, set_variables
+from toolkit.machine.devices import CardProcess
 from toolkit.units import format_gib
 
 SMALLEST_PRESET_GIB = 11.0  # what a card sold with 12 GB counts

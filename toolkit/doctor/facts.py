@@ -14,9 +14,9 @@ from pathlib import Path
 from toolkit.compat import compiled_cache, environment, tested_sets, unsloth, versions
 from toolkit.compat.tested_sets import MachineSet, Nearest, TestedSets
 from toolkit.compat.versions import Build, Conflict, Package, ReleaseSet
-from toolkit.devices import CardProcess, Gpu, find_gpus, other_processes
 from toolkit.doctor.system import Shell, Wsl, cards_by_vendor, find_shell, find_wsl
-from toolkit.hub import Hub, ask_hub
+from toolkit.machine.devices import CardProcess, Gpu, find_gpus, other_processes
+from toolkit.machine.hub import Hub, ask_hub
 from toolkit.sandbox import Isolation, find_isolation
 from toolkit.units import gib
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from toolkit import processes
 from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Row
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
+from toolkit.machine import processes
 from toolkit.runs import Run
 
 FILE = "measurements.json"

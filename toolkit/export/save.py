@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from toolkit import processes
 from toolkit.backends.base import Backend, Policy
 from toolkit.console import say
 from toolkit.errors import HubError, RunFolderError
+from toolkit.machine import processes
 from toolkit.runs import Run, ensure_room
 from toolkit.settings import RecordSettings
 from toolkit.units import gib

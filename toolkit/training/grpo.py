@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from toolkit import processes
 from toolkit.backends.base import Backend, Policy, count_4bit
 from toolkit.backends.transformers import linear_targets
 from toolkit.console import say
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, SettingsError
+from toolkit.machine import processes
 from toolkit.rewards.bench.check import check_before_training, refusal
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings

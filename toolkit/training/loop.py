@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit import processes
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
+from toolkit.machine import processes
 from toolkit.runs import Run, checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.grpo import batch_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from toolkit import processes
+from toolkit.machine import processes
 from toolkit.runs import Run
 from toolkit.training.parity import Gate
 from toolkit.training.recorder import Recorder

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit import processes
 from toolkit.compat import trl as trl_compat
+from toolkit.machine import processes
 from toolkit.rewards.completions import text_of
 from toolkit.runs import Run, step_name
 from toolkit.units import gib

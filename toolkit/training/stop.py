@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-from toolkit import processes
+from toolkit.machine import processes
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 

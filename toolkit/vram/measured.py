@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.units import gib
 
 if TYPE_CHECKING:
-    from toolkit.devices import ProcessMemory
+    from toolkit.machine.devices import ProcessMemory
 
 # Keys of metrics.jsonl, a step's peaks: torch's own peaks start anew with each step
 ALLOCATED_KEY, RESERVED_KEY = "memory/peak_allocated_gib", "memory/peak_gib"

@@ -23,7 +23,7 @@ from toolkit.vram.suggest import nearest_that_fits
 from toolkit.vram.verdict import can_run, surely_fits
 
 if TYPE_CHECKING:
-    from toolkit.devices import Gpu
+    from toolkit.machine.devices import Gpu
 
 SHARES = tuple(percent / 100 for percent in range(5, 96))  # of the card, for vLLM; the rest is never all free
 OTHERS_HOLD_GIB = 0.25  # below it the difference is the uncertainty of the table, not another process

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
-from toolkit import processes
 from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
+from toolkit.machine import processes
 from toolkit.training.parity.probe import Weight, forget_sync, is_zero, left_as_it_was, moved, parts, seed
 from toolkit.training.parity.sample import Sampled, sample, sampler_of, score, trainer_dtype
 from toolkit.training.parity.tolerance import APPLIED, move_nats

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from toolkit import processes
 from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
 from toolkit.errors import ParityError
+from toolkit.machine import processes
 from toolkit.runs import PARITY_FILE, Run
 from toolkit.settings import RolloutSettings
 from toolkit.training.parity.check import Check, check_parity

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from toolkit import processes
-from toolkit.devices import Gpu
+from toolkit.machine import processes
+from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings, flatten
 
 RECORDED_PACKAGES = (

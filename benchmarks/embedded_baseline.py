@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 
-from toolkit.runs import write_json
+from toolkit.files import write_json
 
 ROOT = Path(__file__).parents[1]
 KEPT = ("python", "machine", "n_cpus", "gpus", "versions")

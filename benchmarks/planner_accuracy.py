@@ -19,7 +19,7 @@ from typing import Any
 
 import tyro
 
-from toolkit.runs import write_json
+from toolkit.files import write_json
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs
 from toolkit.vram.formula.costs import Update

@@ -18,8 +18,7 @@ from typing import Any
 
 import tyro
 
-from toolkit.files import replace_file
-from toolkit.runs import write_json
+from toolkit.files import replace_file, write_json
 from toolkit.units import GIB
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find

@@ -23,8 +23,8 @@ from typing import Any
 
 import tyro
 
+from toolkit.files import write_json
 from toolkit.rewards import registry
-from toolkit.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 TARGET_PER_S = 50_000

@@ -18,9 +18,9 @@ from unittest import mock
 
 import tyro
 
+from toolkit.files import write_json
 from toolkit.rewards import code
 from toolkit.rewards.code import CodeTests
-from toolkit.runs import write_json
 from toolkit.sandbox import levels
 from toolkit.sandbox.start import LEVELS
 

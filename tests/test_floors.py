@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "toolkit": 0,
     "toolkit.errors": 0,
+    "toolkit.files": 0,
     "toolkit.units": 0,
     "toolkit.settings": 1,
     "toolkit.rewards": 1,

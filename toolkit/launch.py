@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from toolkit import runs
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
 from toolkit.console import console, fail
 from toolkit.errors import (
@@ -27,6 +26,7 @@ from toolkit.errors import (
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.models import embedded
+from toolkit.runs.folder import requested_settings, world_size
 from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check
 from toolkit.settings.parse import given_names, parse, read_yaml
@@ -199,7 +199,7 @@ def _config_path(config: str, configs: Path) -> Path:
 
 
 def _settings_to_resume(folder: Path, given: set[str]) -> Preset:
-    saved, n_before, n = runs.requested_settings(folder), runs.world_size(folder), processes.world_size()
+    saved, n_before, n = requested_settings(folder), world_size(folder), processes.world_size()
     if n_before != n:
         raise SettingsError(
             f"--resume {folder} with {n} process{'es' * (n > 1)}",

@@ -24,6 +24,7 @@ from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
 from toolkit.models import embedded
 from toolkit.run_state import RunState
+from toolkit.runs.folder import PARITY_FILE
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps, solve
 from toolkit.vram.answers import run_report
@@ -231,7 +232,7 @@ class Session:
         """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
         if self.run is None or self.run.resumed or self.run.metrics.exists():
             return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, runs.PARITY_FILE)):
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY_FILE)):
             return
         self.run.remove()
 

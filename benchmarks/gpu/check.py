@@ -21,9 +21,9 @@ from benchmarks.gpu.supervise import CellProcess, Workplace
 from toolkit import doctor
 from toolkit.console import say
 from toolkit.errors import ContractError, SettingsError
+from toolkit.files import write_json
 from toolkit.machine.devices import Gpu
 from toolkit.machine.provenance import describe_environment
-from toolkit.runs import write_json
 from toolkit.units import gib
 from toolkit.vram.constants import for_capability, shipped
 from toolkit.vram.plan import Plan

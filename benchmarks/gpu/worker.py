@@ -24,6 +24,7 @@ from benchmarks.gpu.supervise import end_with_parent
 from benchmarks.gpu.update import Place, backend_for, fingerprint, measure_load, measure_update, practice_rows
 from toolkit import runs
 from toolkit.compat import environment
+from toolkit.files import write_json
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import flatten
 from toolkit.training import Reward, build_trainer
@@ -64,7 +65,7 @@ def main(start: dict[str, Any]) -> None:
         found["status"] = "out_of_memory" if is_out_of_memory(error) else "failed"
         found["why"] = describe(error)
     found["torch"] = describe_torch(gpu)
-    runs.write_json(Path(request["result"]), found)
+    write_json(Path(request["result"]), found)
 
 
 def import_engine(cell: Cell) -> float:

@@ -18,7 +18,7 @@ from toolkit.errors import EXIT_BAD_INPUT, ParityError, ToolkitError
 from toolkit.live import View
 from toolkit.models import embedded
 from toolkit.run_state import RunState
-from toolkit.runs import is_complete
+from toolkit.runs.checkpoints import is_complete
 from toolkit.training import train
 from toolkit.training.recorder import VOLATILE
 

@@ -15,6 +15,7 @@ from toolkit.errors import BackendError, SettingsError
 from toolkit.launch import own_card_first
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
+from toolkit.runs.checkpoints import is_complete
 from toolkit.session import unused_cards
 from toolkit.settings import ModelSettings
 
@@ -177,12 +178,12 @@ def test_a_checkpoint_of_two_processes_is_whole_with_the_random_state_of_both(tm
     for name in ("optimizer.pt", "scheduler.pt", "adapter_model.safetensors", "rng_state_0.pth"):
         (tmp_path / name).touch()
     (tmp_path / "trainer_state.json").write_text("{}")
-    assert not runs.is_complete(tmp_path, 2)
+    assert not is_complete(tmp_path, 2)
     (tmp_path / "rng_state_1.pth").touch()
-    assert runs.is_complete(tmp_path, 2)
-    assert not runs.is_complete(tmp_path)
+    assert is_complete(tmp_path, 2)
+    assert not is_complete(tmp_path)
     (tmp_path / "optimizer.pt").unlink()
-    assert not runs.is_complete(tmp_path, 2)
+    assert not is_complete(tmp_path, 2)
 
 
 def test_a_process_that_follows_reads_the_folder_and_leaves_it_as_it_is(tmp_path: Path) -> None:

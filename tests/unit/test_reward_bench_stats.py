@@ -10,6 +10,7 @@ import pytest
 
 from toolkit import cli, runs
 from toolkit.rewards.bench.stats import examine, kind_of, read
+from toolkit.runs.folder import step_name
 
 
 def row(group: int, completion: str = "18", **scores: float | None) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def test_lengths_copies_and_loops() -> None:
 def test_run_folder_gives_figures_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs.create("test", tmp_path / "run", {})
     for step in (1, 2):
-        run.write_completions(runs.step_name(step), [row(i // 2, correct=float(i % 2)) for i in range(4)])
+        run.write_completions(step_name(step), [row(i // 2, correct=float(i % 2)) for i in range(4)])
     run.write_completions("before", [{"prompt": "p", "completion": "x"}])  # no training step, and no scores
     run.close()
     assert len(read(run.folder)) == 8

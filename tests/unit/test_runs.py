@@ -14,6 +14,7 @@ import pytest
 
 from toolkit import runs
 from toolkit.errors import RunFolderError
+from toolkit.runs.folder import step_name
 
 
 def make_checkpoint(run: runs.Run, step: int) -> Path:
@@ -65,7 +66,7 @@ def test_the_last_complete_checkpoint_is_found(run: runs.Run) -> None:
 def test_rewinding_drops_exactly_what_comes_after(run: runs.Run) -> None:
     for step in (1, 2, 3):
         run.append_metrics({"step": step})
-        run.write_completions(runs.step_name(step), [{"completion": "x"}])
+        run.write_completions(step_name(step), [{"completion": "x"}])
         make_checkpoint(run, step)
     with run.metrics.open("a") as file:
         file.write('{"step": 4, "rew')  # what a kill leaves

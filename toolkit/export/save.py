@@ -11,7 +11,8 @@ from toolkit.backends.base import Backend, Policy
 from toolkit.console import say
 from toolkit.errors import HubError, RunFolderError
 from toolkit.machine import processes
-from toolkit.runs import Run, ensure_room
+from toolkit.runs import Run
+from toolkit.runs.folder import ensure_room
 from toolkit.settings import RecordSettings
 from toolkit.units import gib
 

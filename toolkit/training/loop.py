@@ -9,7 +9,8 @@ from toolkit.compat import trl as trl_compat
 from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.machine import processes
-from toolkit.runs import Run, checkpoint_step
+from toolkit.runs import Run
+from toolkit.runs.checkpoints import checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.grpo import batch_of
 from toolkit.training.notices import notices

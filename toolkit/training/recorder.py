@@ -15,7 +15,8 @@ from typing import Any
 from toolkit.compat import trl as trl_compat
 from toolkit.machine import processes
 from toolkit.rewards.completions import text_of
-from toolkit.runs import Run, step_name
+from toolkit.runs import Run
+from toolkit.runs.folder import step_name
 from toolkit.units import gib
 from toolkit.vram.measured import ALLOCATED_KEY, RESERVED_KEY, torch_peaks_gib
 

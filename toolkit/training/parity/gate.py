@@ -10,7 +10,8 @@ from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
 from toolkit.errors import ParityError
 from toolkit.machine import processes
-from toolkit.runs import PARITY_FILE, Run
+from toolkit.runs import Run
+from toolkit.runs.folder import PARITY_FILE
 from toolkit.settings import RolloutSettings
 from toolkit.training.parity.check import Check, check_parity
 from toolkit.training.parity.sample import Sampled, sampler_of, score

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from toolkit.console import console, say
 from toolkit.errors import SettingsError
-from toolkit.runs import write_json
+from toolkit.files import write_json
 from toolkit.vram.cards import Card
 from toolkit.vram.catalog import find
 from toolkit.vram.constants import (

@@ -26,10 +26,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolkit.errors import RunFolderError
-from toolkit.files import replace_file
+from toolkit.files import finite, replace_file, write_json
+from toolkit.runs.checkpoints import checkpoint_step, is_complete
 from toolkit.units import format_gib, gib
 
-OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoint: of one card or DDP, FSDP, DeepSpeed
 PARITY_FILE = "parity.json"
 MIN_FREE_GIB = 0.25  # the embedded run needs 0.05; a full disk fails in the middle of a checkpoint
 
@@ -93,7 +93,7 @@ class Run:
         self.n_appended += 1
         if self.writes:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(_finite(row)) + "\n")
+                file.write(json.dumps(finite(row)) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, those of earlier parts of a resumed run included."""
@@ -105,7 +105,7 @@ class Run:
         """Write completions, one JSON object a line; `name` is `before`, `after`, or what `step_name` gives."""
         if not self.writes:
             return
-        lines = "".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
+        lines = "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
         self.completions.mkdir(exist_ok=True)
         replace_file(self.completions / f"{name}.jsonl", lines.encode())
 
@@ -224,47 +224,9 @@ def ensure_room(folder: Path, needed_gib: float) -> None:
         )
 
 
-def is_complete(checkpoint: Path, n_processes: int = 1) -> bool:
-    """Say whether a checkpoint was written to its end: transformers writes trainer_state.json last.
-
-    Each of several processes writes its own random state, and they do not wait for one another.
-    """
-    random_states = [f"rng_state_{i}.pth" for i in range(n_processes)] if n_processes > 1 else ["rng_state.pth"]
-    parts = ("scheduler.pt", "trainer_state.json", *random_states)
-    if not all((checkpoint / part).exists() for part in parts) or not list(checkpoint.glob("*.safetensors")):
-        return False
-    if not any(path for name in OPTIMIZERS for path in checkpoint.glob(name)):
-        return False
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
-
-
 def step_name(step: int) -> str:
     """The name of a training step's completions: `step_00012`."""
     return f"step_{step:05d}"
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """The optimizer step in a checkpoint's name."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> Path:
-    """Write a mapping as JSON, atomically; paths become strings, NaN becomes null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str) + "\n"
-    replace_file(path, text.encode())
-    return path
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _step_of(line: str) -> int:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))  # from a checkout that is not installed, too
 
 from benchmarks.gpu import report  # noqa: E402 (see above)
 from benchmarks.gpu.check import Check, Limits  # noqa: E402
-from toolkit.console import console, fail, say  # noqa: E402
+from toolkit.display.console import console, fail, say  # noqa: E402
 from toolkit.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SettingsError, ToolkitError  # noqa: E402
 from toolkit.machine.devices import Gpu, find_gpus  # noqa: E402
 

@@ -39,7 +39,7 @@ class Doctor:
     def run(self) -> int:
         """0 when the main job can run here, else 1."""
         from toolkit import doctor
-        from toolkit.console import console
+        from toolkit.display.console import console
 
         report = doctor.examine(doctor.collect())
         if self.json:
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would flush and fail again
         return EXIT_CANNOT_RUN
     except ToolkitError as error:
-        from toolkit.console import fail
+        from toolkit.display.console import fail
 
         fail(str(error))
         return EXIT_BAD_INPUT

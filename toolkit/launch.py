@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
-from toolkit.console import console, fail
+from toolkit.display.console import console, fail
 from toolkit.errors import (
     EXIT_BAD_INPUT,
     EXIT_BUG,

@@ -27,7 +27,7 @@ class List:
     """Every reward by name, with its range and what it is for."""
 
     def run(self) -> int:
-        from toolkit.console import console
+        from toolkit.display.console import console
         from toolkit.rewards.bench.screens import listing
 
         console.print(listing())
@@ -42,7 +42,7 @@ class Show:
     """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
 
     def run(self) -> int:
-        from toolkit.console import console
+        from toolkit.display.console import console
         from toolkit.rewards.bench.screens import details
         from toolkit.rewards.bench.target import find
 
@@ -72,7 +72,7 @@ class Score:
         path = _given(self.input, "--input", "a JSONL file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
         if not self.json:
-            from toolkit.console import console
+            from toolkit.display.console import console
 
             console.print(_quietly(lambda: score.report(path, targets, self.reward_weights)))
             return 0
@@ -91,7 +91,7 @@ class Try:
     """Run model-written code also where only the weakest sandbox works, which leaves this machine's files readable."""
 
     def run(self) -> int:
-        from toolkit.console import console
+        from toolkit.display.console import console
         from toolkit.rewards.bench.cases import try_cases
         from toolkit.rewards.bench.screens import tried
 
@@ -142,7 +142,7 @@ class Check(OnRows):
         if self.json:
             print(json.dumps(verdict.as_json(), indent=2, ensure_ascii=False))
         else:
-            from toolkit.console import console
+            from toolkit.display.console import console
             from toolkit.rewards.bench import screens
 
             console.print(screens.verdict(verdict))
@@ -160,7 +160,7 @@ class Attack(OnRows):
         if self.json:
             print(json.dumps(as_json(self.target, results), indent=2, ensure_ascii=False))
         else:
-            from toolkit.console import console
+            from toolkit.display.console import console
             from toolkit.rewards.bench import screens
 
             console.print(screens.attacks(self.target, results))
@@ -177,7 +177,7 @@ class Stats:
     """Where the histogram goes; beside the input without it."""
 
     def run(self) -> int:
-        from toolkit.console import console
+        from toolkit.display.console import console
         from toolkit.rewards.bench.stats_report import give
 
         path = _given(self.input, "FILE", "a run folder, or a JSONL file of completions with their scores")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toolkit.backends.transformers import dtype_name
 from toolkit.compat.versions import GPU_LINE
-from toolkit.console import say
+from toolkit.display.console import say
 from toolkit.errors import BackendError, SettingsError
 from toolkit.launch import choose_presets
 from toolkit.machine.devices import Gpu, find_gpus

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolkit import backends, runs, vllm_server
 from toolkit.compat import environment
-from toolkit.console import console, say, summary_table
 from toolkit.data import ARITHMETIC
+from toolkit.display.console import console, say
+from toolkit.display.live import View, open_view
+from toolkit.display.panel import summary_table
+from toolkit.display.state import RunState
 from toolkit.errors import ModelError, SettingsError
-from toolkit.live import View, open_view
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
 from toolkit.models import embedded
-from toolkit.run_state import RunState
 from toolkit.runs.folder import PARITY_FILE
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps, solve

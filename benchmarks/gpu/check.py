@@ -19,7 +19,7 @@ from benchmarks.gpu.cells import Cell, checkpoint_dtype, on_a_card, on_a_cpu
 from benchmarks.gpu.checkpoints import Checkpoints, Wanted, size_gib
 from benchmarks.gpu.supervise import CellProcess, Workplace
 from toolkit import doctor
-from toolkit.console import say
+from toolkit.display.console import say
 from toolkit.errors import ContractError, SettingsError
 from toolkit.files import write_json
 from toolkit.machine.devices import Gpu

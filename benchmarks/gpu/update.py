@@ -15,12 +15,12 @@ from benchmarks.gpu.cells import Cell, folder_of
 from benchmarks.gpu.numerics import probe_logps
 from toolkit import runs
 from toolkit.backends.base import Backend, Policy, Sampling
-from toolkit.console import console
 from toolkit.data.schema import Row, to_row
-from toolkit.live import View
+from toolkit.display.console import console
+from toolkit.display.live import View
+from toolkit.display.state import RunState
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.rewards.completions import text_of
-from toolkit.run_state import RunState
 from toolkit.settings import flatten
 from toolkit.training import Reward, build_trainer, train
 from toolkit.training.grpo import differences

@@ -18,11 +18,11 @@ from toolkit import data, models
 from toolkit.backends.base import Policy, Sampling
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
-from toolkit.console import console
+from toolkit.display.console import console
+from toolkit.display.live import open_view
+from toolkit.display.state import RunState
 from toolkit.launch import prepare
-from toolkit.live import open_view
 from toolkit.rewards import correct, format
-from toolkit.run_state import RunState
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train
 from toolkit.training.grpo import differences

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import data, models
-from toolkit.console import console
+from toolkit.display.console import console
+from toolkit.display.live import open_view
+from toolkit.display.state import RunState
 from toolkit.launch import prepare
-from toolkit.live import open_view
 from toolkit.rewards import correct, format
-from toolkit.run_state import RunState
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train
 from toolkit.training.grpo import differences

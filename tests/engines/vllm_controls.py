@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import data, models
-from toolkit.console import console
+from toolkit.display.console import console
+from toolkit.display.live import open_view
+from toolkit.display.state import RunState
 from toolkit.errors import ParityError
 from toolkit.launch import prepare
-from toolkit.live import open_view
 from toolkit.rewards import correct, format
-from toolkit.run_state import RunState
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train

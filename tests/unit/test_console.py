@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from toolkit import console
-from toolkit.console import BLOCKS, render, sparkline, step_line, summary_table
-from toolkit.run_state import RunState, time_shares
+from toolkit.display import console
+from toolkit.display.panel import BLOCKS, render, sparkline, step_line, summary_table
+from toolkit.display.state import RunState, time_shares
 
 
 class Clock:

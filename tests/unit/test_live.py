@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from toolkit.live import LiveView, View, open_view
-from toolkit.run_state import RunState
-from toolkit.terminal import visible
+from toolkit.display.live import LiveView, View, open_view
+from toolkit.display.state import RunState
+from toolkit.display.terminal import visible
 
 COLUMNS, ROWS = 90, 50
 N_STEPS = 4
@@ -35,8 +35,8 @@ from pathlib import Path
 logging.getLogger().addHandler(logging.StreamHandler())  # keeps the sys.stderr of now
 
 from rich.console import Console
-from toolkit.run_state import RunState
-from toolkit.live import open_view
+from toolkit.display.state import RunState
+from toolkit.display.live import open_view
 
 log_path, ending = Path(sys.argv[1]), sys.argv[2]
 before = [os.fstat(fd).st_ino for fd in (1, 2)]

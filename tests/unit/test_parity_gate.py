@@ -13,11 +13,11 @@ from transformers import TrainerCallback
 
 from tests.unit.parity_trainer import Built, build
 from tests.unit.second_engine import install
-from toolkit.console import console
+from toolkit.display.console import console
+from toolkit.display.live import View
+from toolkit.display.state import RunState
 from toolkit.errors import EXIT_BAD_INPUT, ParityError, ToolkitError
-from toolkit.live import View
 from toolkit.models import embedded
-from toolkit.run_state import RunState
 from toolkit.runs.checkpoints import is_complete
 from toolkit.training import train
 from toolkit.training.recorder import VOLATILE

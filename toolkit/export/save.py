@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from toolkit.backends.base import Backend, Policy
-from toolkit.console import say
+from toolkit.display.console import say
 from toolkit.errors import HubError, RunFolderError
 from toolkit.machine import processes
 from toolkit.runs import Run

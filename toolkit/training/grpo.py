@@ -9,8 +9,8 @@ from typing import Any
 
 from toolkit.backends.base import Backend, Policy, count_4bit
 from toolkit.backends.transformers import linear_targets
-from toolkit.console import say
 from toolkit.data.schema import Row
+from toolkit.display.console import say
 from toolkit.errors import DataError, SettingsError
 from toolkit.machine import processes
 from toolkit.rewards.bench.check import check_before_training, refusal

@@ -20,7 +20,7 @@ from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
 
 if TYPE_CHECKING:
-    from toolkit.live import View
+    from toolkit.display.live import View
 
 
 class Interrupted(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from toolkit.training.stop import Stop
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from toolkit.live import View
+    from toolkit.display.live import View
 
 
 def build_callback(

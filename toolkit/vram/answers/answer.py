@@ -46,7 +46,7 @@ def _plan(flags: PlanFlags) -> None:
     if flags.json:
         print(json.dumps(as_json(plan, _as_json(changes)), indent=2))
         return
-    from toolkit.console import console  # with rich a fifth of the whole answer, which --json can do without
+    from toolkit.display.console import console  # with rich a fifth of the whole answer, which --json can do without
     from toolkit.vram.answers.report import render
 
     console.print(render(plan, changes))

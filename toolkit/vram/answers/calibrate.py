@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.table import Table
 
-from toolkit.console import console, say
+from toolkit.display.console import console, say
 from toolkit.errors import SettingsError
 from toolkit.files import write_json
 from toolkit.vram.cards import Card

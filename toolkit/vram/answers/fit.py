@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.console import console
+from toolkit.display.console import console
 from toolkit.errors import SettingsError
 from toolkit.vram.answers.growth import Limit, candidates, limit_of, not_dominated, sizes, surely
 from toolkit.vram.answers.preset import check_preset, write_preset

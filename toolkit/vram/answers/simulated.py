@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.compat.versions import find_package, pip_line, tested_set
-from toolkit.console import console
+from toolkit.display.console import console
 from toolkit.errors import BackendError, ModelError, ToolkitError
 from toolkit.units import format_count, format_seconds, gib
 from toolkit.vram.cards import find_card

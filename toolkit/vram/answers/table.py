@@ -7,7 +7,7 @@ import math
 from dataclasses import fields, replace
 from typing import Any
 
-from toolkit.console import console
+from toolkit.display.console import console
 from toolkit.units import format_frac
 from toolkit.vram.answers.sheet import Cell, Panel, Sheet, render
 from toolkit.vram.answers.table_files import check_suffix, markdown, write

@@ -1,25 +1,23 @@
 """What a run looks like on a screen: the panel, the plain line, the final table.
 
 Everything here is a function of `RunState` and a width; which of panel and line is shown, and when, is decided
-in `toolkit.live`. A metric that is missing, None or not a number is shown as `-`.
+in `toolkit.display.live`. A metric that is missing, None or not a number is shown as `-`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.run_state import NAN, RunState, finite, time_shares
+from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.units import format_gib, format_seconds
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -28,19 +26,6 @@ CUT_KEY = "completions/clipped_ratio"
 AMBER_CUT_FRAC, RED_CUT_FRAC = 0.2, 0.8
 MIN_WIDTH = 60  # below it the panel is drawn at this width and cropped
 PHASES = {"rollout": ("█", "cyan"), "reward": ("▓", "magenta"), "update": ("▒", "green"), "other": ("░", "dim")}
-
-
-class LastingConsole(Console):
-    """A console that outlives its reader: `| head` or a dead `tee` must not end a training run."""
-
-    def on_broken_pipe(self) -> None:
-        """Go on without output; rich would exit."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's flush at exit fails again
-
-
-console = LastingConsole(highlight=False)
-_errors = Console(highlight=False, stderr=True)
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -201,16 +186,6 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     )
     body = Group(table, "", *(Text(fact, overflow="fold") for fact in facts))
     return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
-
-
-def say(text: str) -> None:
-    """Print one plain line by this project, as it is: no markup, no wrapping."""
-    console.print(Text(text), soft_wrap=True)
-
-
-def fail(text: str) -> None:
-    """Print one red line to standard error; line breaks in it become spaces, and it is never wrapped."""
-    _errors.print(Text(" ".join(text.split()), "red"), soft_wrap=True)
 
 
 def _show(value: float | None, spec: str = "") -> str:

@@ -1,6 +1,6 @@
 """How a run is shown while it runs: a live panel in a terminal, one plain line a step anywhere else.
 
-In a terminal the output of everything else is caught (see `toolkit.terminal`), kept in the log file and shown dimmed
+In a terminal the output of everything else is caught (see `display.terminal`), kept in the log file and shown dimmed
 above the panel. That includes a debugger's prompt: set `TERM=dumb` to get plain lines and nothing caught.
 """
 
@@ -18,9 +18,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from toolkit.console import render, step_line
-from toolkit.run_state import RunState
-from toolkit.terminal import Capture, descriptor
+from toolkit.display.panel import render, step_line
+from toolkit.display.state import RunState
+from toolkit.display.terminal import Capture, descriptor
 
 FRAME_S = 0.25
 MAX_LINES_A_FRAME = 20  # of caught output; the log file has the rest

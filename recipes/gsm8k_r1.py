@@ -14,9 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit import data, evaluation, export, models
-from toolkit.launch import run_recipe
+from toolkit.launch import Session, run_recipe
 from toolkit.rewards import correct, format
-from toolkit.session import Session
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train
 

@@ -36,7 +36,6 @@ FLOORS = {
     "toolkit.training": 4,
     "toolkit.evaluation": 4,
     "toolkit.export": 4,
-    "toolkit.session": 5,
     "toolkit.launch": 5,
     "toolkit.serve": 5,
     "toolkit.reward_verbs": 5,

@@ -12,7 +12,7 @@ from toolkit.backends.transformers import dtype_name
 from toolkit.compat.versions import GPU_LINE
 from toolkit.display.console import say
 from toolkit.errors import BackendError, SettingsError
-from toolkit.launch import choose_presets
+from toolkit.launch.presets import choose_presets
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import GrpoSettings, ModelSettings, RecordSettings
 from toolkit.settings.parse import parse

@@ -17,7 +17,7 @@ from toolkit import data, models
 from toolkit.display.console import console
 from toolkit.display.live import open_view
 from toolkit.display.state import RunState
-from toolkit.launch import prepare
+from toolkit.launch.frame import prepare
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train

@@ -18,7 +18,7 @@ from toolkit.display.console import console
 from toolkit.display.live import open_view
 from toolkit.display.state import RunState
 from toolkit.errors import ParityError
-from toolkit.launch import prepare
+from toolkit.launch.frame import prepare
 from toolkit.rewards import correct, format
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings

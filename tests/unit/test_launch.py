@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import backends, launch
+from toolkit import backends
 from toolkit.errors import BackendError, SettingsError
+from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.settings.parse import given_names, parse
@@ -31,7 +32,7 @@ CARDS = {
 
 def preset(argv: list[str], gpus: list[Gpu]) -> tuple[str | None, str]:
     given = {token.removeprefix("--") for token in argv if token.startswith("--")}
-    chosen, why = launch.choose_presets(parse(GrpoSettings, argv), given, gpus, "no CUDA device", CONFIGS)
+    chosen, why = choose_presets(parse(GrpoSettings, argv), given, gpus, "no CUDA device", CONFIGS)
     return (Path(chosen[-1][0]).stem if chosen else None), why
 
 
@@ -73,16 +74,16 @@ def test_whose_choice_vllms_share_is(argv: list[str], file: str, is_given: bool,
         (tmp_path / "24gb.yaml").write_text(file)  # even under a shipped name
         argv = ["--config", str(tmp_path / "24gb.yaml")]
     given = given_names(argv)
-    presets, _ = launch.choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", CONFIGS)
+    presets, _ = choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", CONFIGS)
     assert any("gpu_memory_utilization" in mapping for _, mapping in presets)
-    assert ("gpu_memory_utilization" in given | launch._set_in_files(presets, CONFIGS)) is is_given
+    assert ("gpu_memory_utilization" in given | set_in_files(presets, CONFIGS)) is is_given
 
 
 def test_a_resumed_run_keeps_its_share(tmp_path: Path) -> None:
     requested = {"gpu_memory_utilization": 0.55, "max_steps": 5}
     (tmp_path / "settings.json").write_text(json.dumps({"recipe": "gsm8k_r1", "requested": requested}))
-    preset = launch._settings_to_resume(tmp_path, {"resume", "force"})
-    assert "gpu_memory_utilization" in launch._set_in_files([preset], CONFIGS)
+    preset = settings_to_resume(tmp_path, {"resume", "force"})
+    assert "gpu_memory_utilization" in set_in_files([preset], CONFIGS)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 from toolkit import backends, runs
 from toolkit.compat.accelerate import check_launch, processes_asked_for, start_all_on_a_cpu
 from toolkit.errors import BackendError, SettingsError
-from toolkit.launch import own_card_first
+from toolkit.launch.frame import own_card_first
+from toolkit.launch.session import unused_cards
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
 from toolkit.runs.checkpoints import is_complete
-from toolkit.session import unused_cards
 from toolkit.settings import ModelSettings
 
 CONFIGS = sorted((Path(__file__).parents[2] / "recipes" / "configs" / "accelerate").glob("*.yaml"))
@@ -203,10 +203,10 @@ def test_a_process_that_follows_reads_the_folder_and_leaves_it_as_it_is(tmp_path
 
 
 def test_a_run_is_resumed_with_as_many_processes_as_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from toolkit.launch import _settings_to_resume
+    from toolkit.launch.presets import settings_to_resume
 
     (tmp_path / "settings.json").write_text('{"recipe": "gsm8k_r1", "requested": {}}')
-    _settings_to_resume(tmp_path, {"resume"})
+    settings_to_resume(tmp_path, {"resume"})
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingsError, match="with 2 processes; wanted 1, as it began"):
-        _settings_to_resume(tmp_path, {"resume"})
+        settings_to_resume(tmp_path, {"resume"})

@@ -16,8 +16,8 @@ from toolkit.backends.transformers import TransformersBackend
 from toolkit.backends.unsloth import UnslothBackend
 from toolkit.errors import SettingsError
 from toolkit.evaluation.run import Measurement
+from toolkit.launch.session import Session
 from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memory
-from toolkit.session import Session
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
 from toolkit.vram.answers import run_report

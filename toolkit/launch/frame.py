@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
 from toolkit.display.console import console, fail
@@ -19,35 +18,19 @@ from toolkit.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
     BackendError,
-    SettingsError,
     ToolkitError,
-    did_you_mean,
 )
+from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
+from toolkit.launch.session import Session
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, find_gpus
-from toolkit.models import embedded
-from toolkit.runs.folder import requested_settings, world_size
-from toolkit.session import Session
 from toolkit.settings import GrpoSettings, check
-from toolkit.settings.parse import given_names, parse, read_yaml
+from toolkit.settings.parse import given_names, parse
 from toolkit.training.stop import SIGNALS
 
 S = TypeVar("S", bound=GrpoSettings)
 
-MAY_CHANGE_ON_RESUME = {
-    "resume",
-    "max_steps",
-    "save_steps",
-    "save",
-    "push_to_hub",
-    "public",
-    "force",
-    "debug",
-    "parity",
-    "parity_steps",
-}
 OF_A_LOST_PROCESS = re.compile("closed by peer|reset by peer|NCCL|[Tt]imed out")
-CARD_PRESETS = ((22.0, "24gb"), (15.0, "16gb"), (0.0, "12gb"))  # usable GiB, which is below the label
 
 
 def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: str) -> None:
@@ -118,14 +101,14 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Se
     gpus = own_card_first(visible, processes.local_rank())
     configs = recipe_file.parent / "configs"
     if first.record.resume is not None:
-        presets, why = [_settings_to_resume(first.record.resume, given)], f"resuming {first.record.resume}"
+        presets, why = [settings_to_resume(first.record.resume, given)], f"resuming {first.record.resume}"
     else:
         # One preset for all processes: that of the smallest card
         cards = visible if processes.world_size() == 1 else sorted(visible, key=lambda gpu: gpu.total_gib)
         presets, why = choose_presets(first, given, cards, why_no_gpu, configs)
     settings = parse(cls, argv, presets)
     check(settings)
-    share_is_given = "gpu_memory_utilization" in given | _set_in_files(presets, configs)
+    share_is_given = "gpu_memory_utilization" in given | set_in_files(presets, configs)
     return settings, Session.start(recipe_file.stem, settings, gpus, why_no_gpu, why, argv, share_is_given)
 
 
@@ -141,80 +124,6 @@ def own_card_first(gpus: list[Gpu], local_rank: int) -> list[Gpu]:
         found = f"process {local_rank + 1} of this machine has no card"
         raise BackendError(found, f"at most as many processes as visible cards, {len(gpus)}", "start fewer")
     return [gpus[local_rank], *gpus[:local_rank], *gpus[local_rank + 1 :]]
-
-
-Preset = tuple[str, Mapping[str, Any]]
-
-
-def choose_presets(
-    settings: GrpoSettings, given: set[str], gpus: list[Gpu], why_no_gpu: str, configs: Path
-) -> tuple[list[Preset], str]:
-    """The settings below the flags, later ones winning, and why: the machine's preset, the file asked for, or both.
-
-    A file that names a model stands alone, since another model's preset would not fit it; one that names none is laid
-    over the machine's.
-    """
-    if settings.record.config is None:
-        return _machine_presets(settings, given, gpus, why_no_gpu, configs)
-    path = _config_path(settings.record.config, configs)
-    asked, why = read_yaml(path), f"config {path.name}: asked for"
-    if "model" in asked:
-        return [(str(path), asked)], why
-    below, why_below = _machine_presets(settings, given, gpus, why_no_gpu, configs)
-    return [*below, (str(path), asked)], f"{why_below}; {why}"
-
-
-def _set_in_files(presets: Sequence[Preset], configs: Path) -> set[str]:
-    """Names that a person's own file sets, or the run that is resumed; what the shipped presets say is our guess."""
-    return {name for path, mapping in presets if Path(path).parent != configs for name in mapping}
-
-
-def _machine_presets(
-    settings: GrpoSettings, given: set[str], gpus: list[Gpu], why_no_gpu: str, configs: Path
-) -> tuple[list[Preset], str]:
-    """What this machine gets: the embedded model, the preset for its card, or none for a model asked for on a CPU."""
-    if settings.model.model == embedded.NAME:
-        name, why = "embedded", "--model embedded was asked for"
-    elif "model" in given and not gpus:
-        return [], f"no preset: {settings.model.model} was asked for, and {why_no_gpu}"
-    elif not gpus:
-        name, why = "embedded", why_no_gpu
-    else:
-        name = next(preset for floor, preset in CARD_PRESETS if gpus[0].total_gib >= floor)
-        why = f"{gpus[0].name} has {gpus[0].total_gib:.1f} GiB"
-    path = configs / f"{name}.yaml"
-    return [(str(path), read_yaml(path))], f"config {path.name}: {why}"
-
-
-def _config_path(config: str, configs: Path) -> Path:
-    path = Path(config).expanduser()
-    if os.path.exists(path):  # Path.exists raises where a name is too long
-        return path
-    names = sorted(p.stem for p in configs.glob("*.yaml"))
-    named = configs / f"{path.stem}.yaml"
-    if os.path.exists(named) and path.name in (named.stem, named.name):
-        return named
-    hint = did_you_mean(path.stem, names) or f"a YAML file, or one of {', '.join(names)}"
-    raise SettingsError(f"--config {config} does not exist", hint)
-
-
-def _settings_to_resume(folder: Path, given: set[str]) -> Preset:
-    saved, n_before, n = requested_settings(folder), world_size(folder), processes.world_size()
-    if n_before != n:
-        raise SettingsError(
-            f"--resume {folder} with {n} process{'es' * (n > 1)}",
-            f"{n_before}, as it began: each has a share of the batch and its own random numbers",
-            "start it with the same launcher",
-        )
-    fixed = sorted(given - MAY_CHANGE_ON_RESUME)
-    if fixed:
-        raise SettingsError(
-            f"--{fixed[0]} beside --resume",
-            f"only {', '.join('--' + n for n in sorted(MAY_CHANGE_ON_RESUME - {'resume'}))}",
-            "a run that continues keeps its settings; start a new one for others",
-        )
-    dropped = ("config", "resume", "output_dir")
-    return str(folder / "settings.json"), {k: v for k, v in saved.items() if k not in dropped}
 
 
 def _explain(error: BaseException, argv: Sequence[str], hint: str = "") -> None:

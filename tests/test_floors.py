@@ -32,14 +32,12 @@ FLOORS = {
     "toolkit.doctor": 2,
     "toolkit.backends": 3,
     "toolkit.models": 3,
-    "toolkit.vllm_server": 3,
     "toolkit.training": 4,
     "toolkit.evaluation": 4,
     "toolkit.export": 4,
     "toolkit.launch": 5,
-    "toolkit.serve": 5,
-    "toolkit.reward_verbs": 5,
     "toolkit.cli": 5,
+    "toolkit.__main__": 6,
 }
 # Heavy packages never stand at module level: unsloth must be imported before trl, transformers and peft
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "vllm", "datasets", "accelerate", "bitsandbytes", "pandas"}

@@ -26,7 +26,7 @@ pytest.importorskip("vllm")
 
 CLIENT = """
 import json, sys
-from toolkit import vllm_server
+from toolkit.backends import vllm_server
 from toolkit.settings.parse import parse
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings
@@ -71,7 +71,7 @@ def server(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """The printed command as a process, until its end."""
     folder = tmp_path_factory.mktemp("server")
     printed = subprocess.run(
-        [sys.executable, "-m", "toolkit.cli", "serve", "--print", "--model", "embedded", "--port", str(port)],
+        [sys.executable, "-m", "toolkit", "serve", "--print", "--model", "embedded", "--port", str(port)],
         cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, check=True,
     ).stdout.splitlines()[0]  # fmt: skip
     words = shlex.split(printed)

@@ -88,7 +88,7 @@ def test_a_small_card_does_what_the_planner_says(expected: str, gpu: Gpu, run: R
 
 
 def test_doctor_sees_the_card(gpu: Gpu) -> None:
-    command = [sys.executable, "-m", "toolkit.cli", "doctor", "--json"]
+    command = [sys.executable, "-m", "toolkit", "doctor", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=child_environment())
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert gpu.name in checks["GPU"]["found"]

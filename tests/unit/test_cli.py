@@ -76,7 +76,7 @@ def test_help_loads_no_verb() -> None:
 
 @pytest.mark.parametrize("args", ["--version", "doctor --json"], ids=["buffered to the end", "longer than a buffer"])
 def test_reader_that_leaves_early_causes_no_traceback(args: str) -> None:
-    command = f"{sys.executable} -m toolkit.cli {args} | head -c 0"
+    command = f"{sys.executable} -m toolkit {args} | head -c 0"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert done.stderr == ""

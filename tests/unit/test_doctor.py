@@ -28,7 +28,7 @@ def run_doctor(*args: str, cwd: Path, **variables: str) -> subprocess.CompletedP
     outside = ("HF_", "HUGGING_FACE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(outside)}
     environment |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"} | variables
-    command = [sys.executable, "-m", "toolkit.cli", "doctor", *args]
+    command = [sys.executable, "-m", "toolkit", "doctor", *args]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 

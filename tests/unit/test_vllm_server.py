@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from toolkit import vllm_server
+from toolkit.backends import vllm_server
+from toolkit.backends.vllm_server import ServeFlags, Server, check
+from toolkit.cli.serve import recipe_command, server_for
 from toolkit.errors import BackendError, SettingsError
 from toolkit.machine.devices import Gpu
-from toolkit.serve import recipe_command, server_for
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse
-from toolkit.vllm_server import ServeFlags, Server, check
 
 MODEL = "Qwen/Qwen2.5-3B-Instruct"
 CARDS = [Gpu(i, "NVIDIA L4", 22.5, 22.0, (8, 9), "580", visible_as=str(i)) for i in range(2)]

@@ -277,7 +277,7 @@ def test_the_file_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def toolkit(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "toolkit.cli", *args], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-m", "toolkit", *args], capture_output=True, text=True, check=False)
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

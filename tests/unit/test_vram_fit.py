@@ -32,7 +32,7 @@ QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
 
 
 def toolkit_plan(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "toolkit.cli", "plan", "--fit", *args]
+    command = [sys.executable, "-m", "toolkit", "plan", "--fit", *args]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

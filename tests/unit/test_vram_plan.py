@@ -118,7 +118,7 @@ def test_plain_logits_in_supervised_training_are_a_loop_of_ones_own() -> None:
 
 
 def toolkit_plan(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "toolkit.cli", "plan", *args]
+    command = [sys.executable, "-m", "toolkit", "plan", *args]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -44,7 +44,7 @@ SIDE = {"weights": 4.0, "lora": 1.0, "optimizer": 1.0, "gradients": 0.001, "rest
 
 def plan(*flags: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "80"}
-    command = [sys.executable, "-m", "toolkit.cli", "plan", *flags]
+    command = [sys.executable, "-m", "toolkit", "plan", *flags]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 

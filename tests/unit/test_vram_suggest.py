@@ -170,7 +170,7 @@ def test_the_flags_as_printed_make_the_plan_fit() -> None:
     assert nearest is not None
     words = [word for change in nearest[1] for word in str(change).split()]
     asked = ["--model", "Qwen/Qwen3-8B", "--gpu", "16", "--upcast_embeddings", "--lora_rank", "256"]
-    command = [sys.executable, "-m", "toolkit.cli", "plan", *asked, *words, "--json"]
+    command = [sys.executable, "-m", "toolkit", "plan", *asked, *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     assert answer["fits"] is True

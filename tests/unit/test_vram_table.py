@@ -43,7 +43,7 @@ ONE_OF_EACH = Sheet(
 
 
 def toolkit_plan(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "toolkit.cli", "plan", *args]
+    command = [sys.executable, "-m", "toolkit", "plan", *args]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from toolkit import backends, runs, vllm_server
+from toolkit import backends, runs
+from toolkit.backends import vllm_server
 from toolkit.compat import environment
 from toolkit.data import ARITHMETIC
 from toolkit.display.console import console, say

@@ -12,10 +12,10 @@ from typing import Protocol
 import tyro
 
 from toolkit import __version__
+from toolkit.backends.vllm_server import ServeFlags
+from toolkit.cli.reward import REWARD_VERBS, with_bare_json
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
-from toolkit.reward_verbs import REWARD_VERBS, with_bare_json
 from toolkit.settings.parse import parse
-from toolkit.vllm_server import ServeFlags
 from toolkit.vram.request import PlanFlags
 
 EXIT_CANNOT_RUN = 1
@@ -67,7 +67,7 @@ class Serve(ServeFlags):
 
     def run(self) -> int:
         """0 after --print; else vLLM takes this process over."""
-        from toolkit.serve import serve
+        from toolkit.cli.serve import serve
 
         return serve(self)
 
@@ -143,7 +143,3 @@ def _unknown_verb(args: Sequence[str], verbs: Mapping[str, type], command: str) 
         return SettingsError(f"{name} before the verb", "the verb first", f"{command} {verb} {name}")
     hint = did_you_mean(name, ("--help", "--version")) or f"a verb, {known}"
     return SettingsError(f"unknown flag {name}", hint, see)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from toolkit.backends.transformers import dtype_name
+from toolkit.backends.vllm_server import MODE, PORT, ServeFlags, Server, name_for
 from toolkit.compat.versions import GPU_LINE
 from toolkit.display.console import say
 from toolkit.errors import BackendError, SettingsError
@@ -16,9 +17,8 @@ from toolkit.launch.presets import choose_presets
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import GrpoSettings, ModelSettings, RecordSettings
 from toolkit.settings.parse import parse
-from toolkit.vllm_server import MODE, PORT, ServeFlags, Server, name_for
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def serve(flags: ServeFlags) -> int:

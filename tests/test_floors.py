@@ -23,7 +23,7 @@ FLOORS = {
     "toolkit.data.schema": 1,
     "toolkit.data.arithmetic": 1,
     "toolkit.vram": 1,
-    "toolkit.vram.answers": 2,
+    "toolkit.vram.views": 2,
     "toolkit.vram.simulation": 3,
     "toolkit.runs": 2,
     "toolkit.compat": 2,

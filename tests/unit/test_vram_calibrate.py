@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import SettingsError
-from toolkit.vram.answers.calibrate import give_calibration, learn, read_run
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.constants import calibration_file, constants, learned_about, narrowed
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import PlanFlags, Request
 from toolkit.vram.run_plan import RunPlan
+from toolkit.vram.views.calibrate import give_calibration, learn, read_run
 
 CARD = find_card("4090")
 HF = Request(generation="hf")

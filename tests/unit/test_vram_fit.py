@@ -18,13 +18,13 @@ from toolkit.settings import GrpoSettings
 from toolkit.settings import check as check_settings
 from toolkit.settings.batch import check_save_steps, solve
 from toolkit.settings.parse import parse, read_yaml
-from toolkit.vram.answers.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
 from toolkit.vram.run_plan import request_of
-from toolkit.vram.scaling import passes_per_round
+from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
+from toolkit.vram.search.scaling import passes_per_round
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, surely_fits
 

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from toolkit.units import format_gib
-from toolkit.vram.answers.report import Bar, render
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.formula.timing import estimate
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
-from toolkit.vram.suggest import Change
+from toolkit.vram.search.suggest import Change
+from toolkit.vram.views.report import Bar, render
 
 ASKED = Request(model="Qwen/Qwen2.5-1.5B-Instruct")
 LONG = replace(ASKED, max_prompt_length=1024, max_completion_length=15_360, method="lora")

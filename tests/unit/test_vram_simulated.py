@@ -15,11 +15,11 @@ from rich.console import Console
 
 from toolkit import cli
 from toolkit.compat import versions
-from toolkit.vram.answers import simulated
-from toolkit.vram.answers.simulated import Comparison, render
 from toolkit.vram.catalog import find
 from toolkit.vram.request import PlanFlags
 from toolkit.vram.simulation import SimulatedPeak
+from toolkit.vram.views import simulated
+from toolkit.vram.views.simulated import Comparison, render
 
 GIB = 2**30
 PARTS = ("weights", "lora", "optimizer", "gradients", "rest")

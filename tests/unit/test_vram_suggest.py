@@ -17,9 +17,9 @@ from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.scaling import length_name, with_length
+from toolkit.vram.search.scaling import length_name, with_length
+from toolkit.vram.search.suggest import ladder, nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.suggest import ladder, nearest_that_fits
 from toolkit.vram.verdict import can_run, verdict_of
 
 QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.unit.vram_requests import CARDS, SHAPES, requests
-from toolkit.vram.answers.sheet import MARKS, Cell, Panel, Sheet, render
-from toolkit.vram.answers.table import COMMON_CARDS, over_cards, over_lengths
-from toolkit.vram.answers.table_files import comma_separated, markdown
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.scaling import largest, passes_per_round, with_num_generations
+from toolkit.vram.search.scaling import largest, passes_per_round, with_num_generations
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, verdict_of
+from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet, render
+from toolkit.vram.views.table import COMMON_CARDS, over_cards, over_lengths
+from toolkit.vram.views.table_files import comma_separated, markdown
 
 QWEN_3B = find("Qwen/Qwen2.5-3B-Instruct")
 ONE_OF_EACH = Sheet(
@@ -160,7 +160,7 @@ def test_the_picture_shows_every_verdict_and_nothing_beside_the_page() -> None:
     from matplotlib.image import imread
     from matplotlib.text import Text
 
-    from toolkit.vram.answers.heat_map import COLOURS, draw, figure_of
+    from toolkit.vram.views.heat_map import COLOURS, draw, figure_of
 
     picture = imread(io.BytesIO(draw(ONE_OF_EACH)))[..., :3]
     for verdict, colour in COLOURS.items():

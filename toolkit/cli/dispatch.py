@@ -55,7 +55,7 @@ class Plan(PlanFlags):
 
     def run(self) -> int:
         """0 whatever the verdict is: a plan that does not fit is an answer, not a failure."""
-        from toolkit.vram.answers import answer
+        from toolkit.vram.views import answer
 
         answer.give(self)
         return 0

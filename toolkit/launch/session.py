@@ -29,9 +29,9 @@ from toolkit.models import embedded
 from toolkit.runs.folder import PARITY_FILE
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps, solve
-from toolkit.vram.answers import run_report
 from toolkit.vram.measured import Measured, measure, torch_peaks_gib
 from toolkit.vram.run_plan import RunPlan, plan_run
+from toolkit.vram.views import run_report
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend

@@ -18,8 +18,8 @@ from toolkit.vram.formula import rollout
 from toolkit.vram.formula.costs import Optim
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import Request
+from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.suggest import nearest_that_fits
 from toolkit.vram.verdict import can_run, surely_fits
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
-from toolkit.vram.answers.sheet import MARKS, MEANINGS, Cell, Panel, Sheet
 from toolkit.vram.verdict import Verdict
+from toolkit.vram.views.sheet import MARKS, MEANINGS, Cell, Panel, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,15 +12,15 @@ from toolkit.errors import SettingsError
 from toolkit.settings import ALL_LINEAR, GrpoSettings, RecordSettings
 from toolkit.settings.batch import Batch, check_save_steps, solve
 from toolkit.settings.parse import parse
-from toolkit.vram.answers.sheet import MEANINGS
-from toolkit.vram.answers.table_files import save
 from toolkit.vram.cards import Card
 from toolkit.vram.plan import Plan
 from toolkit.vram.request import Request
 from toolkit.vram.run_plan import request_of
-from toolkit.vram.scaling import passes_per_round
+from toolkit.vram.search.scaling import passes_per_round
 from toolkit.vram.shapes import Shape, parse_targets
 from toolkit.vram.verdict import verdict_of
+from toolkit.vram.views.sheet import MEANINGS
+from toolkit.vram.views.table_files import save
 
 SUFFIXES = (".yaml", ".yml")
 

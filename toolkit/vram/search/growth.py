@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from toolkit.vram.cards import Card
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
-from toolkit.vram.scaling import (
+from toolkit.vram.search.scaling import (
     LENGTH_STEP,
     MAX_BATCH,
     MAX_GENERATIONS,

@@ -13,16 +13,16 @@ from rich.text import Text
 
 from toolkit.display.console import console
 from toolkit.errors import SettingsError
-from toolkit.vram.answers.growth import Limit, candidates, limit_of, not_dominated, sizes, surely
-from toolkit.vram.answers.preset import check_preset, write_preset
-from toolkit.vram.answers.sheet import MEANINGS, STYLES
-from toolkit.vram.answers.table import as_settings, describe_all
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import PlanFlags, Request
-from toolkit.vram.scaling import length_name, passes_per_round
+from toolkit.vram.search.growth import Limit, candidates, limit_of, not_dominated, sizes, surely
+from toolkit.vram.search.scaling import length_name, passes_per_round
 from toolkit.vram.verdict import verdict_of
+from toolkit.vram.views.preset import check_preset, write_preset
+from toolkit.vram.views.sheet import MEANINGS, STYLES
+from toolkit.vram.views.table import as_settings, describe_all
 
 Pair = tuple[Plan, Plan | None]
 """The longest run that fits, and the longest that surely does."""

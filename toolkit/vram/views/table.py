@@ -9,13 +9,11 @@ from typing import Any
 
 from toolkit.display.console import console
 from toolkit.units import format_frac
-from toolkit.vram.answers.sheet import Cell, Panel, Sheet, render
-from toolkit.vram.answers.table_files import check_suffix, markdown, write
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import PlanFlags, Request
-from toolkit.vram.scaling import (
+from toolkit.vram.search.scaling import (
     LENGTH_STEP,
     length_name,
     lengths,
@@ -27,6 +25,8 @@ from toolkit.vram.scaling import (
 )
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, surely_fits, verdict_of
+from toolkit.vram.views.sheet import Cell, Panel, Sheet, render
+from toolkit.vram.views.table_files import check_suffix, markdown, write
 
 ALL = "all"
 # What people own or rent, one or two of each size: cheap ones of 12 and 16 GB, Colab's T4 and L4, the fastest with 24

@@ -11,7 +11,7 @@ from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import as_json, make_plan
 from toolkit.vram.request import PlanFlags, check
-from toolkit.vram.suggest import Change, nearest_that_fits
+from toolkit.vram.search.suggest import Change, nearest_that_fits
 from toolkit.vram.verdict import can_run
 
 
@@ -47,7 +47,7 @@ def _plan(flags: PlanFlags) -> None:
         print(json.dumps(as_json(plan, _as_json(changes)), indent=2))
         return
     from toolkit.display.console import console  # with rich a fifth of the whole answer, which --json can do without
-    from toolkit.vram.answers.report import render
+    from toolkit.vram.views.report import render
 
     console.print(render(plan, changes))
 
@@ -57,25 +57,25 @@ def _as_json(changes: list[Change] | None) -> list[dict[str, Any]] | None:
 
 
 def _table(flags: PlanFlags) -> None:
-    from toolkit.vram.answers.table import give_table
+    from toolkit.vram.views.table import give_table
 
     give_table(flags)
 
 
 def _fit(flags: PlanFlags) -> None:
-    from toolkit.vram.answers.fit import give_fit
+    from toolkit.vram.views.fit import give_fit
 
     give_fit(flags)
 
 
 def _simulate(flags: PlanFlags) -> None:
-    from toolkit.vram.answers.simulated import give_simulation
+    from toolkit.vram.views.simulated import give_simulation
 
     give_simulation(flags)
 
 
 def _calibrate(flags: PlanFlags) -> None:
-    from toolkit.vram.answers.calibrate import give_calibration
+    from toolkit.vram.views.calibrate import give_calibration
 
     give_calibration(flags)
 

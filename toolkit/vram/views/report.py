@@ -17,7 +17,7 @@ from toolkit.units import format_count, format_gib, format_seconds
 from toolkit.vram.formula.rollout import Engine
 from toolkit.vram.formula.timing import RUN_STEPS, Estimate, Timing, estimate
 from toolkit.vram.plan import Plan
-from toolkit.vram.suggest import Change
+from toolkit.vram.search.suggest import Change
 from toolkit.vram.verdict import can_run, verdict_of
 
 ROWS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.errors import SettingsError
 from toolkit.files import replace_file
-from toolkit.vram.answers.sheet import Sheet
+from toolkit.vram.views.sheet import Sheet
 
 
 def markdown(sheet: Sheet) -> str:
@@ -36,7 +36,7 @@ def comma_separated(sheet: Sheet) -> str:
 
 
 def _picture(sheet: Sheet) -> bytes:
-    from toolkit.vram.answers.heat_map import draw  # matplotlib
+    from toolkit.vram.views.heat_map import draw  # matplotlib
 
     return draw(sheet)
 

@@ -19,7 +19,7 @@ from typing import Any
 from toolkit.vram.cards import Card
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
-from toolkit.vram.scaling import LENGTH_STEP, length_name
+from toolkit.vram.search.scaling import LENGTH_STEP, length_name
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run
 

@@ -1,0 +1,1 @@
+"""Among many plans the one that is wanted: the nearest that fits, the largest, vLLM's share."""

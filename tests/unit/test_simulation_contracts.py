@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.unit.simulated_steps import STEP, TINY
+from toolkit.compat import fake_tensors
 from toolkit.errors import ContractError, ModelError, SettingsError
-from toolkit.vram.simulation import attention as simulated_attention
 from toolkit.vram.simulation import kernels, simulate
 from toolkit.vram.simulation import model as simulated_model
 from toolkit.vram.simulation.checkpointing import set_checkpointing
@@ -85,7 +85,7 @@ def test_float32_with_grouped_queries_pays_for_the_scores() -> None:
 
 
 def test_another_attention_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulated_attention, "fake_tensors_are_not_tracing", nullcontext)
+    monkeypatch.setattr(fake_tensors, "are_not_tracing", nullcontext)
     with pytest.raises(ContractError, match="flash_attention ran 0 times"):
         simulate(STEP, layers=1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +18,14 @@ from toolkit.backends.base import (
     verify_4bit,
 )
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
+from toolkit.backends.shared import check_targets, device_fields, dtype_name, linear_targets, merge_16bit
 from toolkit.compat import vllm as vllm_compat
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weight_bars
-from toolkit.compat.trl import install_cpu_logprobs
+from toolkit.compat.trl_head import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError
 from toolkit.machine import processes
-from toolkit.settings import ALL_LINEAR, GrpoSettings
+from toolkit.settings import GrpoSettings
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
@@ -177,61 +177,6 @@ class TransformersBackend:
     def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
         """Merge into a fresh 16-bit base: merging into NF4 weights would keep their rounding error."""
         merge_16bit(policy, adapter, folder)
-
-
-def dtype_name(gpu: Gpu | None) -> str:
-    """float32 on a CPU (autocast there doubles the step), bfloat16 from Ampere on, else float16."""
-    return "float32" if gpu is None else "bfloat16" if gpu.has_bf16 else "float16"
-
-
-def device_fields(gpu: Gpu | None, settings: GrpoSettings) -> dict[str, Any]:
-    """GRPOConfig fields for the device; both bf16 and gradient checkpointing default to on in TRL."""
-    dtype = dtype_name(gpu)
-    optim = settings.optim.optim
-    if gpu is None and optim.endswith("8bit"):
-        optim = "adamw_torch"  # bitsandbytes' 8-bit optimizers want a GPU
-    return {
-        "bf16": dtype == "bfloat16",
-        "fp16": dtype == "float16",
-        "use_cpu": gpu is None,
-        "gradient_checkpointing": settings.model.gradient_checkpointing != "none",
-        "dataloader_pin_memory": gpu is not None,
-        "optim": optim,
-    }
-
-
-def linear_targets(settings: GrpoSettings) -> tuple[str, ...]:
-    """The layers to adapt; `all-linear` is the seven projections, since TRL refuses an adapter on the head."""
-    targets = settings.model.target_modules
-    return ALL_LINEAR if targets == ("all-linear",) else targets
-
-
-def check_targets(model: Any, settings: GrpoSettings) -> None:
-    """Raise BackendError when a target module names no layer of the model, or there is none."""
-    leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    some = f"some of {', '.join(sorted(leaf for leaf in leaves if leaf.endswith('_proj')))}"
-    if not linear_targets(settings):
-        raise BackendError("--target_modules names no layer", some)
-    for target in linear_targets(settings):
-        if target not in leaves:
-            raise BackendError(f"--target_modules {target}: the model has no such layer", some)
-
-
-def merge_16bit(policy: Policy, adapter: Path, folder: Path) -> None:
-    """Load the base again in 16 bit on the CPU, add the saved adapter, and write safetensors."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    dtype = torch.float16 if policy.dtype == "float16" else torch.bfloat16
-    base = AutoModelForCausalLM.from_pretrained(
-        policy.source, dtype=dtype, device_map={"": "cpu"}, trust_remote_code=False, use_safetensors=True
-    )
-    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
-    merged.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-    del base, merged
-    gc.collect()
 
 
 def _first_line(error: BaseException) -> str:

@@ -24,17 +24,11 @@ from toolkit.backends.base import (
     verify_4bit,
 )
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
-from toolkit.backends.transformers import (
-    check_targets,
-    device_fields,
-    dtype_name,
-    linear_targets,
-    merge_16bit,
-)
+from toolkit.backends.shared import check_targets, device_fields, dtype_name, linear_targets, merge_16bit
 from toolkit.compat import compiled_cache
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
-from toolkit.compat.trl import install_cpu_logprobs
+from toolkit.compat.trl_head import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.errors import BackendError, ContractError, ModelError

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from toolkit.backends.transformers import dtype_name
+from toolkit.backends.shared import dtype_name
 from toolkit.backends.vllm_server import MODE, PORT, ServeFlags, Server, name_for
 from toolkit.compat.versions import GPU_LINE
 from toolkit.display.console import say

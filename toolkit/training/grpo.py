@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolkit.backends.base import Backend, Policy, count_4bit
-from toolkit.backends.transformers import linear_targets
+from toolkit.backends.shared import linear_targets
 from toolkit.data.schema import Row
 from toolkit.display.console import say
 from toolkit.errors import DataError, SettingsError

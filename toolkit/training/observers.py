@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
+from toolkit.compat.trl import advance_sampler
 from toolkit.machine import processes
 from toolkit.runs import Run
 from toolkit.training.parity import Gate
@@ -51,26 +51,3 @@ def build_callback(
                 stop.requested = control.should_save = control.should_training_stop = True
 
     return Observer()
-
-
-def advance_sampler(dataloader: Any, step: int, gradient_accumulation_steps: int) -> None:
-    """Bring TRL's sampler to the permutation of the epoch that a resumed run is in.
-
-    - Symptom: a run resumed in its second epoch sees the first epoch's order again. transformers skips batches
-      within the epoch, but TRL's RepeatSampler draws each epoch's permutation from a generator of its own, which
-      starts anew with the process.
-    - Remove when RepeatSampler implements `set_epoch`.
-    """
-    import torch
-
-    if step == 0:
-        return
-    sampler = dataloader
-    while not hasattr(sampler, "mini_repeat_count"):
-        inner = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
-        if inner is None:
-            return  # an iterable dataset has no sampler to advance
-        sampler = inner
-    steps_per_epoch = max(1, math.ceil(len(dataloader) / gradient_accumulation_steps))  # the last may be a short one
-    for _ in range(step // steps_per_epoch):
-        torch.randperm(sampler.num_samples, generator=sampler.generator)

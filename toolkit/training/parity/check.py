@@ -11,6 +11,7 @@ from typing import Any
 
 from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
+from toolkit.compat.contracts import require
 from toolkit.machine import processes
 from toolkit.training.parity.probe import Weight, forget_sync, is_zero, left_as_it_was, moved, parts, seed
 from toolkit.training.parity.sample import Sampled, sample, sampler_of, score, trainer_dtype
@@ -63,7 +64,7 @@ def check_parity(
     started = time.perf_counter()
     in_4bit = count_4bit(trainer.model) > 0
     sampler = sampler_of(trainer, in_4bit)
-    prompt_ids = trl_compat.require_method(trainer, trl_compat.TOKENIZE)(list(prompts))[0]
+    prompt_ids = require(trainer, trl_compat.TOKENIZE, trl_compat.RELEASE)(list(prompts))[0]
     with left_as_it_was(trainer, merges=sampler.merges):
         trained = parts(trainer.model)
         together = [weight for weights in trained.values() for weight in weights]

@@ -8,6 +8,7 @@ from typing import Any
 
 from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
+from toolkit.compat.contracts import require
 from toolkit.errors import ParityError
 from toolkit.machine import processes
 from toolkit.runs import Run
@@ -124,7 +125,7 @@ class Gate:
         """Keep the steps done, which the next checkpoint would have kept."""
         folder = self._run.checkpoints / f"checkpoint-{n_done}"
         if n_done > 0 and not processes.on_main(folder.exists):
-            trl_compat.require_method(self._trainer, trl_compat.SAVE_CHECKPOINT)(self._trainer.model, trial=None)
+            require(self._trainer, trl_compat.SAVE_CHECKPOINT, trl_compat.RELEASE)(self._trainer.model, trial=None)
 
 
 def open_gate(

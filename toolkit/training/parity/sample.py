@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.compat import trl as trl_compat
+from toolkit.compat.contracts import require
 from toolkit.compat.vllm import sends_copies
 from toolkit.training.notices import NEUTRAL
 from toolkit.training.parity.verdict import CONTINUOUS_BATCHING, UNSLOTH_GENERATE, UNSLOTH_VLLM
@@ -79,7 +80,7 @@ def sample(trainer: Any, prompt_ids: Sequence[list[int]], max_tokens: int = MAX_
     gives its log-probabilities back. From `generate` and `generate_batch` they are taken on the way, after the
     temperature, so that what is judged is the cache and the kernels that the tokens came from.
     """
-    draw = trl_compat.require_method(trainer, trl_compat.SAMPLE)
+    draw = require(trainer, trl_compat.SAMPLE, trl_compat.RELEASE)
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     kept: list[list[float]] = []
     with (
@@ -119,7 +120,7 @@ def score(trainer: Any, sampled: Sampled) -> list[float]:
         disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs),
         _without_dropout(trainer.model),
     ):
-        logps = trl_compat.require_method(trainer, trl_compat.SCORE)(
+        logps = require(trainer, trl_compat.SCORE, trl_compat.RELEASE)(
             trainer.model,
             torch.cat(ids, dim=1).to(device),
             torch.cat(masks, dim=1).to(device),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from toolkit.vram.simulation.contracts import require
+from toolkit.compat.contracts import require
 from toolkit.vram.simulation.kernels import EFFICIENT, FLASH
 from toolkit.vram.simulation.spec import StepSpec
 
@@ -38,27 +36,6 @@ def register_cuda_attention() -> None:
     for kind, function, mask in (*kinds, ("eager", _eager_attention, "eager")):
         attention.register(IMPLEMENTATIONS[kind], function)
         masks.register(IMPLEMENTATIONS[kind], known_masks[mask])
-
-
-@contextmanager
-def fake_tensors_are_not_tracing() -> Iterator[None]:
-    """Let transformers leave the attention mask out when nothing is padded, as it does on a card.
-
-    - Symptom: an unpadded step materialises a mask and takes the masked kernel.
-    - Cause: `masking_utils` counts a fake tensor as tracing, where it may not look at values.
-    - Remove when `is_tracing` tells fake tensors from tracing.
-
-    Raises:
-        ContractError: `transformers.masking_utils.is_tracing` is gone.
-    """
-    from transformers import masking_utils
-
-    original = require(masking_utils, "is_tracing", "transformers 5.17")
-    masking_utils.__dict__["is_tracing"] = lambda *_: False
-    try:
-        yield
-    finally:
-        masking_utils.__dict__["is_tracing"] = original
 
 
 def expected_kernels(spec: StepSpec, config: Any) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.compat import fake_tensors
 from toolkit.errors import ContractError
-from toolkit.vram.simulation import attention, heads, kernels
+from toolkit.vram.simulation import attention, kernels
 from toolkit.vram.simulation.allocator import CachingAllocator
 from toolkit.vram.simulation.checkpointing import set_checkpointing
 from toolkit.vram.simulation.ledger import Ledger, Peak
@@ -89,9 +90,9 @@ def fake_card(
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of modules that look for a GPU
-        stack.enter_context(attention.fake_tensors_are_not_tracing())
+        stack.enter_context(fake_tensors.are_not_tracing())
         if spec.head == "trl":
-            stack.enter_context(heads.trl_head_without_triton())
+            stack.enter_context(fake_tensors.trl_head_without_triton())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         _load(model, watch)
         set_checkpointing(model, spec.checkpointing)

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from toolkit.compat.contracts import require
 from toolkit.errors import ModelError
-from toolkit.vram.simulation.contracts import require
 from toolkit.vram.simulation.spec import StepSpec
 
 if TYPE_CHECKING:

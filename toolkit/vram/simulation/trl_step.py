@@ -6,9 +6,9 @@ import tempfile
 import time
 from typing import Any
 
+from toolkit.compat.contracts import require
 from toolkit.errors import SettingsError
 from toolkit.vram.simulation.card import FakeCard, fake_card, highest
-from toolkit.vram.simulation.contracts import require
 from toolkit.vram.simulation.spec import SimulatedPeak, StepSpec
 from toolkit.vram.simulation.step import MAX_GRAD_NORM, prime, state_on_card
 

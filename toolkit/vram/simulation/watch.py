@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from toolkit.vram.simulation.contracts import require
+from toolkit.compat.contracts import require
 from toolkit.vram.simulation.kernels import workspace_bytes
 from toolkit.vram.simulation.ledger import Ledger
 

@@ -4,7 +4,7 @@
 
 Writes `benchmarks/baselines/planner_vs_simulation.json`: for each point the settings, the simulated peak (all layers,
 real transformers, PEFT, bitsandbytes and TRL code on fake tensors) and what the caching allocator would have held. The
-formula's own figures are not kept: tests/unit/test_vram_accuracy.py computes them anew. `held_out` points were drawn
+formula's own figures are not kept: tests/unit/vram/test_accuracy.py computes them anew. `held_out` points were drawn
 after the formula was finished. Needs no GPU; about 10 minutes on two cores.
 """
 

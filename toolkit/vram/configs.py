@@ -1,7 +1,7 @@
 """A config.json read as transformers 5.17 reads it: which architecture it is, and what an absent key stands for.
 
 The rules are those of transformers' models/*/configuration_*.py and modeling_*.py, kept as data in models.json;
-tests/unit/test_configs.py holds them against the real classes.
+tests/unit/vram/test_configs.py holds them against the real classes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a model is made of: every parameter of a decoder counted from its sizes, without torch and without the Hub.
 
-The counts are those of transformers 5.17 (models/*/modeling_*.py); tests/unit/test_shapes.py builds the real classes to
-compare. Only the language model is counted: Gemma 3's vision tower is not.
+The counts are those of transformers 5.17 (models/*/modeling_*.py); tests/unit/vram/test_shapes.py builds the real
+classes to compare. Only the language model is counted: Gemma 3's vision tower is not.
 """
 
 from __future__ import annotations

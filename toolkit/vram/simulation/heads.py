@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-TRL = "trl 1.15"
-
 
 def completion_log_probs(model: Any, ids: Any, mask: Any, n_completion: int) -> Any:
     """Log-probabilities (B, C) by TRL's fused head; `add_fused_lm_head` must have patched the base model."""

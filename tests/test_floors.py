@@ -12,6 +12,7 @@ FLOORS = {
     "toolkit": 0,
     "toolkit.errors": 0,
     "toolkit.files": 0,
+    "toolkit.findings": 0,
     "toolkit.units": 0,
     "toolkit.settings": 1,
     "toolkit.rewards": 1,

@@ -23,12 +23,16 @@ class ToolkitError(Exception):
         super().__init__(found, wanted, next_step)
 
     def __str__(self) -> str:
-        wanted = self.wanted
-        if wanted and not wanted.startswith("did you mean"):
-            wanted = f"wanted {wanted}"
-        parts = [" ".join(part.split()).rstrip(".;") for part in (self.found, wanted, self.next_step)]
-        line = "; ".join(part for part in parts if part)
-        return line if line.endswith("?") else line + "."
+        return sentence(self.found, self.wanted, self.next_step)
+
+
+def sentence(found: str, wanted: str = "", next_step: str = "") -> str:
+    """`Found this; wanted that; do so.`: one line, whatever line breaks the parts have."""
+    if wanted and not wanted.startswith("did you mean"):
+        wanted = f"wanted {wanted}"
+    parts = [" ".join(part.split()).rstrip(".;") for part in (found, wanted, next_step)]
+    line = "; ".join(part for part in parts if part)
+    return line if line.endswith("?") else line + "."
 
 
 class SettingsError(ToolkitError, ValueError):
@@ -81,3 +85,25 @@ def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
     """Return `did you mean a, b?` for the `n` names nearest to `name`, or an empty string when none is near."""
     near = difflib.get_close_matches(name, list(known), n=n, cutoff=0.6)
     return f"did you mean {', '.join(near)}?" if near else ""
+
+
+def first_line(error: BaseException, limit: int = 160) -> str:
+    """What somebody else's exception says, as far as it fits on one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:limit] if lines else type(error).__name__
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether a card ran out of memory, by the whole chain of causes: engines wrap what torch or CUDA raised."""
+    while error is not None:
+        if type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+# Of torch and CUDA; of vLLM 0.31 at its start, for weights and cache (v1/worker/utils.py, v1/core/kv_cache_utils.py)
+_OUT_OF_MEMORY = (
+    *("out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+    *("is less than desired GPU memory utilization", "No available memory for the cache blocks"),
+)

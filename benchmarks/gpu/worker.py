@@ -24,13 +24,13 @@ from benchmarks.gpu.supervise import end_with_parent
 from benchmarks.gpu.update import Place, backend_for, fingerprint, measure_load, measure_update, practice_rows
 from toolkit import runs
 from toolkit.compat import environment
+from toolkit.errors import is_out_of_memory
 from toolkit.files import write_json
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import flatten
 from toolkit.training import Reward, build_trainer
 
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # Unsloth asks for expandable segments
-OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 CPU = "cpu"
 
 
@@ -114,15 +114,6 @@ def _tried(what: str, make: Callable[[], Iterable[dict[str, Any]]]) -> list[dict
 
 
 KINDS = {"numerics": measure_numerics, "load": measure_load, "update": measure_update}
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that the card's memory is at its end, whoever raised it."""
-    while error is not None:
-        if type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in OUT_OF_MEMORY):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def describe(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from toolkit.compat import vllm as vllm_compat
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weight_bars
 from toolkit.compat.trl_head import install_cpu_logprobs
-from toolkit.errors import BackendError, ModelError
+from toolkit.errors import BackendError, ModelError, first_line
 from toolkit.machine import processes
 from toolkit.settings import GrpoSettings
 
@@ -108,7 +108,7 @@ class TransformersBackend:
                 use_safetensors=True,
             )
         except Exception as error:  # safetensors, tokenizers and transformers each raise their own
-            raise ModelError(f"{source} cannot be loaded ({_first_line(error)})", "a causal language model") from error
+            raise ModelError(f"{source} cannot be loaded ({first_line(error)})", "a causal language model") from error
         return model, tokenizer
 
     def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
@@ -177,7 +177,3 @@ class TransformersBackend:
     def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
         """Merge into a fresh 16-bit base: merging into NF4 weights would keep their rounding error."""
         merge_16bit(policy, adapter, folder)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

@@ -31,7 +31,7 @@ from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl_head import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
-from toolkit.errors import BackendError, ContractError, ModelError
+from toolkit.errors import BackendError, ContractError, ModelError, first_line
 from toolkit.settings import GrpoSettings
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class UnslothBackend:
             model, tokenizer = fast.from_pretrained(**self._load_arguments(settings, source))
         except Exception as error:  # safetensors, tokenizers, transformers and unsloth each raise their own
             raise ModelError(
-                f"{source} cannot be loaded ({str(error)[:160]})", "a model that unsloth supports"
+                f"{source} cannot be loaded ({first_line(error)})", "a model that unsloth supports"
             ) from error
         n_4bit = verify_4bit(model, asked.load_in_4bit)
         if not self.on_gpu:

@@ -16,7 +16,7 @@ from typing import Any
 
 from toolkit.compat.noise import hush_table_bars
 from toolkit.data.schema import Problems, Row, to_row
-from toolkit.errors import DataError, did_you_mean
+from toolkit.errors import DataError, did_you_mean, first_line
 from toolkit.rewards.answers import parse_gold
 
 READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -124,8 +124,9 @@ def _read(path: Path) -> Any:
             root = root.__cause__
         if any(words in str(root) for words in _NO_ROWS):
             raise _empty(path) from error
-        detail = (str(root).strip().splitlines() or [type(root).__name__])[0][:160]
-        raise DataError(f"--dataset {path} cannot be read ({detail})", "a table with one row a problem") from error
+        raise DataError(
+            f"--dataset {path} cannot be read ({first_line(root)})", "a table with one row a problem"
+        ) from error
 
 
 # How `datasets` words a file without rows: one whose reader gives no table, and a Parquet file of 0 rows

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from toolkit.compat.noise import hush_table_bars
 from toolkit.data.files import rows_from_table
 from toolkit.data.schema import Problems
-from toolkit.errors import DataError, HubError, ToolkitError
+from toolkit.errors import DataError, HubError, ToolkitError, first_line
 
 HUB_ID, CONFIG = "openai/gsm8k", "main"
 HELD_OUT_SEED = 0  # the same test problems for every training seed
@@ -68,8 +68,9 @@ def explained(error: Exception) -> ToolkitError:
         return HubError(
             f"the Hub does not answer and {HUB_ID} is not in the local cache", "a network, or a file", INSTEAD
         )
-    detail = (str(causes[-1]).strip().splitlines() or [type(causes[-1]).__name__])[0][:160]
-    return DataError(f"{HUB_ID} cannot be loaded ({detail})", "GSM8K's two splits", "clear its folder in the cache")
+    return DataError(
+        f"{HUB_ID} cannot be loaded ({first_line(causes[-1])})", "GSM8K's two splits", "clear its folder in the cache"
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -60,7 +60,7 @@ def test_named_exploits_exist() -> None:
 
 def test_reward_that_takes_any_number_is_found_out() -> None:
     problems = training_rows(str(PROBLEMS), 16)[0]
-    found = attacked("tests.unit.user_rewards:any_number", problems)
+    found = attacked("tests.unit.rewards.bench.user_rewards:any_number", problems)
     hedges = {"two_answers", "answer_in_reasoning", "candidates", "number_spam", "answer_after_close"}
     assert hedges <= {exploit for exploit, result in found.items() if result.works}
     assert found["candidates"].gain > 0.8
@@ -74,13 +74,13 @@ def test_hedge_that_pays_at_one_place_only_is_no_exploit(rows: list[Row]) -> Non
 
 
 def test_way_out_of_judgement_is_an_exploit(rows: list[Row]) -> None:
-    found = attacked("tests.unit.user_rewards:none_for_nan", rows)["sentinels"]
+    found = attacked("tests.unit.rewards.bench.user_rewards:none_for_nan", rows)["sentinels"]
     assert found.works
     assert found.unjudged_frac == 1.0
 
 
 def test_reward_that_raises_on_an_attack_is_told(rows: list[Row]) -> None:
-    found = attacked("tests.unit.user_rewards:raises", rows)["empty"]
+    found = attacked("tests.unit.rewards.bench.user_rewards:raises", rows)["empty"]
     assert found.works
     assert "IndexError" in found.error
 

@@ -55,7 +55,7 @@ def test_whole_check_passes_thread_process_and_huge_texts(rows: list[Row]) -> No
 
 
 def test_sound_function_of_a_user_passes(rows: list[Row]) -> None:
-    found = statuses(check(Subject(find("tests.unit.user_rewards:sound"), rows)))
+    found = statuses(check(Subject(find("tests.unit.rewards.bench.user_rewards:sound"), rows)))
     assert set(found.values()) == {"PASS"}
 
 
@@ -98,25 +98,28 @@ def test_questions_alone_are_answered_as_the_reward_reads_them() -> None:
     made, prompts_are_given = training_rows(str(PROBLEMS), 16)
     assert not prompts_are_given
     assert Subject(find("correct_hashes"), made, prompts_are_given=False).layout == "hashes"
-    assert Subject(find("tests.unit.user_rewards:only_boxed"), made, prompts_are_given=False).layout == "boxed"
+    assert (
+        Subject(find("tests.unit.rewards.bench.user_rewards:only_boxed"), made, prompts_are_given=False).layout
+        == "boxed"
+    )
     assert Subject(find("correct"), made, prompts_are_given=False).layout == "answer_tag"
 
 
 def test_signal_alarm_fails_off_the_main_thread_and_does_not_stop_a_run(rows: list[Row]) -> None:
-    found = statuses(check(Subject(find("tests.unit.user_rewards:with_alarm"), rows)))
+    found = statuses(check(Subject(find("tests.unit.rewards.bench.user_rewards:with_alarm"), rows)))
     assert (found["thread"], found["gold"]) == ("FAIL", "PASS")
     assert before_training("with_alarm", rows).holds
 
 
 def test_pattern_without_end_is_stopped_in_its_process(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toolkit.rewards.bench.hostile.HARD_LIMIT_S", 1.0)
-    found = {f.name: f for f in check(Subject(find("tests.unit.user_rewards:endless"), rows)).findings}
+    found = {f.name: f for f in check(Subject(find("tests.unit.rewards.bench.user_rewards:endless"), rows)).findings}
     assert found["huge_texts"].status == "FAIL"
     assert "'a' up to 8,000 characters" in found["huge_texts"].found
 
 
 def test_what_cannot_be_pickled_is_told(rows: list[Row]) -> None:
-    assert statuses(check(Subject(find("tests.unit.user_rewards:nameless"), rows)))["process"] == "WARN"
+    assert statuses(check(Subject(find("tests.unit.rewards.bench.user_rewards:nameless"), rows)))["process"] == "WARN"
 
 
 def test_missing_column_is_found_before_the_first_call(rows: list[Row]) -> None:

@@ -32,16 +32,10 @@ class Finding:
 
     def as_json(self, words: dict[Level, str]) -> dict[str, Any]:
         """`{"name", "status", "found", "wanted", "remedy"}`, the level under the caller's own word for it."""
-        status = words[self.level]
-        return {
-            "name": self.name,
-            "status": status,
-            "found": self.found,
-            "wanted": self.wanted,
-            "remedy": self.next_step,
-        }
+        parts = {"found": self.found, "wanted": self.wanted, "remedy": self.next_step}
+        return {"name": self.name, "status": words[self.level], **parts}
 
 
 def worst(levels: Iterable[Level]) -> Level:
     """The last of them in the order of `LEVELS`; green of none."""
-    return max(levels, key=LEVELS.index, default="green")
+    return LEVELS[max((LEVELS.index(level) for level in levels), default=0)]

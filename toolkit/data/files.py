@@ -124,9 +124,8 @@ def _read(path: Path) -> Any:
             root = root.__cause__
         if any(words in str(root) for words in _NO_ROWS):
             raise _empty(path) from error
-        raise DataError(
-            f"--dataset {path} cannot be read ({first_line(root)})", "a table with one row a problem"
-        ) from error
+        found = f"--dataset {path} cannot be read ({first_line(root)})"
+        raise DataError(found, "a table with one row a problem") from error
 
 
 # How `datasets` words a file without rows: one whose reader gives no table, and a Parquet file of 0 rows

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolkit import data, evaluation, export, models
+from toolkit import data, export, models
+from toolkit.evaluation import Exam
 from toolkit.launch import Session, run_recipe
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings
-from toolkit.training import Reward, build_trainer, train
+from toolkit.training import Reward
 
 
 @dataclass(frozen=True)
@@ -40,36 +41,23 @@ def rewards(settings: Settings) -> list[Reward]:
     ]
 
 
-def main(settings: Settings, session: Session) -> None:
+def main(settings: Settings, session: Session[Settings]) -> None:
     """Measure, train, measure again on the same held-out problems, save."""
-    backend, limit = session.backend, settings.rollout.max_completion_length
     source = models.locate(settings.model.model)
     export.check_push(settings.record)
     problems = data.load(settings.data, settings.record.seed)
-    settings = session.plan_memory(settings)  # on a card: prints the plan, or stops with the nearest settings that fit
+    session.plan_memory()  # on a card: prints the plan, or stops with the nearest settings that fit
 
-    with session.open_run() as (run, view):
-        view.phase("loading the model")
-        policy = backend.load(settings, source)
-        problems = data.within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
-        for line in (policy.describe(), *policy.notes, *problems.report):
-            view.say(line)
+    with session.open_run():
+        policy, problems = session.load(source, problems)
+        exam = Exam(problems.held_out, correct, settings.rollout.max_completion_length)
 
-        view.phase("measuring before")
-        before = evaluation.measure("before", run, backend, policy, problems.held_out, correct, limit)
+        before = session.measure("before", policy, exam)
+        n_steps = session.train(policy, problems.train, rewards(settings))
+        after = session.measure("after", policy, exam)
 
-        view.phase("building the trainer")
-        trainer = build_trainer(policy, problems.train, rewards(settings), settings, run, backend)
-
-        view.phase("training")
-        n_steps = train(trainer, settings, run, view)
-
-        view.phase("measuring after")
-        after = evaluation.measure("after", run, backend, policy, problems.held_out, correct, limit)
         session.conclude(before, after, n_steps)
-
-        view.phase("saving")
-        folders = export.save(policy, backend, settings.record, run)
+        folders = session.save(policy)
     session.finish(folders)
     export.push(folders, settings.record)
 

@@ -8,37 +8,36 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 # Longest matching prefix decides. A module may import, at module level, from its own floor and below.
+GROUND, LOGIC, MACHINE, ENGINES, WORK, COMMANDS = range(6)
 FLOORS = {
-    "toolkit": 0,
-    "toolkit.errors": 0,
-    "toolkit.files": 0,
-    "toolkit.findings": 0,
-    "toolkit.units": 0,
-    "toolkit.settings": 1,
-    "toolkit.rewards": 1,
-    "toolkit.rewards.bench": 2,
-    "toolkit.rewards.learned": 3,  # finds its model as the trainer does
-    "toolkit.sandbox": 1,
-    "toolkit.evaluation.estimators": 1,
-    "toolkit.data": 3,
-    "toolkit.data.schema": 1,
-    "toolkit.data.arithmetic": 1,
-    "toolkit.vram": 1,
-    "toolkit.vram.views": 2,
-    "toolkit.vram.simulation": 3,
-    "toolkit.runs": 2,
-    "toolkit.compat": 2,
-    "toolkit.display": 2,
-    "toolkit.machine": 2,
-    "toolkit.doctor": 2,
-    "toolkit.backends": 3,
-    "toolkit.models": 3,
-    "toolkit.training": 4,
-    "toolkit.evaluation": 4,
-    "toolkit.export": 4,
-    "toolkit.launch": 5,
-    "toolkit.cli": 5,
-    "toolkit.__main__": 6,
+    "toolkit": GROUND,
+    **dict.fromkeys(("toolkit.errors", "toolkit.units", "toolkit.files", "toolkit.findings"), GROUND),
+    "toolkit.settings": LOGIC,
+    "toolkit.rewards": LOGIC,
+    "toolkit.rewards.bench": ENGINES,  # reads files as the data loaders do, and shows what it finds
+    "toolkit.rewards.learned": ENGINES,  # finds its model as the trainer does
+    "toolkit.sandbox": LOGIC,
+    "toolkit.evaluation.estimators": LOGIC,
+    "toolkit.data.schema": LOGIC,
+    "toolkit.data.prompts": LOGIC,
+    "toolkit.data.arithmetic": LOGIC,
+    "toolkit.vram": LOGIC,
+    "toolkit.vram.views": ENGINES,  # draws with `display`
+    "toolkit.vram.simulation": ENGINES,  # loads torch and its company
+    "toolkit.compat": MACHINE,
+    "toolkit.machine": MACHINE,
+    "toolkit.runs": MACHINE,
+    "toolkit.display": MACHINE,
+    "toolkit.doctor": MACHINE,
+    "toolkit.backends": ENGINES,
+    "toolkit.models": ENGINES,
+    "toolkit.data": ENGINES,
+    "toolkit.training": WORK,
+    "toolkit.evaluation": WORK,
+    "toolkit.export": WORK,
+    "toolkit.launch": COMMANDS,
+    "toolkit.cli": COMMANDS,
+    "toolkit.__main__": COMMANDS,
 }
 # Heavy packages never stand at module level: unsloth must be imported before trl, transformers and peft
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "vllm", "datasets", "accelerate", "bitsandbytes", "pandas"}
@@ -72,14 +71,48 @@ def package_files() -> list[Path]:
     return files
 
 
+def modules() -> dict[str, set[str]]:
+    """Each module of the package -> the modules of the package that it imports at module level."""
+    files = {module_name(path): path for path in package_files()}
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        names = imports_at_module_level(ast.parse(path.read_text()))
+        # `from toolkit.runs import Run` names something in a module, `from toolkit.runs import metrics` a module
+        graph[module] = {name if name in files else name.rpartition(".")[0] for name in names} & files.keys() - {module}
+    return graph
+
+
 def test_imports_point_downward() -> None:
-    up = []
-    for path in package_files():
-        module = module_name(path)
-        for name in imports_at_module_level(ast.parse(path.read_text())):
-            if name.startswith("toolkit.") and floor_of(name) > floor_of(module):
-                up.append(f"{module} (floor {floor_of(module)}) imports {name} (floor {floor_of(name)})")
+    up = [
+        f"{module} (floor {floor_of(module)}) imports {name} (floor {floor_of(name)})"
+        for module, imported in modules().items()
+        for name in imported
+        if floor_of(name) > floor_of(module)
+    ]
     assert up == []
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import one another, directly or by way of others."""
+
+    def reach(module: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [*graph[module]]
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += graph[name]
+        return seen
+
+    reached = {module: reach(module) for module in graph}
+    alike = {tuple(sorted(m for m in reached[module] if module in reached[m])) for module in graph}
+    return [list(circle) for circle in sorted(alike - {()})]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles(modules()) == []
 
 
 def test_heavy_packages_are_imported_inside_functions() -> None:

@@ -126,13 +126,13 @@ def compare_heads(trainer: Any, plain: torch.Tensor) -> Iterator[dict[str, Any]]
 
 
 def pass_the_gate(trainer: Any) -> Iterator[dict[str, Any]]:
-    """The runs' own parity gate on this trainer and its sampler; its verdict decides both figures."""
+    """The runs' own parity gate on this trainer and its sampler; its finding decides both figures."""
     from toolkit.training.parity import check_parity
 
     found = check_parity(trainer, trainer.train_dataset[:N_GATE_PROMPTS]["prompt"], every_part=False)
-    verdict, as_it_is, moved = found.verdict, found.probes[0], found.probes[-1]
-    passes = verdict.level == "green"
-    decided = {"bound": None, "passes": passes, "why": "" if passes else f"{verdict.level}: {verdict.found}"}
+    finding, as_it_is, moved = found.finding, found.probes[0], found.probes[-1]
+    passes = finding.level == "green"
+    decided = {"bound": None, "passes": passes, "why": "" if passes else f"{finding.level}: {finding.found}"}
     what = f"parity gate on {found.situation.sampler}"
     yield {"check": f"{what}, sampler against trainer", "unit": "nats", "found": as_it_is.noise_mean, **decided}
     yield {"check": f"{what}, share that arrives", "unit": "share", "found": moved.applied, **decided}

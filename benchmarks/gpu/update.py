@@ -15,18 +15,21 @@ from benchmarks.gpu.cells import Cell, folder_of
 from benchmarks.gpu.numerics import probe_logps
 from toolkit import runs
 from toolkit.backends.base import Backend, Policy, Sampling
-from toolkit.data.schema import Row, to_row
+from toolkit.data.prompts import messages
+from toolkit.data.schema import Row
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
+from toolkit.machine.memory import torch_peaks_gib
 from toolkit.rewards.completions import text_of
+from toolkit.runs import metrics
 from toolkit.settings import flatten
+from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward, build_trainer, train
-from toolkit.training.grpo import differences
+from toolkit.training.differences import differences
 from toolkit.units import gib
 from toolkit.vram.cards import find_card
-from toolkit.vram.measured import ALLOCATED_KEY, RESERVED_KEY, torch_peaks_gib
 
 N_ROWS = 64
 N_WARM_UP = 4  # tokens, before decoding is timed
@@ -58,6 +61,12 @@ def backend_for(cell: Cell, gpu: Gpu | None) -> Backend:
     return UnslothBackend(gpu) if cell.engine == "unsloth" else TransformersBackend(gpu)
 
 
+def load(cell: Cell, backend: Backend, source: str) -> Policy:
+    """The policy of a cell."""
+    settings = cell.settings(source)
+    return backend.load(settings.model, source, settings.lengths, settings.record.seed)
+
+
 def measure_load(cell: Cell, place: Place, found: dict[str, Any]) -> Policy:
     """Load the model and put into `found` what that took."""
     backend, source = backend_for(cell, place.gpu), place.checkpoint(cell)
@@ -65,7 +74,7 @@ def measure_load(cell: Cell, place: Place, found: dict[str, Any]) -> Policy:
         found["emulated"] = emulate(find_card(cell.emulates).usable_gib, place.context_gib)
     begin = time.perf_counter()
     with _watched(place.gpu, found.setdefault("load", {})):
-        policy = backend.load(cell.settings(source), source)
+        policy = load(cell, backend, source)
     found["load"]["seconds"] = round(time.perf_counter() - begin, 2)
     found["loaded"] = policy.describe()
     found["n_linear_4bit"] = policy.n_linear_4bit
@@ -83,19 +92,19 @@ def measure_update(cell: Cell, place: Place, found: dict[str, Any]) -> None:
         found["logps"] = probe_logps(policy, place.gpu)
     run = runs.create("gpu_check", place.work / "run", flatten(settings))
     prompts = practice_rows(policy.tokenizer, cell.max_prompt_length)
-    trainer = build_trainer(policy, prompts, [Reward(fingerprint)], settings, run, backend)
-    found["differences"] = [str(difference) for difference in differences(settings, run)]
+    assembly = build_trainer(policy, prompts, [Reward(fingerprint)], Resolved.of(settings), run, backend)
+    found["differences"] = [str(difference) for difference in differences(assembly)]
     if cell.rollouts == "given":
         # The hook that TRL offers for it; set here because it must not be there when vLLM is set up
-        trainer.rollout_func = given_rollouts(cell, len(policy.tokenizer))
+        assembly.trainer.rollout_func = given_rollouts(cell, len(policy.tokenizer))
     adapters = {name: p.detach().to("cpu", copy=True) for name, p in _trained(policy)}
     update = found.setdefault("update", {})
     try:
         with _watched(place.gpu, update, vllm=cell.rollouts == "vllm"):
             view = View(RunState("gpu_check", cell.size, cell.engine, "", cell.n_steps), console)
-            train(trainer, settings, run, view)
+            train(assembly, run, view)
     finally:
-        _read_steps(cell, run.read_metrics(), update, place.gpu)
+        _read_steps(cell, run.rows, update, place.gpu)
         run.close()
     moved = [bool((p.detach().cpu() != adapters[name]).any()) for name, p in _trained(policy)]
     found["n_adapters"], found["n_adapters_moved"] = len(moved), sum(moved)
@@ -165,12 +174,12 @@ def practice_rows(tokenizer: Any = None, n_tokens: int = 0) -> list[Row]:
 
     They are filled with digits, each of which is a token to Qwen's pre-tokenizer.
     """
-    rows = [to_row(f"What is {i} plus 3?", str(i + 3)) for i in range(10, 10 + N_ROWS)]
+    rows = [_row(f"What is {i} plus 3?", i + 3) for i in range(10, 10 + N_ROWS)]
     if tokenizer is None:
         return rows
     text = tokenizer.apply_chat_template(rows[0]["prompt"], add_generation_prompt=True, tokenize=False)
     fill = "3" * max(0, n_tokens - len(tokenizer(text, add_special_tokens=False)["input_ids"]))
-    return [to_row(f"What is {i} plus 3?{fill}", str(i + 3)) for i in range(10, 10 + N_ROWS)]
+    return [_row(f"What is {i} plus 3?{fill}", i + 3) for i in range(10, 10 + N_ROWS)]
 
 
 def fingerprint(completions: Sequence[Any], completion_ids: Sequence[Any] = (), **columns: Any) -> list[float | None]:
@@ -213,20 +222,24 @@ def _watched(gpu: Gpu | None, found: dict[str, Any], *, vllm: bool = False) -> I
 def _read_steps(cell: Cell, rows: Sequence[dict[str, Any]], update: dict[str, Any], gpu: Gpu | None) -> None:
     """Add the steps' peaks, which start anew with each step, and times; the first step compiles and warms up."""
     if gpu is not None:
-        for kind, key in (("allocated", ALLOCATED_KEY), ("reserved", RESERVED_KEY)):
+        for kind, key in (("allocated", metrics.ALLOCATED_GIB), ("reserved", metrics.RESERVED_GIB)):
             peaks = [value for row in rows if (value := row.get(key)) is not None]
             update[kind] = max([*peaks, update[kind]]) if update.get(kind) is not None else None
-    update["step_s"] = [round(row["time/step_s"], 3) for row in rows]
-    update["loss_is_finite"] = all(row.get("loss") is not None for row in rows) if rows else None
-    for name in ("step_s", "rollout_s", "reward_s", "update_s"):
-        update[f"median_{name}"] = _median([row[f"time/{name}"] for row in rows[1:]])
+    update["step_s"] = [round(row[metrics.STEP_S], 3) for row in rows]
+    update["loss_is_finite"] = all(row.get(metrics.LOSS) is not None for row in rows) if rows else None
+    for key in (metrics.STEP_S, metrics.ROLLOUT_S, metrics.REWARD_S, metrics.UPDATE_S):
+        update[f"median_{key.rpartition('/')[2]}"] = _median([row[key] for row in rows[1:]])
     if rows:  # TRL counts all tokens since the start, prompts included
         update["tokens_per_step"] = round(rows[-1]["num_tokens"] / len(rows))
     if update["median_update_s"]:
         update["tokens_per_s"] = round(update["tokens_per_step"] / update["median_update_s"], 1)
     if cell.rollouts != "given" and update["median_rollout_s"]:
-        update["rollout_tokens_per_s"] = _median([row["rollout/tokens_per_s"] for row in rows[1:]])
+        update["rollout_tokens_per_s"] = _median([row[metrics.TOKENS_PER_S] for row in rows[1:]])
 
 
 def _median(values: list[float]) -> float | None:
     return round(statistics.median(values), 4) if values else None
+
+
+def _row(question: str, answer: int) -> Row:
+    return {"prompt": messages(question), "question": question, "answer": str(answer)}

@@ -21,13 +21,14 @@ from typing import Any
 from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.numerics import compare_heads, compare_nf4, compare_precisions, pass_the_gate, plain_logps
 from benchmarks.gpu.supervise import end_with_parent
-from benchmarks.gpu.update import Place, backend_for, fingerprint, measure_load, measure_update, practice_rows
+from benchmarks.gpu.update import Place, backend_for, fingerprint, load, measure_load, measure_update, practice_rows
 from toolkit import runs
 from toolkit.compat import environment
 from toolkit.errors import is_out_of_memory
 from toolkit.files import write_json
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import flatten
+from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward, build_trainer
 
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # Unsloth asks for expandable segments
@@ -89,17 +90,17 @@ def measure_numerics(cell: Cell, place: Place, found: dict[str, Any]) -> None:
     checks = found.setdefault("checks", [])
     sixteen, backend = replace(cell, load_in_4bit=False), backend_for(cell, place.gpu)
     if cell.engine == "transformers":  # Unsloth's kernels do not run in float32
-        policy = backend.load(sixteen.settings(cell.size), place.checkpoint(sixteen))
+        policy = load(sixteen, backend, place.checkpoint(sixteen))
         checks += _tried("precisions", lambda: compare_precisions(policy, place.gpu))
         del policy
-    settings = cell.settings(cell.size)
-    policy = backend.load(settings, place.checkpoint(cell))
+    policy, settings = load(cell, backend, place.checkpoint(cell)), cell.settings(cell.size)
     found["n_linear_4bit"] = policy.n_linear_4bit
     if cell.load_in_4bit:
         checks += _tried("NF4", lambda: compare_nf4(policy))
     plain = plain_logps(policy, place.gpu)
     run = runs.create("gpu_check", place.work / "run", flatten(settings))
-    trainer = build_trainer(policy, practice_rows(), [Reward(fingerprint)], settings, run, backend)
+    rewards, resolved = [Reward(fingerprint)], Resolved.of(settings)
+    trainer = build_trainer(policy, practice_rows(), rewards, resolved, run, backend).trainer
     checks += _tried("fused log-probabilities", lambda: compare_heads(trainer, plain))
     checks += _tried("parity gate", lambda: pass_the_gate(trainer))
     run.close()

@@ -25,7 +25,7 @@ from toolkit.launch.frame import prepare
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train
-from toolkit.training.grpo import differences
+from toolkit.training.differences import differences
 from toolkit.training.parity import check_parity
 
 ROOT = Path(__file__).parents[2]
@@ -35,22 +35,22 @@ def main() -> None:
     argv = ["--backend", "unsloth", "--load_in_4bit", "false", "--max_steps", "2", "--output_dir", sys.argv[1]]
     argv += ["--per_device_train_batch_size", "16", "--parity", "on"]
     os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-    settings, session = prepare(GrpoSettings, argv, ROOT / "recipes" / "gsm8k_r1.py")
-    source = models.locate(settings.model.model)
+    session = prepare(GrpoSettings, argv, ROOT / "recipes" / "gsm8k_r1.py")
+    settings = session.resolved.settings
     problems = data.load(settings.data, settings.record.seed)
-    with session.open_run() as (run, _):
-        policy = session.backend.load(settings, source)
+    with session.open_run() as run:
+        policy, problems = session.load(models.locate(settings.model.model), problems)
         bare_load_lora = attach_engine(policy, settings.model.lora_rank)
-        trainer = build_trainer(
-            policy, problems.train[:64], [Reward(correct), Reward(format, 0.25)], settings, run, session.backend
-        )
+        rewards = [Reward(correct), Reward(format, 0.25)]
+        assembly = build_trainer(policy, problems.train[:64], rewards, session.resolved, run, session.backend)
+        trainer = assembly.trainer
         engine = trainer.vllm_generation
         view = open_view(RunState("fast", "embedded", "unsloth", "", settings.optim.max_steps), console, None)
         result: dict[str, Any] = {
             "trainer": type(trainer).__name__,
             "engine": engine.llm is policy.model.vllm_engine,
-            "steps": train(trainer, settings, run, view),
-            "differences": [str(d) for d in differences(settings, run)],
+            "steps": train(assembly, run, view),
+            "differences": [str(d) for d in differences(assembly)],
             "answers": both_answers(session.backend, policy, [row["prompt"] for row in problems.held_out[:4]]),
         }
         result["working_directory"] = os.listdir()  # before a control leaves its folder there
@@ -60,8 +60,8 @@ def main() -> None:
             "vLLM scales the trained weights": bare_load_lora,
         }.items():
             engine._unsloth_load_lora = load_lora
-            verdict = check_parity(trainer, prompts, every_part=False).verdict
-            result[name] = [verdict.level, str(verdict.cause)]
+            finding = check_parity(trainer, prompts, every_part=False).finding
+            result[name] = [finding.level, finding.name]
     print("RESULT " + json.dumps(result))
 
 

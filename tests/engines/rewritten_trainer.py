@@ -11,7 +11,6 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from toolkit import data, models
 from toolkit.display.console import console
@@ -20,8 +19,9 @@ from toolkit.display.state import RunState
 from toolkit.launch.frame import prepare
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings
-from toolkit.training import Reward, build_trainer, train
-from toolkit.training.grpo import differences
+from toolkit.settings.resolved import Resolved
+from toolkit.training import Assembly, Reward, build_trainer, train
+from toolkit.training.differences import differences
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,36 +31,35 @@ UNEVEN = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "s
 
 def main() -> None:
     argv = ["--backend", "unsloth", "--load_in_4bit", "--max_steps", "3", "--output_dir", sys.argv[1], *sys.argv[2:]]
-    settings, session = prepare(GrpoSettings, argv, ROOT / "recipes" / "gsm8k_r1.py")
-    source = models.locate(settings.model.model)
+    session = prepare(GrpoSettings, argv, ROOT / "recipes" / "gsm8k_r1.py")
+    settings = session.resolved.settings
     problems = data.load(settings.data, settings.record.seed)
-    with session.open_run() as (run, _):
-        policy = session.backend.load(settings, source)
+    with session.open_run() as run:
+        policy, problems = session.load(models.locate(settings.model.model), problems)
         import unsloth.models  # noqa: F401 (rebinds trl.GRPOTrainer and trl.GRPOConfig)
 
-        def build(settings: GrpoSettings) -> Any:
+        def build(resolved: Resolved[GrpoSettings]) -> Assembly:
             rewards = [Reward(correct), Reward(format, 0.25)]
-            return build_trainer(policy, problems.train[:64], rewards, settings, run, session.backend)
+            return build_trainer(policy, problems.train[:64], rewards, resolved, run, session.backend)
 
-        trainer = build(settings)
+        assembly = build(session.resolved)
         before = {n: p.detach().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
         state = RunState("rewritten", "embedded", "unsloth", "", settings.optim.max_steps)
         view = open_view(state, console, None)
-        n_steps = train(trainer, settings, run, view)
+        n_steps = train(assembly, run, view)
         moved = [float((p.detach() - before[n]).abs().max()) for n, p in policy.model.named_parameters() if n in before]
         result = {
-            "trainer": type(trainer).__module__.rpartition(".")[2],
-            "generated": inspect.getsourcefile(type(trainer)),
+            "trainer": type(assembly.trainer).__module__.rpartition(".")[2],
+            "generated": inspect.getsourcefile(type(assembly.trainer)),
             "notes": policy.notes,
             "steps": n_steps,
             "n_moved": sum(m > 0 for m in moved),
-            "differences": [str(d) for d in differences(settings, run)],
+            "differences": [str(d) for d in differences(assembly)],
             "completions": len(list(run.completions.glob("step_*.jsonl"))),
-            "settings": run.read("settings.json"),
+            "settings": run.document("settings.json"),
         }
-        uneven = replace(settings, grpo=UNEVEN)
-        build(uneven)
-        result["of_uneven"] = [str(d) for d in differences(uneven, run)]
+        uneven = build(replace(session.resolved, settings=replace(settings, grpo=UNEVEN)))
+        result["of_uneven"] = [str(d) for d in differences(uneven)]
     print("RESULT " + json.dumps(result))
 
 

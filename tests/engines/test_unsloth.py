@@ -56,7 +56,7 @@ def test_the_rollouts_of_trls_trainer_use_the_trained_weights(run: tuple[Path, h
 def assert_parity_is_green(folder: Path) -> None:
     """Before step 1, each of the seven projections by itself and all together."""
     (check,) = json.loads((folder / "parity.json").read_text())["checks"]
-    assert (check["step"], check["verdict"]["level"]) == (1, "green"), check
+    assert (check["step"], check["finding"]["level"]) == (1, "green"), check
     parts = {probe["part"] for probe in check["probes"] if probe["applied"] is not None}
     assert {*ALL_LINEAR, "all"} <= parts
 

@@ -53,7 +53,7 @@ def test_the_generated_trainer_takes_its_rollouts_from_the_engine(result: dict[s
 def test_every_projection_of_the_adapter_reaches_the_engine(result: dict[str, Any], folder: Path) -> None:
     (check,) = json.loads((folder / "run" / "parity.json").read_text())["checks"]
     assert check["situation"]["sampler"] == "Unsloth's vLLM"
-    assert check["verdict"]["level"] == "green", check
+    assert check["finding"]["level"] == "green", check
     shares = [probe["applied"] for probe in check["probes"] if probe["applied"] is not None]
     assert len(shares) == 8
     assert all(abs(share - 1) < 1e-3 for share in shares), shares

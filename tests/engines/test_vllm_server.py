@@ -34,14 +34,15 @@ from toolkit.settings import GrpoSettings
 port = sys.argv[1]
 run = ("--model", "embedded", "--max_prompt_length", "256", "--max_completion_length", "48", "--load_in_4bit", "false")
 settings = parse(GrpoSettings, [*run, "--vllm_mode", "server", "--grpo.vllm_server_port", port])
-vllm_server.check(settings, Gpu(0, "a card", 24.0, 24.0, (8, 9), "580"))  # raises unless the server fits the run
+card = Gpu(0, "a card", 24.0, 24.0, (8, 9), "580")
+vllm_server.check(settings.model, settings.lengths, settings.grpo, card)  # raises unless the server fits the run
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.generation.vllm_client import VLLMClient
 
 folder = vllm_server.name_for("embedded")
-client = VLLMClient(base_url=vllm_server.address(settings), connection_timeout=5.0)
+client = VLLMClient(base_url=vllm_server.address(settings.grpo), connection_timeout=5.0)
 tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
 question = [{"role": "user", "content": "Tom has 3 pens. He buys 4 more. How many?"}]
 prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=False)

@@ -22,7 +22,7 @@ from toolkit.launch.frame import prepare
 from toolkit.rewards import correct, format
 from toolkit.runs import Run
 from toolkit.settings import GrpoSettings
-from toolkit.training import Reward, build_trainer, train
+from toolkit.training import Assembly, Reward, build_trainer, train
 from toolkit.training.parity import Check, check_parity
 
 ROOT = Path(__file__).parents[2]
@@ -31,20 +31,22 @@ ARGV = ("--use_vllm", "true", "--per_device_train_batch_size", "16", "--max_step
 
 
 def main() -> None:
-    settings, session = prepare(GrpoSettings, [*ARGV, "--output_dir", sys.argv[1]], ROOT / "recipes" / "gsm8k_r1.py")
+    session = prepare(GrpoSettings, [*ARGV, "--output_dir", sys.argv[1]], ROOT / "recipes" / "gsm8k_r1.py")
+    settings = session.resolved.settings
     problems = data.load(settings.data, settings.record.seed)
     from vllm.model_executor.layers import utils as layers
 
     pack = layers.dispatch_cpu_unquantized_gemm
-    with session.open_run() as (run, _):
-        policy = session.backend.load(settings, models.locate(settings.model.model))
+    with session.open_run() as run:
+        policy, problems = session.load(models.locate(settings.model.model), problems)
         rewards = [Reward(correct), Reward(format, 0.25)]
-        trainer = build_trainer(policy, problems.train[:64], rewards, settings, run, session.backend)
+        assembly = build_trainer(policy, problems.train[:64], rewards, session.resolved, run, session.backend)
+        trainer = assembly.trainer
         prompts = [row["prompt"] for row in problems.train[:8]]
         result: dict[str, Any] = {"controls": controls(trainer, prompts, pack)}
         trainer.vllm_generation.sync_weights()  # a check leaves it to the next rollout to undo what it moved
         with no_sync(trainer):
-            result["stopped_by"] = stopped_by(trainer, settings, run)
+            result["stopped_by"] = stopped_by(assembly, run)
             trainer.train()
             result["unsynced"] = [row[DIFFERENCE] for row in trainer.state.log_history if DIFFERENCE in row]
         result["without"] = without_quirks(trainer, pack)
@@ -54,12 +56,13 @@ def main() -> None:
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
 
 
-def stopped_by(trainer: Any, settings: GrpoSettings, run: Run) -> str:
+def stopped_by(assembly: Assembly, run: Run) -> str:
     """What ends training as a recipe starts it."""
+    trainer = assembly.trainer
     callbacks = list(trainer.callback_handler.callbacks)
     view = open_view(RunState("controls", "embedded", "transformers", "", 3), console, None)
     try:
-        train(trainer, settings, run, view)
+        train(assembly, run, view)
     except ParityError as error:
         return str(error)
     finally:
@@ -68,7 +71,7 @@ def stopped_by(trainer: Any, settings: GrpoSettings, run: Run) -> str:
 
 
 def controls(trainer: Any, prompts: list[Any], pack: Callable[..., None]) -> dict[str, Any]:
-    """Name of each control -> level and cause of the verdict on an engine broken in that way, and healed at last."""
+    """Name of each control -> level and cause of the finding on an engine broken in that way, and healed at last."""
     found = {}
     for name, breakage, every_part in (
         ("no sync", no_sync(trainer), False),
@@ -83,8 +86,8 @@ def controls(trainer: Any, prompts: list[Any], pack: Callable[..., None]) -> dic
 
 
 def seen(check: Check) -> dict[str, Any]:
-    verdict = check.verdict
-    return {"level": verdict.level, "cause": verdict.cause, "found": verdict.found, "why": verdict.why}
+    finding = check.finding
+    return {"level": finding.level, "cause": finding.name, "found": finding.found, "why": finding.next_step}
 
 
 @contextmanager

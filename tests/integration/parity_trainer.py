@@ -12,18 +12,22 @@ from toolkit.backends.transformers import TransformersBackend
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings, flatten
 from toolkit.settings.parse import parse, read_yaml
-from toolkit.training import Reward, build_trainer
+from toolkit.settings.resolved import Resolved
+from toolkit.training import Assembly, Reward, build_trainer
 
 PRESET = CONFIGS / "embedded.yaml"
 
 
 @dataclass(frozen=True)
 class Built:
-    """A trainer, the settings that it was asked for, and the run that it belongs to."""
+    """A trainer that is ready, and the run that it belongs to."""
 
-    trainer: Any
-    settings: GrpoSettings
+    assembly: Assembly
     run: runs.Run
+
+    @property
+    def trainer(self) -> Any:
+        return self.assembly.trainer
 
 
 def build(folder: Path, *argv: str, resume: bool = False) -> Built:
@@ -32,6 +36,7 @@ def build(folder: Path, *argv: str, resume: bool = False) -> Built:
     run = runs.reopen(folder) if resume else runs.create("parity", folder, flatten(settings))
     problems = data.load(settings.data, settings.record.seed)
     backend = TransformersBackend(None)
-    policy = backend.load(settings, models.locate(settings.model.model))
-    rewards = [Reward(correct), Reward(format, 0.25)]
-    return Built(build_trainer(policy, problems.train[:64], rewards, settings, run, backend), settings, run)
+    source = models.locate(settings.model.model)
+    policy = backend.load(settings.model, source, settings.lengths, settings.record.seed)
+    rewards, resolved = [Reward(correct), Reward(format, 0.25)], Resolved.of(settings)
+    return Built(build_trainer(policy, problems.train[:64], rewards, resolved, run, backend), run)

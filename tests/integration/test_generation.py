@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.backends.base import Generation, Messages, Policy, Sampling
+from toolkit.backends.base import Generation, Policy, Sampling
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
 from toolkit.data import arithmetic
+from toolkit.data.prompts import Messages, messages
 from toolkit.models import embedded
 
-PROMPTS = [row["prompt"] for row in arithmetic.load(1, 24, seed=0).held_out]
+PROMPTS = [messages(row["question"]) for row in arithmetic.load(1, 24, seed=0).held_out]
 
 
 def load(folder: Path) -> Policy:
@@ -53,10 +54,12 @@ def test_the_order_is_that_of_the_prompts_whatever_the_batch(policy: Policy, com
     assert complete(policy, PROMPTS[3:4]) == completions[3:4]
 
 
-def test_a_completion_is_cut_where_it_did_not_end_by_itself(policy: Policy, completions: list[Generation]) -> None:
-    assert not any(generation.is_cut for generation in completions)
+def test_a_completion_is_truncated_where_it_did_not_end_by_itself(
+    policy: Policy, completions: list[Generation]
+) -> None:
+    assert not any(generation.is_truncated for generation in completions)
     limit = sorted(generation.n_tokens for generation in completions)[12]
     shorter = complete(policy, max_completion_length=limit)
-    assert [g.is_cut for g in shorter] == [g.n_tokens > limit for g in completions]
+    assert [g.is_truncated for g in shorter] == [g.n_tokens > limit for g in completions]
     assert [g.n_tokens for g in shorter] == [min(g.n_tokens, limit) for g in completions]
     assert all(whole.text.startswith(cut.text) for cut, whole in zip(shorter, completions, strict=True))

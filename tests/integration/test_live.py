@@ -208,7 +208,7 @@ def test_a_pipe_gets_one_plain_line_a_step_at_once_and_nothing_is_caught(
     lines = done.stdout.splitlines()
     assert lines[:3] == [
         "training",
-        "step 1/4  reward 0.25  length -  cut -  - tok/s  0.5s/step  eta 1.5s",
+        "step 1/4  reward 0.25  length -  truncated -  - tok/s  0.5s/step  eta 1.5s",
         "written after",
     ]
     assert len(lines) == 1 + 2 * N_STEPS

@@ -20,14 +20,14 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from tests.integration.parity_trainer import build
 from tests.integration.second_engine import Load, install
-from toolkit.backends.transformers import CACHE_ON_A_CPU
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.vllm import ITERATE, sync_from_copies
 from toolkit.models import embedded
 from toolkit.settings import ALL_LINEAR
+from toolkit.training.grpo import CACHE_ON_A_CPU
 from toolkit.training.parity import Check, check_parity
+from toolkit.training.parity.judgement import ALL, AS_IT_IS, Cause
 from toolkit.training.parity.sample import sample
-from toolkit.training.parity.verdict import ALL, AS_IT_IS, Cause
 
 SOURCE = str(embedded.folder())
 
@@ -76,7 +76,7 @@ def test_the_trainers_own_generate_is_green(tmp_path: Path) -> None:
     """At a temperature other than 1, which both divide by; that `top_p` cuts the tail off was asked for."""
     trainer = build(tmp_path / "run", "--temperature", "1.3", "--grpo.top_p", "0.8").trainer
     result = run_check(trainer)
-    assert result.verdict.level == "green"
+    assert result.finding.level == "green"
     assert result.situation.sampler == "generate"
     assert [p.part for p in result.probes] == [AS_IT_IS, *ALL_LINEAR, ALL]
     assert all(p.applied == pytest.approx(1, abs=1e-3) and p.effect > 0.005 for p in result.probes[1:])
@@ -91,7 +91,7 @@ def test_continuous_batching_is_green(tmp_path: Path) -> None:
     of_the_run = vars(config).copy()
     assert config.num_blocks == CACHE_ON_A_CPU["num_blocks"]
     result = run_check(trainer, every_part=False)
-    assert result.verdict.level == "green"
+    assert result.finding.level == "green"
     assert result.situation.sampler == "continuous batching"
     assert result.probes[-1].applied == pytest.approx(1, abs=1e-3)
     assert trainer.continuous_batching_config is config
@@ -129,7 +129,7 @@ def doubled(base: dict[str, torch.Tensor]) -> Load:
 def test_a_second_model_that_takes_every_weight_is_green(trainer: Any) -> None:
     install(trainer, SOURCE)
     result = run_check(trainer)
-    assert result.verdict.level == "green"
+    assert result.finding.level == "green"
     assert result.situation.merges
     assert all(p.applied == pytest.approx(1, abs=1e-3) for p in result.probes[1:])
 
@@ -144,8 +144,8 @@ def test_a_trained_adapter_that_never_arrives_is_told_from_another_base(trainer:
             weight.normal_(std=strength)
     try:
         install(trainer, SOURCE, never)
-        verdict = run_check(trainer, every_part=False).verdict
-        assert (verdict.level, verdict.cause) == ("red", Cause.ADAPTER_UNUSED), verdict
+        finding = run_check(trainer, every_part=False).finding
+        assert (finding.level, finding.name) == ("red", Cause.ADAPTER_UNUSED), finding
     finally:
         with torch.no_grad():
             for weight in weights:
@@ -157,7 +157,7 @@ def test_a_sync_from_copies_keeps_no_second_copy_of_the_base(trainer: Any, monke
     sync_from_copies()
     install(trainer, SOURCE)
     result = run_check(trainer, every_part=False)
-    assert (result.verdict.level, result.situation.merges, result.drift) == ("green", False, 0)
+    assert (result.finding.level, result.situation.merges, result.drift) == ("green", False, 0)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_a_sampler_with_a_fault_is_red_with_its_cause(
 ) -> None:
     install(trainer, SOURCE, fault(base))
     result = run_check(trainer)
-    assert (result.verdict.level, result.verdict.cause) == ("red", cause), result.verdict
-    assert named in result.verdict.found
+    assert (result.finding.level, result.finding.name) == ("red", cause), result.finding
+    assert named in result.finding.found
     if cause is not Cause.SYNC_MOVES_BASE:
         assert result.probes[0].noise_mean < 1e-5, "as it is, a fresh adapter shows none of these"
 
@@ -208,11 +208,11 @@ def test_what_a_faulty_sync_did_to_the_weights_is_found_and_undone(trainer: Any,
         for parameter, _ in adapters:
             parameter.normal_(std=0.05)
     install(trainer, SOURCE, spoiling)
-    verdict = run_check(trainer, every_part=False).verdict
+    finding = run_check(trainer, every_part=False).finding
     with torch.no_grad():
         for parameter, value in adapters:
             parameter.copy_(value)
-    assert verdict.level == "red"
+    assert finding.level == "red"
     assert {name for name, weight in weights.items() if not torch.equal(weight, before[name])} == set()
 
 
@@ -222,18 +222,18 @@ def test_another_head_is_red_as_the_base(trainer: Any) -> None:
         weight + 0.1 * torch.randn(weight.shape, generator=generator) if "embed_tokens" in name else weight
     )
     install(trainer, SOURCE, other)
-    verdict = run_check(trainer, every_part=False).verdict
-    assert (verdict.level, verdict.cause) == ("red", Cause.BASE_DIFFERS)
+    finding = run_check(trainer, every_part=False).finding
+    assert (finding.level, finding.name) == ("red", Cause.BASE_DIFFERS)
 
 
 def test_a_head_that_is_trained_and_never_synced_is_red(trainer: Any) -> None:
     trainer.model.get_input_embeddings().weight.requires_grad = True  # the head is tied to it
     install(trainer, SOURCE, without("embed_tokens"))
     result = run_check(trainer)
-    assert (result.verdict.level, result.verdict.cause) == ("red", Cause.PART_UNUSED)
-    assert "of embed_tokens (" in result.verdict.found
+    assert (result.finding.level, result.finding.name) == ("red", Cause.PART_UNUSED)
+    assert "of embed_tokens (" in result.finding.found
     install(trainer, SOURCE)
-    assert run_check(trainer).verdict.level == "green"
+    assert run_check(trainer).finding.level == "green"
 
 
 def test_a_trained_adapter_that_is_not_synced_is_not_taken_for_another_base(trainer: Any) -> None:
@@ -242,11 +242,11 @@ def test_a_trained_adapter_that_is_not_synced_is_not_taken_for_another_base(trai
         for parameter, _ in kept:
             parameter.normal_(std=0.05)
     install(trainer, SOURCE, never)
-    verdict = run_check(trainer).verdict
+    finding = run_check(trainer).finding
     with torch.no_grad():
         for parameter, value in kept:
             parameter.copy_(value)
-    assert (verdict.level, verdict.cause) == ("red", Cause.ADAPTER_UNUSED)
+    assert (finding.level, finding.name) == ("red", Cause.ADAPTER_UNUSED)
 
 
 def state_of(trainer: Any) -> dict[str, Any]:

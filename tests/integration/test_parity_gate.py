@@ -19,8 +19,8 @@ from toolkit.display.state import RunState
 from toolkit.errors import EXIT_BAD_INPUT, ParityError, ToolkitError
 from toolkit.models import embedded
 from toolkit.runs.checkpoints import is_complete
+from toolkit.runs.metrics import is_volatile
 from toolkit.training import train
-from toolkit.training.recorder import VOLATILE
 
 QUICK = ("--target_modules", "q_proj", "--per_device_train_batch_size", "16", "--save_steps", "4", "--max_steps")
 
@@ -38,7 +38,7 @@ class Heard(View):
 
 def go(built: Built) -> Heard:
     view = Heard()
-    train(built.trainer, built.settings, built.run, view)
+    train(built.assembly, built.run, view)
     built.run.close()
     return view
 
@@ -53,8 +53,8 @@ def test_a_run_with_the_gate_trains_the_same_bit_for_bit(tmp_path: Path) -> None
         built = build(tmp_path / parity, *QUICK, "4", "--parity", parity, "--parity_steps", "2")
         view = go(built)
         steady = [
-            {k: v for k, v in row.items() if not k.startswith((*VOLATILE, "parity/"))}
-            for row in built.run.read_metrics()
+            {k: v for k, v in row.items() if not is_volatile(k) and not k.startswith("parity/")}
+            for row in built.run.rows
         ]
         weights = load_file(built.run.checkpoints / "checkpoint-4" / "adapter_model.safetensors")
         runs[parity] = built, view, steady, weights
@@ -63,7 +63,7 @@ def test_a_run_with_the_gate_trains_the_same_bit_for_bit(tmp_path: Path) -> None
     assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
     assert [row["step"] for row in checks(on)] == [1, 3]
     assert not (off.run.folder / "parity.json").exists()
-    metrics = on.run.read_metrics()
+    metrics = on.run.rows
     assert ["parity/level" in row for row in metrics] == [True, False, True, False]
     assert metrics[2]["parity/applied"] == pytest.approx(1, abs=1e-3)
     assert metrics[2]["time/parity_s"] > 0
@@ -80,7 +80,7 @@ def test_auto_leaves_out_the_trainers_own_generate_and_takes_in_everything_else(
     built = build(tmp_path / "second", *QUICK, "1")
     install(built.trainer, str(embedded.folder()))
     go(built)
-    assert [row["verdict"]["level"] for row in checks(built)] == ["green"]
+    assert [row["finding"]["level"] for row in checks(built)] == ["green"]
 
 
 def test_a_check_waits_for_a_round_of_rollouts_to_begin(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_red_in_the_middle_of_a_run_keeps_the_steps_before_it(tmp_path: Path) ->
     assert "\n" not in line
     assert isinstance(raised.value, ToolkitError)
     assert EXIT_BAD_INPUT == 2
-    assert [row["step"] for row in built.run.read_metrics()] == [1, 2]
-    assert [(row["step"], row["verdict"]["level"]) for row in checks(built)] == [(1, "green"), (3, "red")]
+    assert [row["step"] for row in built.run.rows] == [1, 2]
+    assert [(row["step"], row["finding"]["level"]) for row in checks(built)] == [(1, "green"), (3, "red")]
     assert is_complete(built.run.checkpoints / "checkpoint-2")
 
 
@@ -115,8 +115,8 @@ def test_red_before_the_first_step_trains_nothing(tmp_path: Path) -> None:
     install(built.trainer, str(embedded.folder()), lambda name, weight: None)
     with pytest.raises(ParityError, match="before step 1: "):
         go(built)
-    assert built.run.read_metrics() == []
-    assert checks(built)[0]["verdict"]["cause"] == "adapter unused"
+    assert built.run.rows == []
+    assert checks(built)[0]["finding"]["name"] == "adapter unused"
 
 
 def test_a_resumed_run_is_checked_before_its_first_step(tmp_path: Path) -> None:

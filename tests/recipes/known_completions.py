@@ -17,9 +17,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
 import gsm8k_r1  # noqa: E402  # pyright: ignore[reportMissingImports]
 
+from toolkit import training  # noqa: E402
 from toolkit.data.schema import Row  # noqa: E402
 from toolkit.launch import run_recipe  # noqa: E402
 from toolkit.machine import processes  # noqa: E402
+from toolkit.training import Assembly  # noqa: E402
 
 
 def completion(prompt: Sequence[int], i: int, step: int, answer: str) -> str:
@@ -32,8 +34,9 @@ def completion(prompt: Sequence[int], i: int, step: int, answer: str) -> str:
     return f"<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{said}\n</answer>"
 
 
-def with_known_completions(trainer: Any, rows: Sequence[Row]) -> Any:
+def with_known_completions(assembly: Assembly, rows: Sequence[Row]) -> Assembly:
     """Replace the method that samples; `rows` say what is right."""
+    trainer = assembly.trainer
     tokenizer = trainer.processing_class
 
     def rendered(row: Row) -> tuple[int, ...]:
@@ -52,15 +55,15 @@ def with_known_completions(trainer: Any, rows: Sequence[Row]) -> Any:
         return [tokenizer(text + end, add_special_tokens=False)["input_ids"] for text in texts], None
 
     trainer._generate_single_turn = generate
-    return trainer
+    return assembly
 
 
-def build_trainer(policy: Any, rows: Sequence[Row], *more: Any) -> Any:
+def build_trainer(policy: Any, rows: Sequence[Row], *more: Any) -> Assembly:
     """The recipe's trainer, with known completions."""
     return with_known_completions(original(policy, rows, *more), rows)
 
 
-original, gsm8k_r1.build_trainer = gsm8k_r1.build_trainer, build_trainer
+original, training.build_trainer = training.build_trainer, build_trainer
 
 if __name__ == "__main__":
     run_recipe(gsm8k_r1.main, gsm8k_r1.Settings, str(ROOT / "recipes" / "gsm8k_r1.py"))

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.recipes import harness
-from toolkit.training.recorder import VOLATILE
+from toolkit.runs.metrics import is_volatile
 
 
 def write_problems(path: Path, n: int) -> Path:
@@ -24,7 +24,7 @@ def write_problems(path: Path, n: int) -> Path:
 
 
 def stable_metrics(folder: Path) -> list[dict[str, object]]:
-    return [{k: v for k, v in row.items() if not k.startswith(VOLATILE)} for row in harness.metrics(folder)]
+    return [{k: v for k, v in row.items() if not is_volatile(k)} for row in harness.metrics(folder)]
 
 
 def kill_after_step(folder: Path, step: int, *args: str | Path) -> None:

@@ -10,6 +10,7 @@ from toolkit.compat.vllm import is_cpu_build
 from toolkit.errors import BackendError
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
+from toolkit.machine.processes import Sharding
 from toolkit.settings import ModelSettings
 
 
@@ -64,12 +65,12 @@ def check_sharding(settings: ModelSettings, *, on_gpu: bool) -> None:
     configs = "recipes/configs/accelerate"
     if not on_gpu:  # accelerate 1.15 ignores it and averages gradients
         raise BackendError(f"{how} without a CUDA device", f"{configs}/ddp.yaml", "it runs on CPUs, too")
-    if how in ("FSDP 1", "ZeRO-3"):  # measuring and saving are written for FSDP 2, which splits the model as well
+    if how in (Sharding.FSDP_1, Sharding.ZERO_3):  # measuring and saving are written for FSDP 2, the other that splits
         raise BackendError(f"{how}, which this project does not use", f"{configs}/fsdp.yaml (fsdp_version: 2)")
-    if how == "FSDP 2" and settings.load_in_4bit:
+    if how == Sharding.FSDP_2 and settings.load_in_4bit:
         # FSDP splits floating-point weights: bitsandbytes would have to store NF4 as such (bnb_4bit_quant_storage)
         raise BackendError(f"{how} with --load_in_4bit true", "--load_in_4bit false", f"or {configs}/ddp.yaml")
-    if how == "FSDP 2" and settings.use_vllm is not False:
+    if how == Sharding.FSDP_2 and settings.use_vllm is not False:
         # TRL 1.15 merges the adapter into split weights to send them; its own source asks "does this work with FSDP?"
         found = f"{how} with vLLM, which may not get the adapter"
         raise BackendError(found, "--use_vllm false", f"or {configs}/ddp.yaml")

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from toolkit.data.schema import to_row
-from toolkit.errors import BackendError, ModelError, SettingsError, did_you_mean
-from toolkit.settings import GrpoSettings
+from toolkit.data.prompts import Messages, messages
+from toolkit.errors import BackendError, ModelError
+from toolkit.settings import Lengths, ModelSettings
 from toolkit.units import format_count
-
-Messages = list[dict[str, str]]
 
 
 @dataclass
@@ -40,11 +38,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Generation:
-    """One completion: its text without special tokens, its length in tokens, whether the limit cut it off."""
+    """One completion: its text without special tokens, its length in tokens, whether the limit truncated it."""
 
     text: str
     n_tokens: int
-    is_cut: bool
+    is_truncated: bool
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,15 @@ class Backend(Protocol):
     name: str
     on_gpu: bool
 
-    def load(self, settings: GrpoSettings, source: str) -> Policy:
-        """Load base model and tokenizer from a folder or Hub id, ready for the trainer."""
+    def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
+        """Load base model and tokenizer from a folder or Hub id, ready for the trainer; `seed` is the adapter's."""
         ...
 
-    def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
+    def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """The GRPOConfig fields that depend on engine and device."""
         ...
 
-    def rolls_out_with_vllm(self, settings: GrpoSettings) -> bool:
+    def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """Whether vLLM samples the completions, in this process or as a server."""
         ...
 
@@ -95,20 +93,9 @@ class Choice:
     why: str
 
 
-def check_names(settings: GrpoSettings) -> None:
-    """Refuse a schedule or an optimizer that transformers does not have, before a model is loaded for it.
-
-    Raises:
-        SettingsError: names the flag and the nearest name.
-    """
-    from transformers.trainer_utils import SchedulerType
-    from transformers.training_args import OptimizerNames
-
-    for flag, names in (("lr_scheduler_type", SchedulerType), ("optim", OptimizerNames)):
-        asked, known = getattr(settings.optim, flag), [name.value for name in names]
-        if asked not in known:
-            near = did_you_mean(asked, known) or f"a name of transformers' {names.__name__}"
-            raise SettingsError(f"--{flag} is {asked!r}", near)
+def has_vllm_inside(backend: Backend, asked: ModelSettings) -> bool:
+    """Whether vLLM samples in this process, on the card that trains."""
+    return backend.rolls_out_with_vllm(asked) and asked.vllm_mode == "colocate"
 
 
 def count_4bit(model: Any) -> int:
@@ -148,7 +135,7 @@ def check_tokenizer(policy: Policy) -> None:
         raise ModelError(f"{policy.source} has no chat template", "an instruct model, or one with chat_template.jinja")
     if policy.tokenizer.pad_token is None:  # Llama 3 and Mistral have none
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
-    prompt = to_row("What is 2 plus 3?", "5")["prompt"]
+    prompt = messages("What is 2 plus 3?")
     try:
         text = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     except TemplateError as error:
@@ -158,17 +145,16 @@ def check_tokenizer(policy: Policy) -> None:
         raise ModelError(f"{policy.source}: its tokenizer makes no tokens of a prompt", "a folder with tokenizer.json")
 
 
-def check_context(policy: Policy, settings: GrpoSettings) -> None:
+def check_context(policy: Policy, lengths: Lengths) -> None:
     """Refuse prompt and completion budgets that the model's positions cannot hold.
 
     Raises:
         BackendError: names both budgets and the limit.
     """
     limit = getattr(policy.model.config, "max_position_embeddings", None)
-    prompt, completion = settings.data.max_prompt_length, settings.rollout.max_completion_length
-    if limit and prompt + completion > limit:
+    if limit and lengths.total > limit:
         raise BackendError(
-            f"max_prompt_length {prompt} + max_completion_length {completion} = {prompt + completion} tokens",
+            f"max_prompt_length {lengths.prompt} + max_completion_length {lengths.completion} = {lengths.total} tokens",
             f"at most {limit}, the positions of this model",
-            f"for example --max_completion_length {max(1, limit - prompt)}",
+            f"for example --max_completion_length {max(1, limit - lengths.prompt)}",
         )

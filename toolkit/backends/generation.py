@@ -47,7 +47,7 @@ def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], samp
             stops = torch.isin(ids, ends).nonzero()
             n_tokens = int(stops[0]) + 1 if len(stops) else len(ids)
             text = tokenizer.decode(ids[:n_tokens], skip_special_tokens=True)
-            results[i] = Generation(text, n_tokens, is_cut=len(stops) == 0)
+            results[i] = Generation(text, n_tokens, is_truncated=len(stops) == 0)
     return [results[i] for i in range(len(prompts))]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Policy
 from toolkit.errors import BackendError
-from toolkit.settings import ALL_LINEAR, GrpoSettings
+from toolkit.settings import ALL_LINEAR, ModelSettings
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
@@ -19,35 +19,30 @@ def dtype_name(gpu: Gpu | None) -> str:
     return "float32" if gpu is None else "bfloat16" if gpu.has_bf16 else "float16"
 
 
-def device_fields(gpu: Gpu | None, settings: GrpoSettings) -> dict[str, Any]:
+def device_fields(gpu: Gpu | None, asked: ModelSettings) -> dict[str, Any]:
     """GRPOConfig fields for the device; both bf16 and gradient checkpointing default to on in TRL."""
     dtype = dtype_name(gpu)
-    optim = settings.optim.optim
-    if gpu is None and optim.endswith("8bit"):
-        optim = "adamw_torch"  # bitsandbytes' 8-bit optimizers want a GPU
     return {
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
         "use_cpu": gpu is None,
-        "gradient_checkpointing": settings.model.gradient_checkpointing != "none",
+        "gradient_checkpointing": asked.gradient_checkpointing != "none",
         "dataloader_pin_memory": gpu is not None,
-        "optim": optim,
     }
 
 
-def linear_targets(settings: GrpoSettings) -> tuple[str, ...]:
+def linear_targets(asked: ModelSettings) -> tuple[str, ...]:
     """The layers to adapt; `all-linear` is the seven projections, since TRL refuses an adapter on the head."""
-    targets = settings.model.target_modules
-    return ALL_LINEAR if targets == ("all-linear",) else targets
+    return ALL_LINEAR if asked.target_modules == ("all-linear",) else asked.target_modules
 
 
-def check_targets(model: Any, settings: GrpoSettings) -> None:
+def check_targets(model: Any, asked: ModelSettings) -> None:
     """Raise BackendError when a target module names no layer of the model, or there is none."""
     leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     some = f"some of {', '.join(sorted(leaf for leaf in leaves if leaf.endswith('_proj')))}"
-    if not linear_targets(settings):
+    if not linear_targets(asked):
         raise BackendError("--target_modules names no layer", some)
-    for target in linear_targets(settings):
+    for target in linear_targets(asked):
         if target not in leaves:
             raise BackendError(f"--target_modules {target}: the model has no such layer", some)
 

@@ -13,8 +13,8 @@ from toolkit.backends.base import (
     Policy,
     Sampling,
     check_context,
-    check_names,
     check_tokenizer,
+    has_vllm_inside,
     verify_4bit,
 )
 from toolkit.backends.generation import generate_with_transformers, in_eval_mode
@@ -25,14 +25,10 @@ from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weig
 from toolkit.compat.trl_head import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError, first_line
 from toolkit.machine import processes
-from toolkit.settings import GrpoSettings
+from toolkit.settings import Lengths, ModelSettings
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
-
-
-CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
-"""Of continuous batching, which would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
 
 
 class TransformersBackend:
@@ -44,7 +40,7 @@ class TransformersBackend:
         self.gpu = gpu
         self.on_gpu = gpu is not None
 
-    def load(self, settings: GrpoSettings, source: str) -> Policy:
+    def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load the base frozen; the LoRA config goes to the trainer, which applies it as TRL documents."""
         hush_bitsandbytes()
         hush_vllm_imports()
@@ -57,18 +53,17 @@ class TransformersBackend:
             raise BackendError(
                 "the driver has a GPU and torch sees none", "a CUDA build of torch", "run: toolkit doctor"
             )
-        check_names(settings)
-        if self.rolls_out_with_vllm(settings):
-            self._prepare_vllm(settings)
-        model, tokenizer = self._load_base(source, settings.model.load_in_4bit)
+        if self.rolls_out_with_vllm(asked):
+            self._prepare_vllm(asked)
+        model, tokenizer = self._load_base(source, asked.load_in_4bit)
         lora = LoraConfig(
-            r=settings.model.lora_rank,
-            lora_alpha=settings.model.lora_alpha,
-            lora_dropout=settings.model.lora_dropout,
-            target_modules=list(linear_targets(settings)),
+            r=asked.lora_rank,
+            lora_alpha=asked.lora_alpha,
+            lora_dropout=asked.lora_dropout,
+            target_modules=list(linear_targets(asked)),
             task_type="CAUSAL_LM",
         )
-        n_4bit = verify_4bit(model, settings.model.load_in_4bit)
+        n_4bit = verify_4bit(model, asked.load_in_4bit)
         if not self.on_gpu:
             keep_gradients_on_cpu(model)
         policy = Policy(
@@ -78,11 +73,11 @@ class TransformersBackend:
             peft_config=lora,
             dtype=dtype_name(self.gpu),
             n_linear_4bit=n_4bit,
-            notes=self._notes(settings),
+            notes=self._notes(asked),
         )
-        check_targets(model, settings)
+        check_targets(model, asked)
         check_tokenizer(policy)
-        check_context(policy, settings)
+        check_context(policy, lengths)
         return policy
 
     def _load_base(self, source: str, in_4bit: bool) -> tuple[Any, Any]:
@@ -111,39 +106,33 @@ class TransformersBackend:
             raise ModelError(f"{source} cannot be loaded ({first_line(error)})", "a causal language model") from error
         return model, tokenizer
 
-    def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
+    def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """dtype, device, checkpointing and, where vLLM rolls out, TRL's colocated engine or its client."""
-        fields = device_fields(self.gpu, settings)
-        if not self.on_gpu and settings.grpo.get("use_transformers_continuous_batching"):
-            fields["transformers_continuous_batching_config"] = CACHE_ON_A_CPU
-        if self.rolls_out_with_vllm(settings):
-            fields |= {"use_vllm": True, "vllm_mode": settings.model.vllm_mode}
-        if self._has_vllm_inside(settings):
-            length = settings.data.max_prompt_length + settings.rollout.max_completion_length
+        fields = device_fields(self.gpu, asked)
+        if self.rolls_out_with_vllm(asked):
+            fields |= {"use_vllm": True, "vllm_mode": asked.vllm_mode}
+        if has_vllm_inside(self, asked):
             fields |= {
-                "vllm_gpu_memory_utilization": settings.model.gpu_memory_utilization,
-                "vllm_max_model_length": length,
-                "vllm_enable_sleep_mode": settings.model.standby and self.on_gpu,  # a CPU's engine refuses it
+                "vllm_gpu_memory_utilization": asked.gpu_memory_utilization,
+                "vllm_max_model_length": lengths.total,
+                "vllm_enable_sleep_mode": asked.standby and self.on_gpu,  # a CPU's engine refuses it
             }
         return fields
 
-    def rolls_out_with_vllm(self, settings: GrpoSettings) -> bool:
+    def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """What was asked for; not said, yes on a GPU where vLLM is installed and the base is whole."""
-        if settings.model.use_vllm is not None:
-            return settings.model.use_vllm
-        return self._could_use_vllm() and not settings.model.load_in_4bit
+        if asked.use_vllm is not None:
+            return asked.use_vllm
+        return self._could_use_vllm() and not asked.load_in_4bit
 
     def _could_use_vllm(self) -> bool:
         return self.on_gpu and importlib.util.find_spec("vllm") is not None
 
-    def _has_vllm_inside(self, settings: GrpoSettings) -> bool:
-        return self.rolls_out_with_vllm(settings) and settings.model.vllm_mode == "colocate"
-
-    def _prepare_vllm(self, settings: GrpoSettings) -> None:
+    def _prepare_vllm(self, asked: ModelSettings) -> None:
         vllm_compat.sync_from_copies()
-        if not self._has_vllm_inside(settings):
+        if not has_vllm_inside(self, asked):
             return
-        if settings.model.load_in_4bit:
+        if asked.load_in_4bit:
             # The packed codes arrive and their scales (absmax) stay as loaded: right at first, and some 10 nats off as
             # soon as the adapter is merged into them (TRL 1.15 with vllm-bnb-plugin 0.0.3)
             found = "--load_in_4bit True and --use_vllm True on the transformers backend"
@@ -154,13 +143,13 @@ class TransformersBackend:
         vllm_compat.keep_plain_weights_on_cpu()
         vllm_compat.sample_uncompiled_on_cpu()
 
-    def _notes(self, settings: GrpoSettings) -> tuple[str, ...]:
+    def _notes(self, asked: ModelSettings) -> tuple[str, ...]:
         notes = []
-        if settings.model.gradient_checkpointing == "unsloth":
+        if asked.gradient_checkpointing == "unsloth":
             notes.append("gradient_checkpointing unsloth: that is Unsloth's own, so transformers' is used")
-        if self._has_vllm_inside(settings):
+        if has_vllm_inside(self, asked):
             notes.append(f"rollouts: vLLM in this process, in {dtype_name(self.gpu)}")
-        elif settings.model.use_vllm is None and self._could_use_vllm():
+        elif asked.use_vllm is None and self._could_use_vllm():
             notes.append("rollouts: transformers, since TRL's vLLM takes no 4-bit base; --load_in_4bit false for vLLM")
         return tuple(notes)
 

@@ -19,7 +19,6 @@ from toolkit.backends.base import (
     Policy,
     Sampling,
     check_context,
-    check_names,
     check_tokenizer,
     verify_4bit,
 )
@@ -32,7 +31,7 @@ from toolkit.compat.trl_head import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.errors import BackendError, ContractError, ModelError, first_line
-from toolkit.settings import GrpoSettings
+from toolkit.settings import Lengths, ModelSettings
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
@@ -50,18 +49,16 @@ class UnslothBackend:
         self.gpu = gpu
         self.on_gpu = gpu is not None
 
-    def load(self, settings: GrpoSettings, source: str) -> Policy:
+    def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base and adapter; unsloth is imported here, before trl, transformers and peft."""
-        asked = settings.model
         if asked.use_vllm and not self.on_gpu:
             raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
         if self.on_gpu:
             check_before_loading()
         notes = _clear_stale_cache()
         fast = _import_unsloth()
-        check_names(settings)
         try:
-            model, tokenizer = fast.from_pretrained(**self._load_arguments(settings, source))
+            model, tokenizer = fast.from_pretrained(**self._load_arguments(asked, source, lengths))
         except Exception as error:  # safetensors, tokenizers, transformers and unsloth each raise their own
             raise ModelError(
                 f"{source} cannot be loaded ({first_line(error)})", "a model that unsloth supports"
@@ -69,8 +66,8 @@ class UnslothBackend:
         n_4bit = verify_4bit(model, asked.load_in_4bit)
         if not self.on_gpu:
             keep_gradients_on_cpu(model)
-        check_targets(model, settings)
-        model = _add_adapter(fast, model, settings)
+        check_targets(model, asked)
+        model = _add_adapter(fast, model, asked, seed)
         if has_vllm_engine(model):
             keep_adapter_apart(model)
         tokenizer.padding_side = "left"
@@ -81,23 +78,22 @@ class UnslothBackend:
             source,
             dtype=dtype_name(self.gpu),
             n_linear_4bit=n_4bit,
-            notes=(*notes, *self._notes(settings)),
+            notes=(*notes, *self._notes(asked)),
         )
         check_tokenizer(policy)
-        check_context(policy, settings)
+        check_context(policy, lengths)
         return policy
 
-    def _load_arguments(self, settings: GrpoSettings, source: str) -> dict[str, Any]:
+    def _load_arguments(self, asked: ModelSettings, source: str, lengths: Lengths) -> dict[str, Any]:
         """What `from_pretrained` takes; the four for vLLM only where it will run, since the CPU mode refuses them."""
-        asked = settings.model
         arguments: dict[str, Any] = {
             "model_name": source,
-            "max_seq_length": settings.data.max_prompt_length + settings.rollout.max_completion_length,
+            "max_seq_length": lengths.total,
             "dtype": None if self.on_gpu else _torch_dtype("float32"),
             "load_in_4bit": asked.load_in_4bit,
             "trust_remote_code": False,
         }
-        if self.rolls_out_with_vllm(settings):
+        if self.rolls_out_with_vllm(asked):
             arguments |= {
                 "fast_inference": True,
                 "max_lora_rank": asked.lora_rank,
@@ -106,14 +102,14 @@ class UnslothBackend:
             }
         return arguments
 
-    def grpo_fields(self, settings: GrpoSettings, policy: Policy) -> dict[str, Any]:
+    def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """Device fields, and vLLM's sampling parameters where vLLM rolls out."""
-        fields = device_fields(self.gpu, settings)
-        if settings.model.gradient_checkpointing != "none":
+        fields = device_fields(self.gpu, asked)
+        if asked.gradient_checkpointing != "none":
             # Unsloth has patched the model by now; to set the field would enable transformers' own over it
             del fields["gradient_checkpointing"]
         if has_vllm_engine(policy.model):
-            fields |= {"use_vllm": True, "vllm_sampling_params": _sampling_params(policy, settings.rollout.temperature)}
+            fields |= {"use_vllm": True, "vllm_sampling_params": _sampling_params(policy, temperature)}
         return fields
 
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
@@ -147,17 +143,17 @@ class UnslothBackend:
         if not list(folder.glob("*.safetensors")) or list(folder.glob("*.bin")):
             raise BackendError(f"unsloth's merge in {folder} is not all safetensors", "no pickles", "--save adapter")
 
-    def rolls_out_with_vllm(self, settings: GrpoSettings) -> bool:
+    def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """On a GPU where vLLM is installed, unless it is not wanted."""
         import importlib.util
 
-        wanted = self.on_gpu and settings.model.use_vllm is not False
+        wanted = self.on_gpu and asked.use_vllm is not False
         return wanted and importlib.util.find_spec("vllm") is not None
 
-    def _notes(self, settings: GrpoSettings) -> tuple[str, ...]:
-        if self.rolls_out_with_vllm(settings) and settings.model.standby:
-            asked = settings.model.gpu_memory_utilization
-            return (f"standby: Unsloth sets vLLM's share of the card by its own table, not the {asked:.0%} asked for",)
+    def _notes(self, asked: ModelSettings) -> tuple[str, ...]:
+        if self.rolls_out_with_vllm(asked) and asked.standby:
+            share = f"{asked.gpu_memory_utilization:.0%}"
+            return (f"standby: Unsloth sets vLLM's share of the card by its own table, not the {share} asked for",)
         return ()
 
 
@@ -188,16 +184,15 @@ def _import_unsloth() -> Any:
     return FastLanguageModel
 
 
-def _add_adapter(fast: Any, model: Any, settings: GrpoSettings) -> Any:
-    asked = settings.model
+def _add_adapter(fast: Any, model: Any, asked: ModelSettings, seed: int) -> Any:
     return fast.get_peft_model(
         model,
         r=asked.lora_rank,
         lora_alpha=asked.lora_alpha,
         lora_dropout=asked.lora_dropout,
-        target_modules=list(linear_targets(settings)),
+        target_modules=list(linear_targets(asked)),
         use_gradient_checkpointing=CHECKPOINTING[asked.gradient_checkpointing],
-        random_state=settings.record.seed,
+        random_state=seed,
     )
 
 
@@ -235,5 +230,5 @@ def _generate_with_vllm(policy: Policy, prompts: Sequence[Messages], sampling: S
     for output in outputs:
         best = output.outputs[0]
         text = policy.tokenizer.decode(best.token_ids, skip_special_tokens=True)
-        generations.append(Generation(text, len(best.token_ids), is_cut=best.finish_reason == "length"))
+        generations.append(Generation(text, len(best.token_ids), is_truncated=best.finish_reason == "length"))
     return generations

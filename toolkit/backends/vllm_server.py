@@ -12,6 +12,7 @@ import os
 import shlex
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from toolkit.backends.shared import dtype_name
 from toolkit.errors import BackendError, SettingsError
 from toolkit.machine.devices import Gpu
 from toolkit.models import embedded
-from toolkit.settings import GrpoSettings
+from toolkit.settings import Lengths, ModelSettings
 
 MODE = "server"
 HOST, PORT = "0.0.0.0", 8000  # noqa: S104  # TRL's defaults for `vllm_server_host` and `_port`
@@ -109,35 +110,33 @@ def name_for(model: str) -> str:
     return str(Path(path).resolve()) if os.path.exists(path) else model
 
 
-def address(settings: GrpoSettings) -> str:
+def address(grpo: Mapping[str, Any]) -> str:
     """Where TRL's client looks for the server: `--grpo.vllm_server_base_url`, or `_host` and `_port`."""
-    grpo = settings.grpo
     if grpo.get("vllm_server_base_url"):
         return grpo["vllm_server_base_url"].rstrip("/")
     return f"http://{grpo.get('vllm_server_host', HOST)}:{grpo.get('vllm_server_port', PORT)}"
 
 
-def check(settings: GrpoSettings, gpu: Gpu | None) -> None:
+def check(model: ModelSettings, lengths: Lengths, grpo: Mapping[str, Any], gpu: Gpu | None) -> None:
     """Where rollouts come from a server, find out before anything loads whether it can be used; TRL waits minutes.
 
-    `gpu`: the card that trains.
+    `grpo`: fields of GRPOConfig that were given; `gpu`: the card that trains.
 
     Raises:
         SettingsError: settings that a server cannot serve.
         BackendError: no CUDA device for the weights, no server, or one of another kind or for another model.
     """
-    if settings.model.vllm_mode != MODE:
+    if model.vllm_mode != MODE:
         return
     asked = f"--vllm_mode {MODE}"
-    if settings.model.use_vllm is False:
+    if model.use_vllm is False:
         raise SettingsError(f"{asked} with --use_vllm false", "one of the two", "drop one")
     if gpu is None:
         raise BackendError(f"{asked} without a CUDA device", "one, since weights go over NCCL", "drop --vllm_mode")
-    if settings.model.load_in_4bit:
+    if model.load_in_4bit:
         # TRL merges into the packed 4-bit weights and would send their bytes under the names of 16-bit ones
         raise SettingsError(f"{asked} with --load_in_4bit true", "16-bit weights to send", "--load_in_4bit false")
-    url, length = address(settings), settings.data.max_prompt_length + settings.rollout.max_completion_length
-    source = name_for(settings.model.model)
+    url, length, source = address(grpo), lengths.total, name_for(model.model)
     remedy = f"start it with: {Server(source, length, dtype_name(gpu), port=_port(url))}"
     _ask(f"{url}/health", f"no vLLM server at {url}", remedy)
     _ask(f"{url}/get_world_size", f"the vLLM server at {url} takes no weights", remedy)

@@ -63,10 +63,9 @@ def server_for(flags: ServeFlags, settings: GrpoSettings, visible: list[Gpu]) ->
     if not 0.05 <= flags.gpu_memory_utilization <= 0.98:
         raise SettingsError(f"--gpu_memory_utilization is {flags.gpu_memory_utilization}", "a value from 0.05 to 0.98")
     cards = flags.gpu or (visible[-1].visible_as if len(visible) > 1 else None)
-    length = settings.data.max_prompt_length + settings.rollout.max_completion_length
     return Server(
         model=name_for(settings.model.model),
-        max_model_len=flags.max_model_len or length,
+        max_model_len=flags.max_model_len or settings.lengths.total,
         dtype=dtype_name(visible[0] if visible else None),
         host=flags.host,
         port=flags.port,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.data.prompts import with_prompts
 from toolkit.data.schema import Problems, Row
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
@@ -16,11 +17,15 @@ N_GENERATED = 4096  # fixed, so that more steps on resume see the same problems 
 
 
 def load(settings: DataSettings, seed: int) -> Problems:
-    """Load the dataset that the settings name.
+    """Load the dataset that the settings name, each question in a prompt.
 
     Raises:
         DataError, HubError: what the loaders raise; an unknown name, with the nearest.
     """
+    return with_prompts(_load(settings, seed))
+
+
+def _load(settings: DataSettings, seed: int) -> Problems:
     from toolkit.data import arithmetic, files, gsm8k
 
     if settings.dataset == ARITHMETIC:

@@ -16,7 +16,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from toolkit.data.schema import Problems, Row, to_row
+from toolkit.data.schema import Problems, Row
 from toolkit.errors import DataError
 
 Split = Literal["train", "held_out"]
@@ -134,10 +134,11 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
     pool: dict[tuple[Equation, ...], Row] = {}
     while len(pool) < max(n_held_out, HELD_OUT_POOL):
         problem = generate(held_out_rng, "held_out")
-        pool.setdefault(problem.equations, to_row(problem.question, str(problem.answer)))
+        pool.setdefault(problem.equations, _row(problem))
     held_out = random.Random(HELD_OUT_SEED).sample(list(pool.values()), n_held_out)
-    train = []
-    for _ in range(n_train):
-        problem = generate(train_rng, "train")
-        train.append(to_row(problem.question, str(problem.answer)))
+    train = [_row(generate(train_rng, "train")) for _ in range(n_train)]
     return Problems(train, held_out, "arithmetic", (f"{n_train} generated, {n_held_out} held out",))
+
+
+def _row(problem: WordProblem) -> Row:
+    return {"question": problem.question, "answer": str(problem.answer)}

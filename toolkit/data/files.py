@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.compat.noise import hush_table_bars
-from toolkit.data.schema import Problems, Row, to_row
+from toolkit.data.schema import Problems, Row
 from toolkit.errors import DataError, did_you_mean, first_line
 from toolkit.rewards.answers import parse_gold
 
@@ -83,7 +83,7 @@ def rows_from_table(table: Any, source: str, question_column: str, answer_column
                 "a number, or text that ends in `#### 18`",
                 "mend or remove the row",
             )
-        rows.append(to_row(question.strip(), gold))
+        rows.append({"question": question.strip(), "answer": gold})
     return rows
 
 

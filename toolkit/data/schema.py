@@ -5,7 +5,8 @@ A row is a `dict` with
 - `answer`: the gold answer as a bare string, `"18"`,
 - `question`: the text the user message was made of.
 
-TRL passes every column but `prompt` to the reward functions by its name.
+Loaders give question and answer; `data.prompts` adds the prompt. TRL passes every column but `prompt` to the reward
+functions by its name.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
-
-R1_SYSTEM_PROMPT = "Respond in the following format:\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n</answer>"
-"""The format instruction of the R1-style notebooks; `rewards.format` judges exactly this shape."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,3 @@ class Problems:
     held_out: list[Row]
     name: str
     report: tuple[str, ...] = ()
-
-
-def to_row(question: str, answer: str) -> Row:
-    """Make a row from a question and its bare gold answer."""
-    prompt = [{"role": "system", "content": R1_SYSTEM_PROMPT}, {"role": "user", "content": question}]
-    return {"prompt": prompt, "answer": answer, "question": question}

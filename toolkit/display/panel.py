@@ -18,12 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.display.state import NAN, RunState, finite, time_shares
+from toolkit.runs import metrics
 from toolkit.units import format_gib, format_seconds
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_WIDTH = 120
-CUT_KEY = "completions/clipped_ratio"
-AMBER_CUT_FRAC, RED_CUT_FRAC = 0.2, 0.8
+AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC = 0.2, 0.8
 MIN_WIDTH = 60  # below it the panel is drawn at this width and cropped
 PHASES = {"rollout": ("█", "cyan"), "reward": ("▓", "magenta"), "update": ("▒", "green"), "other": ("░", "dim")}
 
@@ -52,13 +52,13 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 def step_line(state: RunState) -> str:
     """The last recorded step as one plain line of at most 120 characters; rewards that do not fit are counted."""
-    head = f"step {state.step}/{state.n_steps}  reward {_show(state.latest('reward'))}"
+    head = f"step {state.step}/{state.n_steps}  reward {_show(state.latest(metrics.REWARD))}"
     rewards = [f"{name} {_show(state.latest(key))}" for name, key in state.rewards.items()]
     tail = (
-        f"length {_show(state.latest('completions/mean_length'), '.0f')}"
-        f"  cut {_show(state.latest(CUT_KEY), '.0%')}"
-        f"  {_show(state.latest('rollout/tokens_per_s'), '.0f')} tok/s"
-        f"  {_seconds(state.latest('time/step_s'))}/step  eta {_seconds(state.eta_s)}"
+        f"length {_show(state.latest(metrics.LENGTH), '.0f')}"
+        f"  truncated {_show(state.latest(metrics.TRUNCATED), '.0%')}"
+        f"  {_show(state.latest(metrics.TOKENS_PER_S), '.0f')} tok/s"
+        f"  {_seconds(state.latest(metrics.STEP_S))}/step  eta {_seconds(state.eta_s)}"
     )
     line = "  ".join([head, *rewards, tail])
     for n_left_out in range(1, len(rewards) + 1):
@@ -112,13 +112,13 @@ def _curves(state: RunState, inner: int) -> RenderableType:
 
     No loss: at num_iterations 1 and beta 0 GRPO's is 0 by construction, whatever is learned.
     """
-    rows = [("reward", "reward", ""), *((f"  {name}", key, "") for name, key in state.rewards.items())]
+    rows = [("reward", metrics.REWARD, ""), *((f"  {name}", key, "") for name, key in state.rewards.items())]
     rows += [
-        ("length, tokens", "completions/mean_length", ".0f"),
-        ("cut off", CUT_KEY, ".0%"),
-        ("no-signal groups", "groups/zero_std_frac", ".0%"),
-        ("grad norm", "grad_norm", ""),
-        *((key, key, "") for key in ("entropy", "kl") if key in state.history),
+        ("length, tokens", metrics.LENGTH, ".0f"),
+        ("truncated", metrics.TRUNCATED, ".0%"),
+        ("no-signal groups", metrics.NO_SIGNAL, ".0%"),
+        ("grad norm", metrics.GRAD_NORM, ""),
+        *((key, key, "") for key in (metrics.ENTROPY, metrics.KL) if key in state.history),
     ]
     name_width = min(24, max(len(name) for name, _, _ in rows))
     spark_width = inner - name_width - 2 * 8 - 3 * 2
@@ -129,7 +129,7 @@ def _curves(state: RunState, inner: int) -> RenderableType:
     grid.add_column(width=spark_width, no_wrap=True)
     grid.add_row("", *(Text(title, "dim") for title in ("now", f"last {state.n_recent}", "trend")))
     for name, key, spec in rows:
-        style = "bold" if key == "reward" else _cut_style(state.latest(key)) if key == CUT_KEY else ""
+        style = _style(key, state.latest(key))
         now, mean = _show(state.latest(key), spec), _show(state.mean(key), spec)
         curve = Text(sparkline(state.course(key), spark_width), "cyan")
         grid.add_row(Text(name, style), Text(now, style), mean, curve)
@@ -151,9 +151,9 @@ def _time_bar(state: RunState, inner: int) -> Text:
 
 
 def _facts(state: RunState) -> Text:
-    peak_gib = state.latest("memory/peak_gib")
+    peak_gib = state.latest(metrics.RESERVED_GIB)
     peak = format_gib(peak_gib) if math.isfinite(peak_gib) else "-"
-    rate, speed = _show(state.latest("learning_rate"), ".1e"), _show(state.latest("rollout/tokens_per_s"), ".0f")
+    rate, speed = _show(state.latest(metrics.LEARNING_RATE), ".1e"), _show(state.latest(metrics.TOKENS_PER_S), ".0f")
     line = f"{speed} tok/s   peak {state.memory_label} {peak}   learning rate {rate}"
     return Text(line, no_wrap=True, overflow="ellipsis")
 
@@ -206,8 +206,12 @@ def _interval(interval: Sequence[float] | None, spec: str, unit: str) -> str:
     return " to ".join(format(100 * bound, spec) for bound in interval) + unit if interval else "-"
 
 
-def _cut_style(frac: float) -> str:
-    return "bold red" if frac > RED_CUT_FRAC else "yellow" if frac > AMBER_CUT_FRAC else ""
+def _style(key: str, value: float) -> str:
+    if key == metrics.REWARD:
+        return "bold"
+    if key != metrics.TRUNCATED or not value > AMBER_TRUNCATED_FRAC:
+        return ""
+    return "bold red" if value > RED_TRUNCATED_FRAC else "yellow"
 
 
 def _tail(text: str, width: int) -> str:

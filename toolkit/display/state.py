@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from toolkit.runs import metrics
+
 NAN = math.nan
+PHASES = {"rollout": metrics.ROLLOUT_S, "reward": metrics.REWARD_S, "update": metrics.UPDATE_S}
 RECENT_STEPS = 10  # steps (or rounds, where one is several steps) behind "last 10", the time shares and the ETA
 
 
@@ -41,12 +44,12 @@ class RunState:
     def __post_init__(self) -> None:
         self.started_s = self.recorded_s = self.clock()
 
-    def record(self, step: int, metrics: Mapping[str, float | None]) -> None:
+    def record(self, step: int, row: Mapping[str, float | None]) -> None:
         """Append the metrics of one finished optimizer step; `step` counts from 1 and becomes the current one."""
-        for key in metrics:
+        for key in row:
             self.history.setdefault(key, [NAN] * self.n_recorded)
         for key, values in self.history.items():
-            value = metrics.get(key)
+            value = row.get(key)
             values.append(NAN if value is None else float(value))
         self.n_recorded += 1
         self.step, self.recorded_s = step, self.clock()
@@ -80,8 +83,7 @@ class RunState:
     @property
     def rewards(self) -> dict[str, str]:
         """Name of each reward function -> the key of its mean."""
-        parts = {key: key.split("/") for key in self.history}
-        return {part[1]: key for key, part in parts.items() if len(part) == 3 and part[::2] == ["rewards", "mean"]}
+        return metrics.reward_means(self.history)
 
     @property
     def elapsed_s(self) -> float:
@@ -109,8 +111,8 @@ class RunState:
 
         The median of the recent steps at the same place of a round, or of all recent steps where none was there yet.
         """
-        times, period = self.history.get("time/step_s", []), self.steps_per_round
-        anywhere = statistics.median(self.recent("time/step_s") or [NAN])
+        times, period = self.history.get(metrics.STEP_S, []), self.steps_per_round
+        anywhere = statistics.median(self.recent(metrics.STEP_S) or [NAN])
         coming = []
         for n_back in range(period, 0, -1):  # the next step is where the one `period` steps ago was
             alike = times[len(times) - n_back :: -period] if n_back <= len(times) else []
@@ -123,9 +125,9 @@ def time_shares(state: RunState) -> dict[str, float]:
 
     What the phases leave of `time/step_s` is `other`.
     """
-    spent = {name: state.mean(f"time/{name}_s") for name in ("rollout", "reward", "update")}
+    spent = {name: state.mean(key) for name, key in PHASES.items()}
     spent = {name: seconds for name, seconds in spent.items() if seconds >= 0}
-    total_s = max([sum(spent.values()), *finite([state.mean("time/step_s")])])
+    total_s = max([sum(spent.values()), *finite([state.mean(metrics.STEP_S)])])
     if not spent or total_s <= 0:
         return {}
     spent["other"] = total_s - sum(spent.values())

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from toolkit.evaluation.run import Measurement, measure
+from toolkit.evaluation.run import Exam, Measurement, measure
 
-__all__ = ["Measurement", "measure"]
+__all__ = ["Exam", "Measurement", "measure"]

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Row
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
 from toolkit.machine import processes
 from toolkit.runs import Run
+from toolkit.runs.names import MEASUREMENTS
 
-FILE = "measurements.json"
+
+@dataclass(frozen=True)
+class Exam:
+    """What is asked, and how it is judged: a completion counts when `reward` gives it 1."""
+
+    rows: Sequence[Row]
+    reward: Callable[..., list[float | None]]
+    max_completion_length: int
+    """Tokens."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,8 @@ class Measurement:
     n: int
     interval: tuple[float, float]
     """95 %, Wilson."""
-    cut_frac: float
-    """Share of completions that the length limit cut off."""
+    truncated_frac: float
+    """Share of completions that the length limit truncated."""
     mean_tokens: float
     verdicts: list[bool]
     """One a problem, in the order of the rows."""
@@ -34,35 +43,27 @@ class Measurement:
         return {name: value for name, value in asdict(self).items() if name != "verdicts"}
 
 
-def measure(
-    when: Literal["before", "after"],
-    run: Run,
-    backend: Backend,
-    policy: Policy,
-    rows: Sequence[Row],
-    reward: Callable[..., list[float | None]],
-    max_completion_length: int,
-) -> Measurement:
-    """Complete every row greedily and judge with `reward`; a completion counts when it scores 1.
+def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -> Measurement:
+    """Complete every row greedily and judge it.
 
-    The figures go to the run's measurements.json and the texts to completions/<when>.jsonl. A resumed run keeps the
-    "before" that it has: its policy is no longer the one to measure. Several processes share the rows, and all return
-    the figures of the whole; each completes as many as any other, since a model that is split over them answers only
-    when all ask.
+    The figures go to the run's measurements.json under `when`, and the texts to completions/<when>.jsonl. A resumed run
+    keeps the "before" that it has: its policy is no longer the one to measure. Several processes share the rows, and
+    all return the figures of the whole; each completes as many as any other, since a model that is split over them
+    answers only when all ask.
     """
-    kept = processes.on_main(lambda: run.read(FILE).get(when)) if when == "before" else None
+    kept = processes.on_main(lambda: run.document(MEASUREMENTS).get(when)) if when == "before" else None
     if kept is not None:
         return Measurement(**{**kept, "interval": tuple(kept["interval"])})
-    n, sampling = processes.world_size(), Sampling(max_completion_length, batch_size=32 if backend.on_gpu else 64)
+    rows, n = exam.rows, processes.world_size()
     own = [rows[min(i, len(rows) - 1)] for i in range(processes.rank(), -(-len(rows) // n) * n, n)]
-    parts = processes.gather(_judge(backend, policy, own, reward, sampling))
+    parts = processes.gather(_judge(backend, policy, own, exam))
     judged = [parts[i % n][i // n] for i in range(len(rows))]
     generations, verdicts = [generation for generation, _ in judged], [verdict for _, verdict in judged]
     measurement = Measurement(
         pass_at_1=sum(verdicts) / len(rows),
         n=len(rows),
         interval=wilson_interval(sum(verdicts), len(rows)),
-        cut_frac=sum(g.is_cut for g in generations) / len(rows),
+        truncated_frac=sum(g.is_truncated for g in generations) / len(rows),
         mean_tokens=sum(g.n_tokens for g in generations) / len(rows),
         verdicts=verdicts,
     )
@@ -73,17 +74,16 @@ def measure(
             for r, g, v in zip(rows, generations, verdicts, strict=True)
         ),
     )
-    run.update(FILE, **{when: asdict(measurement)})
+    run.update(MEASUREMENTS, **{when: asdict(measurement)})
     return measurement
 
 
-def _judge(
-    backend: Backend, policy: Policy, rows: Sequence[Row], reward: Callable[..., list[float | None]], sampling: Sampling
-) -> list[tuple[Generation, bool]]:
-    """Each row's completion, and whether `reward` gives it 1."""
+def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) -> list[tuple[Generation, bool]]:
+    """Each row's completion, and whether it counts."""
+    sampling = Sampling(exam.max_completion_length, batch_size=32 if backend.on_gpu else 64)
     generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
     columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
-    scores = reward(completions=[g.text for g in generations], **columns)
+    scores = exam.reward(completions=[g.text for g in generations], **columns)
     return [(generation, score == 1.0) for generation, score in zip(generations, scores, strict=True)]
 
 

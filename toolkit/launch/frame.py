@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
 from toolkit.display.console import console, fail
@@ -19,13 +19,16 @@ from toolkit.errors import (
     EXIT_INTERRUPTED,
     BackendError,
     ToolkitError,
+    is_out_of_memory,
 )
 from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
 from toolkit.launch.session import Session
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, find_gpus
+from toolkit.runs.reader import given_names as given_before
 from toolkit.settings import GrpoSettings, check
 from toolkit.settings.parse import given_names, parse
+from toolkit.settings.resolved import Resolved
 from toolkit.training.stop import SIGNALS
 
 S = TypeVar("S", bound=GrpoSettings)
@@ -33,26 +36,26 @@ S = TypeVar("S", bound=GrpoSettings)
 OF_A_LOST_PROCESS = re.compile("closed by peer|reset by peer|NCCL|[Tt]imed out")
 
 
-def run_recipe(main: Callable[[S, Session], None], cls: type[S], recipe_file: str) -> None:
+def run_recipe(main: Callable[[S, Session[S]], None], cls: type[S], recipe_file: str) -> None:
     """Parse `sys.argv` into `cls`, call `main(settings, session)`, and exit with a code that says how it went.
 
     0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (traceback in the run folder).
     `--debug` shows the traceback of any error. Of several processes one prints, and one tells the error of the run.
     """
     argv = sys.argv[1:]
-    session: Session | None = None
+    session: Session[S] | None = None
     for number in SIGNALS:  # a scheduler or a lost connection ends the run as Ctrl-C does, with all cleaned up
         signal.signal(number, _interrupt)
     console.quiet = not processes.is_main()
     try:
-        settings, session = prepare(cls, argv, Path(recipe_file))
-        main(settings, session)
+        session = prepare(cls, argv, Path(recipe_file))
+        main(session.resolved.settings, session)
         processes.leave()
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(_end(error, session, argv))
 
 
-def _end(error: BaseException, session: Session | None, argv: Sequence[str]) -> int:
+def _end(error: BaseException, session: Session[Any] | None, argv: Sequence[str]) -> int:
     """Tell the error, unless it is only what another process's error led to, and return the exit code."""
     if processes.world_size() > 1:
         for number in SIGNALS:  # the launcher ends all when one ends, and an error that is being told is to be told
@@ -60,7 +63,9 @@ def _end(error: BaseException, session: Session | None, argv: Sequence[str]) -> 
     if isinstance(error, KeyboardInterrupt) and not processes.is_main():
         return EXIT_INTERRUPTED  # the first process was interrupted, too
     with processes.word() as is_ours:
-        if session is not None and (not is_ours or isinstance(error, ToolkitError)):
+        if session is not None and is_out_of_memory(error):  # whatever it is wrapped in, and the run folder stays
+            error = session.out_of_memory(error)
+        elif session is not None and (not is_ours or isinstance(error, ToolkitError)):
             session.abandon()
         if is_ours:
             _tell(error, session, argv)
@@ -69,7 +74,7 @@ def _end(error: BaseException, session: Session | None, argv: Sequence[str]) -> 
     return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_BUG
 
 
-def _tell(error: BaseException, session: Session | None, argv: Sequence[str]) -> None:
+def _tell(error: BaseException, session: Session[Any] | None, argv: Sequence[str]) -> None:
     if isinstance(error, ToolkitError):
         _explain(error, argv)
     elif isinstance(error, KeyboardInterrupt):
@@ -86,7 +91,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Session]:
+def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
     """Parse the arguments over the preset that fits this machine, or over the settings of a run to resume.
 
     Raises:
@@ -100,16 +105,19 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> tuple[S, Se
     check_launch()
     gpus = own_card_first(visible, processes.local_rank())
     configs = recipe_file.parent / "configs"
-    if first.record.resume is not None:
-        presets, why = [settings_to_resume(first.record.resume, given)], f"resuming {first.record.resume}"
+    resume = first.record.resume
+    if resume is not None:
+        presets, why = [settings_to_resume(resume, given)], f"resuming {resume}"
+        given |= given_before(resume)
     else:
         # One preset for all processes: that of the smallest card
         cards = visible if processes.world_size() == 1 else sorted(visible, key=lambda gpu: gpu.total_gib)
         presets, why = choose_presets(first, given, cards, why_no_gpu, configs)
+        given |= set_in_files(presets, configs)
     settings = parse(cls, argv, presets)
     check(settings)
-    share_is_given = "gpu_memory_utilization" in given | set_in_files(presets, configs)
-    return settings, Session.start(recipe_file.stem, settings, gpus, why_no_gpu, why, argv, share_is_given)
+    resolved = Resolved.of(settings, frozenset(given), why, processes.world_size())
+    return Session.start(recipe_file.stem, resolved, gpus, why_no_gpu, argv)
 
 
 def own_card_first(gpus: list[Gpu], local_rank: int) -> list[Gpu]:

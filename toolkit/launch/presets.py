@@ -11,7 +11,8 @@ from toolkit.errors import SettingsError, did_you_mean
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
 from toolkit.models import embedded
-from toolkit.runs.folder import requested_settings, world_size
+from toolkit.runs.names import SETTINGS
+from toolkit.runs.reader import requested_settings, world_size
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import read_yaml
 
@@ -51,7 +52,7 @@ def choose_presets(
 
 
 def set_in_files(presets: Sequence[Preset], configs: Path) -> set[str]:
-    """Names that a person's own file sets, or the run that is resumed; what the shipped presets say is our guess."""
+    """Names that a person's own files set; what the shipped presets say is our guess."""
     return {name for path, mapping in presets if Path(path).parent != configs for name in mapping}
 
 
@@ -100,4 +101,4 @@ def settings_to_resume(folder: Path, given: set[str]) -> Preset:
             "a run that continues keeps its settings; start a new one for others",
         )
     dropped = ("config", "resume", "output_dir")
-    return str(folder / "settings.json"), {k: v for k, v in saved.items() if k not in dropped}
+    return str(folder / SETTINGS), {k: v for k, v in saved.items() if k not in dropped}

@@ -1,4 +1,4 @@
-"""One execution of a recipe: the engine it chose and why, its run folder, and its view."""
+"""One execution of a recipe: the engine it chose and why, its run folder, its view, and what it does with them."""
 
 from __future__ import annotations
 
@@ -8,55 +8,54 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from toolkit import backends, runs
 from toolkit.backends import vllm_server
+from toolkit.backends.base import has_vllm_inside
 from toolkit.compat import environment
 from toolkit.data import ARITHMETIC
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
 from toolkit.display.panel import summary_table
 from toolkit.display.state import RunState
-from toolkit.errors import ModelError, SettingsError
+from toolkit.launch import memory
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
 from toolkit.models import embedded
-from toolkit.runs.folder import PARITY_FILE
+from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, SETTINGS, SUMMARY
 from toolkit.settings import GrpoSettings
-from toolkit.settings.batch import check_save_steps, solve
-from toolkit.vram.measured import Measured, measure, torch_peaks_gib
-from toolkit.vram.run_plan import RunPlan, plan_run
-from toolkit.vram.views import run_report
+from toolkit.settings.batch import check_save_steps
+from toolkit.settings.resolved import Resolved
 
 if TYPE_CHECKING:
-    from toolkit.backends.base import Backend
-    from toolkit.evaluation.run import Measurement
+    from toolkit.backends.base import Backend, Policy
+    from toolkit.data.schema import Problems, Row
+    from toolkit.evaluation.run import Exam, Measurement
+    from toolkit.training import Reward
+    from toolkit.vram.run_plan import RunPlan
 
 S = TypeVar("S", bound=GrpoSettings)
 
-ERROR_LOG = "error.log"
-
 
 @dataclass
-class Session:
+class Session(Generic[S]):
     """What `main` works with beside its settings."""
 
     recipe: str
-    settings: GrpoSettings
+    resolved: Resolved[S]
     backend: Backend
     reason: str
     """One line: which model, engine and preset, and why."""
     gpus: list[Gpu]
     argv: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
-    share_is_given: bool = False
-    """A person set gpu_memory_utilization, by a flag or in a file of their own, so the plan leaves it."""
     run: runs.Run | None = None
+    view: View | None = None
     run_plan: RunPlan | None = None
     watch: PeakWatch | None = None
     introduction: list[str] = field(default_factory=list)
@@ -64,32 +63,25 @@ class Session:
 
     @classmethod
     def start(
-        cls,
-        recipe: str,
-        settings: GrpoSettings,
-        gpus: list[Gpu],
-        why_no_gpu: str,
-        why_preset: str,
-        argv: Sequence[str],
-        share_is_given: bool = False,
-    ) -> Session:
+        cls, recipe: str, resolved: Resolved[S], gpus: list[Gpu], why_no_gpu: str, argv: Sequence[str]
+    ) -> Session[S]:
         """Choose the engine and check everything that needs no import of it.
 
         Raises:
-            SettingsError: batch settings that make no whole groups.
+            SettingsError: checkpoints that could not be resumed.
             BackendError: see `backends.choose`, `backends.check_sharding` and `vllm_server.check`.
         """
-        batch = solve(settings.rollout, processes.world_size())
-        check_save_steps(batch, settings.record.save_steps, settings.grpo.get("num_iterations", 1))
+        settings = resolved.settings
+        check_save_steps(resolved.batch, settings.record.save_steps, settings.grpo.get("num_iterations", 1))
         choice = backends.choose(settings.model, gpus, why_no_gpu)
         backends.check_sharding(settings.model, on_gpu=choice.backend.on_gpu)
-        vllm_server.check(settings, gpus[0] if choice.backend.on_gpu else None)
-        reasons = [f"{settings.model.model} on the {choice.backend.name} backend", why_preset]
-        if choice.why not in why_preset:
+        vllm_server.check(settings.model, settings.lengths, settings.grpo, gpus[0] if choice.backend.on_gpu else None)
+        reasons = [f"{settings.model.model} on the {choice.backend.name} backend", resolved.why]
+        if choice.why not in resolved.why:
             reasons.append(choice.why)
         if processes.world_size() > 1:
             reasons.append(f"{processes.world_size()} processes")
-        session = cls(recipe, settings, choice.backend, "; ".join(reasons), gpus, argv, share_is_given=share_is_given)
+        session = cls(recipe, resolved, choice.backend, "; ".join(filter(None, reasons)), gpus, argv)
         offline = _needs_no_network(settings)
         situation = _situation(settings, choice.backend, gpus, offline)
         session.environment, session.introduction = environment.set_before_imports(situation)
@@ -99,8 +91,8 @@ class Session:
             go_offline()  # what is in the local cache still works, and what is not fails at once
         return session
 
-    def plan_memory(self, settings: S) -> S:
-        """Plan the run's memory, and return the settings with vLLM's share of the card chosen by the plan.
+    def plan_memory(self) -> None:
+        """Plan the run's memory, and let the plan choose vLLM's share of the card.
 
         On a CPU nothing is planned. A run that cannot be planned goes on, with a note.
 
@@ -108,47 +100,36 @@ class Session:
             SettingsError: it does not fit; the message has the nearest settings that do. `--force` starts it anyway.
         """
         if not self.backend.on_gpu:
-            return settings
-        try:
-            self.run_plan = plan_run(
-                settings,
-                self.gpus[0],
-                framework="unsloth" if self.backend.name == "unsloth" else "trl",
-                has_vllm=self.backend.rolls_out_with_vllm(settings) and settings.model.vllm_mode == "colocate",
-                share_is_given=self.share_is_given,
-            )
-        except (ModelError, SettingsError) as error:
-            self.introduction.append(f"memory is not planned: {error}")
-            return settings
-        self.introduction += run_report.before(self.run_plan)
-        if processes.world_size() > 1:
-            self.introduction.append(f"that is one card of {processes.world_size()}, with one process on each")
-        if self.run_plan.flags != () and not settings.record.force:
+            return
+        self.run_plan, lines = memory.plan(self.resolved, self.backend, self.gpus[0])
+        self.introduction += lines
+        if self.run_plan is None:
+            return
+        if self.run_plan.flags != () and not self.resolved.settings.record.force:
             for line in (self.reason, *self.introduction):
                 say(line)
-            raise self.run_plan.misfit(resumed=settings.record.resume is not None)
+            raise self.run_plan.misfit(resumed=self.resolved.settings.record.resume is not None)
         if self.run_plan.share is not None:
-            model = replace(settings.model, gpu_memory_utilization=self.run_plan.share)
-            self.settings = settings = replace(settings, model=model)
-        return settings
+            self.resolved = self.resolved.with_model(gpu_memory_utilization=self.run_plan.share)
 
     @contextmanager
-    def open_run(self) -> Iterator[tuple[runs.Run, View]]:
+    def open_run(self) -> Iterator[runs.Run]:
         """Make or reopen the run folder, record settings and environment, and show the view while inside."""
-        timeout_s = self.settings.grpo.get("ddp_timeout", processes.TIMEOUT_S)
-        processes.join(on_gpu=self.backend.on_gpu, timeout_s=timeout_s)
+        settings = self.resolved.settings
+        processes.join(on_gpu=self.backend.on_gpu, timeout_s=settings.grpo.get("ddp_timeout", processes.TIMEOUT_S))
         folder, resumed = processes.on_main(self._open_folder)
         self.run = run = self.run or runs.follow(self.recipe, folder, resumed=resumed)
-        before = run.read("environment.json")
+        run.update(SETTINGS, requested=recorded(settings), given=sorted(self.resolved.given))
+        before = run.document(ENVIRONMENT)
+        earlier = [*before.get("earlier", []), {k: v for k, v in before.items() if k != "earlier"}] if before else []
         now = describe_environment(self.gpus, self.environment, self.argv)
-        earlier = [*before.pop("earlier", []), before] if before else []  # what the steps before a resume ran on
-        run.write("environment.json", now | {"earlier": earlier})
+        run.write(ENVIRONMENT, now | {"earlier": earlier})  # earlier: what the steps before a resume ran on
         state = RunState(
             recipe=self.recipe,
-            model=self.settings.model.model,
+            model=settings.model.model,
             backend=self.backend.name,
             run_folder=str(_short(run.folder)),
-            n_steps=self.settings.optim.max_steps,
+            n_steps=settings.optim.max_steps,
             memory_label="VRAM" if self.backend.on_gpu else "RAM",
         )
         for line in (self.reason, *self.introduction):
@@ -156,85 +137,126 @@ class Session:
         if self.backend.on_gpu and not self.gpus[0].is_slice:
             self.watch = PeakWatch(ask_for_this_process(self.gpus[0]))
         try:
-            shown = open_view(state, console, run.folder / "console.log") if run.writes else View(state, console)
-            with self.watch or nullcontext(), shown as view:
-                yield run, view
+            shown = open_view(state, console, run.folder / CONSOLE_LOG) if run.writes else View(state, console)
+            with self.watch or nullcontext(), shown as self.view:
+                yield run
         finally:
             run.close()
 
     def _open_folder(self) -> tuple[Path, bool]:
         """Make or reopen the run folder; return where it is, and whether it was there."""
-        record = self.settings.record
+        record = self.resolved.settings.record
         if record.resume is not None:
             self.run = runs.reopen(record.resume)
-            self.run.update("settings.json", requested=recorded(self.settings))
         else:
-            self.run = runs.create(self.recipe, record.output_dir, recorded(self.settings))
+            self.run = runs.create(self.recipe, record.output_dir, recorded(self.resolved.settings))
         return self.run.folder, self.run.resumed
+
+    def _opened(self) -> tuple[runs.Run, View]:
+        if self.run is None or self.view is None:
+            raise RuntimeError("this is to be done inside open_run()")
+        return self.run, self.view
+
+    def load(self, source: str, problems: Problems) -> tuple[Policy, Problems]:
+        """Load the model with its adapter, and keep the problems whose prompts are within the budget.
+
+        Raises:
+            ModelError, BackendError: see the backends' `load`.
+            DataError: see `data.within_budget`.
+        """
+        from toolkit.data import within_budget
+
+        _, view = self._opened()
+        settings = self.resolved.settings
+        view.phase("loading the model")
+        policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
+        problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
+        for line in (policy.describe(), *policy.notes, *problems.report):
+            view.say(line)
+        return policy, problems
+
+    def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
+        """Take the exam and record it under `when`, `before` or `after`; see `evaluation.measure`."""
+        from toolkit.evaluation import measure
+
+        run, view = self._opened()
+        view.phase(f"measuring {when}")
+        return measure(when, run, self.backend, policy, exam)
+
+    def train(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> int:
+        """Build the trainer and train; return the steps done. See `training.build_trainer` and `training.train`."""
+        from toolkit.training import build_trainer, train
+
+        run, view = self._opened()
+        view.phase("building the trainer")
+        trainer = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
+        view.phase("training")
+        return train(trainer, run, view)
+
+    def save(self, policy: Policy) -> list[Path]:
+        """Write what was trained; return the folders. See `export.save`."""
+        from toolkit.export import save
+
+        run, view = self._opened()
+        view.phase("saving")
+        return save(policy, self.backend, self.resolved.settings.record, run)
 
     def conclude(self, before: Measurement, after: Measurement, n_steps: int) -> None:
         """Write summary.json, before saving or uploading could fail."""
         from toolkit.evaluation.run import compare
 
-        if self.run is None:
-            raise RuntimeError("conclude() outside open_run()")
-        if not self.run.writes:
-            return
+        run, _ = self._opened()
+        earlier = run.document(SUMMARY)
+        if not run.n_appended and "memory" in earlier:  # a run that was finished before: what it recorded then
+            of_memory = {"plan": earlier["plan"], "memory": earlier["memory"]}
+        else:
+            planned = self.run_plan.record() if self.run_plan else None
+            of_memory = {"plan": planned, "memory": asdict(memory.measured(run, self.watch))}
         summary = {
             "before": before.summary(),
             "after": after.summary(),
             "difference": compare(before, after),
-            "wall_s": round(self.run.wall_s(), 1),
+            "wall_s": round(run.wall_s(), 1),
             "steps": n_steps,
             "backend": self.backend.name,
-            "model": self.settings.model.model,
-            "seed": self.settings.record.seed,
+            "model": self.resolved.settings.model.model,
+            "seed": self.resolved.settings.record.seed,
         }
-        self.run.write("summary.json", summary | self._memory())
-
-    def _memory(self) -> dict[str, Any]:
-        """Planned and measured memory; of a run that was finished before, what it recorded then."""
-        if self.run is None:
-            raise RuntimeError("_memory() outside open_run()")
-        earlier = self.run.read("summary.json")
-        if not self.run.n_appended and "memory" in earlier:
-            return {"plan": earlier["plan"], "memory": earlier["memory"]}
-        measured = Measured()
-        if self.watch is not None:
-            vllm = self.run.read("settings.json")["effective"]["use_vllm"]
-            process = self.watch.peak if self.run.n_appended else None
-            measured = measure(self.run.read_metrics(), torch_peaks_gib(), process, vllm=vllm)
-        return {"plan": self.run_plan.record() if self.run_plan else None, "memory": asdict(measured)}
+        run.write(SUMMARY, summary | of_memory)
 
     def finish(self, folders: Sequence[Path]) -> None:
         """Complete summary.json and print before and after with their intervals."""
-        if self.run is None:
-            raise RuntimeError("finish() outside open_run()")
-        if not self.run.writes:
+        run, _ = self._opened()
+        if not run.writes:
             return
-        self.run.update("summary.json", saved=[str(folder.relative_to(self.run.folder)) for folder in folders])
-        summary = self.run.read("summary.json")
-        console.print(summary_table({**summary, "run_folder": str(_short(self.run.folder))}))
-        if summary.get("plan") and self.backend.on_gpu:
-            for line in run_report.after(summary["plan"], summary["memory"]):
+        run.update(SUMMARY, saved=[str(folder.relative_to(run.folder)) for folder in folders])
+        summary = run.document(SUMMARY)
+        console.print(summary_table({**summary, "run_folder": str(_short(run.folder))}))
+        if summary["plan"] and self.backend.on_gpu:
+            for line in memory.compared(summary, _short(run.folder)):
                 say(line)
-            if summary["memory"]["peak_process_gib"] is not None:
-                say(f"to plan by this run from now on: toolkit plan --calibrate {_short(self.run.folder)}")
 
     def how_to_resume(self) -> str:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
-        if self.run is None or not (self.run.folder / "settings.json").exists():
+        if self.run is None or not (self.run.folder / SETTINGS).exists():
             return ""
         command = [sys.argv[0], "--resume", str(_short(self.run.folder))]
         if processes.world_size() > 1:
             return f"; continue, by the same launcher, with: {shlex.join(command)}"
         return f"; continue with: {shlex.join(['python', *command])}"
 
+    def out_of_memory(self, error: BaseException) -> memory.OutOfMemory:
+        """The same error as a person can use it: what was planned, what is free, what needs less."""
+        phase = self.view.state.phase if self.view else "starting"
+        told = memory.out_of_memory(error, phase, self.run_plan, self.gpus[0] if self.gpus else None)
+        told.__cause__ = error
+        return told
+
     def abandon(self) -> None:
         """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
-        if self.run is None or self.run.resumed or self.run.metrics.exists():
+        if self.run is None or self.run.resumed or self.run.n_appended:
             return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY_FILE)):
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY)):
             return
         self.run.remove()
 
@@ -261,7 +283,7 @@ def _situation(settings: GrpoSettings, backend: Backend, gpus: Sequence[Gpu], of
     return environment.Situation(
         on_gpu=backend.on_gpu,
         unsloth=backend.name == "unsloth",
-        vllm=backend.rolls_out_with_vllm(settings) and settings.model.vllm_mode == "colocate",
+        vllm=has_vllm_inside(backend, settings.model),
         standby=settings.model.standby,
         card=gpus[0].visible_as if backend.on_gpu and processes.world_size() == 1 else None,
         offline=offline,

@@ -13,13 +13,29 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from toolkit.compat.accelerate import name_cpu
 from toolkit.errors import ToolkitError
 
 T = TypeVar("T")
-Sharding = Literal["", "FSDP 1", "FSDP 2", "ZeRO-2", "ZeRO-3"]
+
+
+class Sharding(StrEnum):
+    """How a launcher's configuration splits what training holds over the processes."""
+
+    NONE = ""
+    FSDP_1 = "FSDP 1"
+    FSDP_2 = "FSDP 2"
+    ZERO_2 = "ZeRO-2"
+    ZERO_3 = "ZeRO-3"
+
+    @property
+    def splits_weights(self) -> bool:
+        """Whether no process holds a whole layer; ZeRO-2 splits gradients and the optimizer's state alone."""
+        return self in (Sharding.FSDP_1, Sharding.FSDP_2, Sharding.ZERO_3)
+
 
 TIMEOUT_S = 1800  # transformers' `ddp_timeout`: how long a process waits for one that hangs
 LAST_WORDS_S = 5  # how long a process waits for another's error to be printed before it ends
@@ -48,12 +64,12 @@ def is_main() -> bool:
 def sharding() -> Sharding:
     """How the launcher's configuration splits what training holds; empty where every process holds all of it."""
     if world_size() == 1:
-        return ""
+        return Sharding.NONE
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        return "FSDP 1" if os.environ.get("FSDP_VERSION", "1") == "1" else "FSDP 2"
+        return Sharding.FSDP_1 if os.environ.get("FSDP_VERSION", "1") == "1" else Sharding.FSDP_2
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        return "ZeRO-3" if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" else "ZeRO-2"
-    return ""
+        return Sharding.ZERO_3 if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" else Sharding.ZERO_2
+    return Sharding.NONE
 
 
 def join(*, on_gpu: bool, timeout_s: float = TIMEOUT_S) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.data import arithmetic
-from toolkit.data.schema import R1_SYSTEM_PROMPT, to_row
+from toolkit.data.prompts import R1_SYSTEM_PROMPT, messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -139,8 +139,8 @@ def encode_demonstrations(tokenizer: Any, settings: BuildSettings) -> list[tuple
     n = settings.n_steps * settings.batch_size
     problems = [arithmetic.generate(rng, "train") for _ in range(n)]
     behaviours = rng.choices(list(MIX), list(MIX.values()), k=n)
-    rows = [to_row(problem.question, str(problem.answer)) for problem in problems]
-    prompts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, tokenize=False) for r in rows]
+    asked = [messages(problem.question) for problem in problems]
+    prompts = [tokenizer.apply_chat_template(m, add_generation_prompt=True, tokenize=False) for m in asked]
     completions = [demonstrate(p, b) + IM_END for p, b in zip(problems, behaviours, strict=True)]
     prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     completion_ids = tokenizer(completions, add_special_tokens=False)["input_ids"]

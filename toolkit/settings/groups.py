@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from toolkit.errors import SettingsError
+from toolkit.errors import SettingsError, did_you_mean
+from toolkit.settings.grpo_fields import names_of
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.OmitArgPrefixes]
@@ -138,6 +139,18 @@ class RecordSettings:
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """The longest prompt and completion, in tokens."""
+
+    prompt: int
+    completion: int
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True)
 class GrpoSettings:
     """Any other GRPOConfig field is set with --grpo.NAME VALUE (for example --grpo.loss_type dr_grpo)."""
 
@@ -148,6 +161,10 @@ class GrpoSettings:
     record: Flat[RecordSettings] = RecordSettings()
     grpo: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
     """GRPOConfig fields given as --grpo.NAME, already of their declared type."""
+
+    @property
+    def lengths(self) -> Lengths:
+        return Lengths(self.data.max_prompt_length, self.rollout.max_completion_length)
 
 
 def flatten(settings: Any) -> dict[str, Any]:
@@ -181,6 +198,10 @@ def check(settings: GrpoSettings) -> None:
     for name, (low, high) in _BETWEEN.items():
         if name in flat and not low <= flat[name] <= high:
             raise SettingsError(f"--{name} is {flat[name]}", f"a value from {low} to {high}")
+    for name in ("optim", "lr_scheduler_type"):
+        if flat[name] not in (known := names_of(name)):
+            hint = did_you_mean(flat[name], known) or f"one of {', '.join(known[:8])}, ..."
+            raise SettingsError(f"--{name} is {flat[name]!r}", hint, "see transformers' TrainingArguments")
     for name in ("temperature", "learning_rate"):
         if not flat[name] > 0:
             raise SettingsError(f"--{name} is {flat[name]}", "a value above 0")

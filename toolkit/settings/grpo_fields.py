@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from toolkit.errors import ContractError
 
@@ -33,21 +33,35 @@ def grpo_fields() -> dict[str, Any]:
     )
     found: dict[str, Any] = {}
     for package, file, cls in sources:
-        spec = importlib.util.find_spec(package)
-        path = Path(spec.origin).parent / file if spec and spec.origin else None
-        if path is None or not path.exists():
-            raise ContractError(f"{package}/{file} is not installed", "the tested versions", "run: toolkit doctor")
-        found |= _class_fields(path, cls)
+        for node in _body_of(package, file, cls):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found[node.target.id] = _annotation(ast.unparse(node.annotation))
     return found | UNSLOTH_GRPO_FIELDS
 
 
-def _class_fields(path: Path, cls: str) -> dict[str, Any]:
+def names_of(setting: Literal["optim", "lr_scheduler_type"]) -> list[str]:
+    """What transformers takes for this setting, read in the same way.
+
+    Raises:
+        ContractError: transformers is not installed, or its sources are laid out in another way.
+    """
+    places = {
+        "optim": ("training_args.py", "OptimizerNames"),
+        "lr_scheduler_type": ("trainer_utils.py", "SchedulerType"),
+    }
+    values = (node.value for node in _body_of("transformers", *places[setting]) if isinstance(node, ast.Assign))
+    return [str(value.value) for value in values if isinstance(value, ast.Constant)]
+
+
+def _body_of(package: str, file: str, cls: str) -> list[ast.stmt]:
+    """The statements of a class in an installed package."""
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / file if spec and spec.origin else None
+    if path is None or not path.exists():
+        raise ContractError(f"{package}/{file} is not installed", "the tested versions", "run: toolkit doctor")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
-            declared = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-            return {
-                n.target.id: _annotation(ast.unparse(n.annotation)) for n in declared if isinstance(n.target, ast.Name)
-            }
+            return node.body
     raise ContractError(f"{path.name} has no class {cls}", "the tested versions", "run: toolkit doctor")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.training.grpo import Reward, build_trainer
+from toolkit.training.grpo import Assembly, Reward, build_trainer
 from toolkit.training.loop import train
 
-__all__ = ["Reward", "build_trainer", "train"]
+__all__ = ["Assembly", "Reward", "build_trainer", "train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from toolkit.machine import processes
 from toolkit.runs import Run
 from toolkit.runs.checkpoints import checkpoint_step
 from toolkit.settings import GrpoSettings
-from toolkit.training.grpo import batch_of
+from toolkit.training.events import Events
+from toolkit.training.grpo import Assembly
 from toolkit.training.notices import notices
-from toolkit.training.observers import build_callback
+from toolkit.training.observers import Observer
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
@@ -31,18 +33,26 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"stopped after step {step}, which is saved")
 
 
-def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
+class Shown(Observer):
+    """Brings each step to the view."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self._view.update(step, metrics)
+
+
+def train(assembly: Assembly, run: Run, view: View) -> int:
     """Train to max_steps, from the last complete checkpoint of a resumed run; return the number of steps done.
 
     Raises:
         Interrupted: the user asked to stop; a checkpoint of that step is on disk.
         ParityError: the rollouts do not come from the weights in training; a checkpoint of the steps done is on disk.
     """
-    for line in notices(trainer, settings, run):
+    trainer, settings = assembly.trainer, assembly.resolved.settings
+    for line in notices(assembly):
         view.say(line)
-    batch = batch_of(trainer)
-    recorder = Recorder(run, trainer.reward_func_names, batch.num_generations)
-    recorder.attach(trainer)
     hush_checkpoint_times()
     checkpoint = processes.on_main(run.last_checkpoint) if run.resumed else None
     if run.resumed:
@@ -53,11 +63,12 @@ def train(trainer: Any, settings: GrpoSettings, run: Run, view: View) -> int:
         if step >= settings.optim.max_steps:  # transformers would train one step more
             load_adapter(trainer, checkpoint, step, settings.optim.max_steps)
             return step
-    view.state.steps_per_round = steps_per_round = batch.steps_per_round(trainer.args.num_iterations)
+    view.state.steps_per_round = assembly.steps_per_round
     trl_compat.keep_dtypes_at_resume(trainer)
-    gate = open_gate(trainer, settings.rollout, run, view.say, steps_per_round=steps_per_round)
-    with Stop(view.say, view.state.step, steps_per_round) as stop:
-        trainer.add_callback(build_callback(recorder, run, view, stop, steps_per_round, gate))
+    gate = open_gate(assembly, run, view.say)
+    with Stop(view.say, view.state.step, assembly.steps_per_round) as stop:
+        # The gate first: its check comes before the step's clock starts
+        Events(assembly, [*([gate] if gate else []), Recorder(run), Shown(view), stop])
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-from toolkit.runs import Run
-from toolkit.settings import GrpoSettings, ModelSettings
-from toolkit.settings.parse import given_names
+from toolkit.settings.resolved import Resolved
+from toolkit.training.differences import differences
 from toolkit.training.engine_defaults import EngineDefault, that_matter
-from toolkit.training.grpo import differences
+from toolkit.training.grpo import Assembly
+from toolkit.training.sampling import biased_sampling
 
 OF_VLLM = ("gpu_memory_utilization", "standby")
 """Settings that act on vLLM alone."""
 
-# Names and values of GenerationConfig (transformers 5.17) and SamplingParams (vLLM 0.31) under which every token is
-# drawn with the probability that the trainer computes for it. None and an empty list are neutral for all of them.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "do_sample": (True,),
-    "num_beams": (1,),
-    "top_p": (1.0,),
-    "top_k": (0, -1),
-    "min_p": (0.0,),
-    "top_h": (1.0,),
-    "typical_p": (1.0,),
-    "epsilon_cutoff": (0.0,),
-    "eta_cutoff": (0.0,),
-    "repetition_penalty": (1.0,),
-    "presence_penalty": (0.0,),
-    "frequency_penalty": (0.0,),
-    "no_repeat_ngram_size": (0,),
-    "min_new_tokens": (0,),
-    "min_tokens": (0,),
-    "bad_words_ids": (),
-    "bad_words": (),
-    "suppress_tokens": (),
-    "logit_bias": (),
-    "allowed_token_ids": (),
-}
-_FROM_CONFIG = ("top_p", "top_k", "min_p", "repetition_penalty")
-"""Those of them that GRPOConfig has a field for; `generation_kwargs` wins over it."""
 
-
-def notices(trainer: Any, settings: GrpoSettings, run: Run) -> list[str]:
+def notices(assembly: Assembly) -> list[str]:
     """What to say before training, a line each.
 
     Changed settings, the engine's own defaults, settings without effect, sampling that biases.
     """
-    lines = [f"setting changed: {difference}" for difference in differences(settings, run)]
-    defaults = engine_defaults_that_matter(trainer, run)
+    trainer = assembly.trainer
+    lines = [f"setting changed: {difference}" for difference in differences(assembly)]
+    defaults = engine_defaults_that_matter(assembly)
     if defaults:
         lines.append(f"not asked for, set by Unsloth: {', '.join(map(str, defaults))}")
-    idle = idle_settings(settings, given_names(run.read("environment.json").get("argv", [])))
+    idle = idle_settings(assembly.resolved)
     why = why_idle(trainer.args)
     if idle and why:
         lines.append(f"no effect {why}: {', '.join(idle)}")
@@ -64,11 +37,11 @@ def notices(trainer: Any, settings: GrpoSettings, run: Run) -> list[str]:
     return lines
 
 
-def engine_defaults_that_matter(trainer: Any, run: Run) -> list[EngineDefault]:
-    """Of what settings.json has as `engine_defaults`, those that change what this run learns."""
-    recorded = [EngineDefault(**row) for row in run.read("settings.json").get("engine_defaults", [])]
-    experts = any(getattr(trainer.model.config, name, None) for name in ("num_experts", "num_local_experts"))
-    return that_matter(recorded, use_vllm=trainer.args.use_vllm, has_experts=experts)
+def engine_defaults_that_matter(assembly: Assembly) -> list[EngineDefault]:
+    """The engine's defaults that change what this run learns."""
+    config, args = assembly.trainer.model.config, assembly.trainer.args
+    experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts"))
+    return that_matter(assembly.engine_defaults, use_vllm=args.use_vllm, has_experts=experts)
 
 
 def why_idle(args: Any) -> str:
@@ -80,26 +53,6 @@ def why_idle(args: Any) -> str:
     return "on vLLM's CPU engine" if args.use_cpu else ""
 
 
-def idle_settings(settings: GrpoSettings, given: set[str]) -> list[str]:
-    """`name value` of each setting of vLLM's that was chosen: by a flag (`given`), or by a file and not its default."""
-    defaults = {f.name: f.default for f in fields(ModelSettings)}
-    values = {name: getattr(settings.model, name) for name in OF_VLLM}
-    return [f"{name} {value}" for name, value in values.items() if name in given or value != defaults[name]]
-
-
-def biased_sampling(trainer: Any) -> list[str]:
-    """`name value` of each setting under which the sampler's probabilities are not those that the trainer computes.
-
-    The trainer takes a softmax of the logits over `temperature`, over the whole vocabulary. A sampler that cuts the
-    tail off, or penalises tokens, or has a temperature of its own, draws from something else (trl#6789).
-    """
-    sampler = {name: getattr(trainer, name, None) for name in _FROM_CONFIG} | (trainer.args.generation_kwargs or {})
-    biased = [
-        f"{name} {value}"
-        for name, value in sampler.items()
-        if name in NEUTRAL and value not in (None, [], {}, *NEUTRAL[name])
-    ]
-    temperature = sampler.get("temperature", trainer.temperature)
-    if temperature != trainer.temperature:
-        biased.append(f"temperature {temperature} (the trainer's is {trainer.temperature})")
-    return biased
+def idle_settings(resolved: Resolved[Any]) -> list[str]:
+    """`name value` of each setting of vLLM's that a person gave."""
+    return [f"{name} {getattr(resolved.settings.model, name)}" for name in OF_VLLM if name in resolved.given]

@@ -1,53 +1,44 @@
-"""The one TrainerCallback: it carries news from the trainer to the recorder, the run folder and the view."""
+"""Who is told of what happens in training, and what they are told: steps, and rounds of completions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from toolkit.compat.trl import advance_sampler
-from toolkit.machine import processes
-from toolkit.runs import Run
-from toolkit.training.parity import Gate
-from toolkit.training.recorder import Recorder
-from toolkit.training.stop import Stop
-
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
-
-    from toolkit.display.live import View
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
-def build_callback(
-    recorder: Recorder, run: Run, view: View, stop: Stop, steps_per_round: int, gate: Gate | None = None
-) -> TrainerCallback:
-    """Make the callback. `steps_per_round`: a requested stop waits for a multiple of it."""
-    import torch
-    from transformers import TrainerCallback
+@dataclass(frozen=True)
+class Round:
+    """One round of completions with their rewards, of all processes, in groups of `num_generations`."""
 
-    class Observer(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            advance_sampler(kwargs["train_dataloader"], state.global_step, args.gradient_accumulation_steps)
+    step: int
+    """The optimizer step in progress, counted from 1; one step may take several rounds, one round feed several."""
+    reward_names: Sequence[str]
+    num_generations: int
+    completions: list[dict[str, Any]]
+    """`prompt` (its last message), `completion`, `answer`, `n_tokens`; one a completion."""
+    rewards: list[list[float]]
+    """One a completion, each with a score a reward function; NaN where it could not judge."""
+    rollout_s: float
+    reward_s: float
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if gate is not None:
-                gate.before_step(state.global_step)  # before the step's clock starts
-            recorder.begin_step(state.global_step + 1)
 
-        def on_log(
-            self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
-        ) -> None:
-            if logs is None or "train_runtime" in logs:  # the summary that transformers logs at the end
-                return
-            metrics = recorder.end_step(logs) | (gate.take_metrics() if gate is not None else {})
-            run.append_metrics({"step": state.global_step, **metrics})
-            run.write("progress.json", {"step": state.global_step, "wall_s": round(run.wall_s(), 3)})
-            view.update(state.global_step, metrics)
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
+class Observer:
+    """Every method does nothing unless a subclass says otherwise. They are called in every process of a run."""
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            stop.last_step = state.global_step
-            if state.global_step % steps_per_round == 0 and processes.agreed(stop.requested):
-                stop.requested = control.should_save = control.should_training_stop = True
+    def before_step(self, n_done: int) -> None:
+        """`n_done` optimizer steps are done, and the next one is about to begin."""
 
-    return Observer()
+    def round_done(self, round: Round) -> None:
+        """Completions were sampled and judged."""
+
+    def metrics(self, step: int) -> Mapping[str, Any]:
+        """What to add to the metrics of a step that has ended."""
+        return {}
+
+    def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """A step has ended; `metrics` are TRL's and those that the observers added."""
+
+    def wants_stop(self, step: int) -> bool:
+        """Whether training is to end after this step, with a checkpoint."""
+        return False

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from toolkit.machine import processes
+from toolkit.training.observers import Observer
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
-class Stop:
+class Stop(Observer):
     """While entered, a signal sets `requested`; a second one raises KeyboardInterrupt.
 
     `last_step` is the last finished step; a stop waits for a multiple of `steps_per_round` (see `Batch`).
@@ -36,6 +37,14 @@ class Stop:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type] # what signal.signal returned goes back in
+
+    def wants_stop(self, step: int) -> bool:
+        """Whether a process of the run was asked to stop, at a step that can be resumed. Collective there."""
+        self.last_step = step
+        if step % self.steps_per_round:
+            return False
+        self.requested = processes.agreed(self.requested)
+        return self.requested
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

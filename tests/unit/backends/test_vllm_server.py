@@ -18,7 +18,7 @@ from toolkit.backends.vllm_server import ServeFlags, Server, check
 from toolkit.cli.serve import recipe_command, server_for
 from toolkit.errors import BackendError, SettingsError
 from toolkit.machine.devices import Gpu
-from toolkit.settings import GrpoSettings
+from toolkit.settings import GrpoSettings, Lengths, ModelSettings
 from toolkit.settings.parse import parse
 
 MODEL = "Qwen/Qwen2.5-3B-Instruct"
@@ -111,14 +111,15 @@ def server() -> Iterator[Answers]:
     answers.shutdown()
 
 
-def settings(port: int, *more: str) -> GrpoSettings:
+def settings(port: int, *more: str) -> tuple[ModelSettings, Lengths, dict[str, Any]]:
     given = ["--vllm_mode", "server", "--load_in_4bit", "false", "--grpo.vllm_server_port", str(port), *more]
-    return parse(GrpoSettings, ["--model", MODEL, *given])
+    parsed = parse(GrpoSettings, ["--model", MODEL, *given])
+    return parsed.model, parsed.lengths, parsed.grpo
 
 
 def test_a_server_that_fits_the_run_is_taken(server: Answers) -> None:
-    check(settings(server.server_port), CARDS[0])
-    check(settings(9, "--grpo.vllm_server_base_url", f"http://127.0.0.1:{server.server_port}/"), CARDS[0])
+    check(*settings(server.server_port), CARDS[0])
+    check(*settings(9, "--grpo.vllm_server_base_url", f"http://127.0.0.1:{server.server_port}/"), CARDS[0])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_server_of_another_kind_is_refused_with_the_command(
     else:
         server.paths[path] = answer
     with pytest.raises(BackendError) as caught:
-        check(settings(server.server_port), CARDS[0])
+        check(*settings(server.server_port), CARDS[0])
     assert said in str(caught.value)
     assert str(Server(MODEL, 1536, "bfloat16", port=server.server_port)) in str(caught.value)
 
@@ -147,7 +148,7 @@ def test_no_server_is_found_out_at_once_with_the_command() -> None:
     with pytest.raises(
         BackendError, match=r"no vLLM server at http://0.0.0.0:9 \(.*refused\); start it with: VLLM_"
     ) as caught:
-        check(settings(9), CARDS[0])
+        check(*settings(9), CARDS[0])
     assert str(caught.value).count("\n") == 0
 
 
@@ -163,7 +164,7 @@ def test_settings_that_a_server_cannot_serve_are_refused_before_it_is_asked(
     more: tuple[str, ...], on_gpu: bool, kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind, match=said):
-        check(settings(9, *more), CARDS[0] if on_gpu else None)
+        check(*settings(9, *more), CARDS[0] if on_gpu else None)
 
 
 def test_the_command_takes_model_length_and_cards_of_the_run() -> None:

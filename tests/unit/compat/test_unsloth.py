@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,7 @@ from toolkit.compat.unsloth import CALLS, NAMES, Signature, read_signature
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.errors import ContractError
 from toolkit.machine.devices import Gpu
-from toolkit.settings import GrpoSettings
+from toolkit.settings import Lengths, ModelSettings
 from toolkit.settings.grpo_fields import UNSLOTH_GRPO_FIELDS
 
 CARD = Gpu(0, "a card", 24.0, 23.0, (8, 6), "580")
@@ -43,10 +42,11 @@ def test_a_call_passes_what_is_declared(name: str) -> None:
 def test_loading_passes_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = backend.UnslothBackend(CARD)
     monkeypatch.setattr(ours, "rolls_out_with_vllm", lambda settings: True)
-    arguments = ours._load_arguments(GrpoSettings(), "a model")
+    asked = (ModelSettings(), "a model", Lengths(512, 1024))
+    arguments = ours._load_arguments(*asked)
     assert set(arguments) == set(DECLARED["from_pretrained"].keywords)
     monkeypatch.setattr(ours, "rolls_out_with_vllm", lambda settings: False)
-    assert set(ours._load_arguments(GrpoSettings(), "a model")) == set(unsloth.OF_LOADING)
+    assert set(ours._load_arguments(*asked)) == set(unsloth.OF_LOADING)
 
 
 def test_no_call_of_unsloths_goes_undeclared() -> None:
@@ -114,7 +114,5 @@ def test_the_engine_gets_copies_of_what_it_scales_and_a_folder_of_its_own() -> N
 
 def test_a_run_on_a_card_stops_at_a_difference_before_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unsloth, "differences", lambda: ["a is called with b, which c does not take", "another"])
-    settings = GrpoSettings()
-    settings = replace(settings, model=replace(settings.model, use_vllm=False))
     with pytest.raises(ContractError, match=r"^a is called with b, .* \(and 1 more: toolkit doctor\)\.$"):
-        backend.UnslothBackend(CARD).load(settings, "a model")
+        backend.UnslothBackend(CARD).load(ModelSettings(use_vllm=False), "a model", Lengths(512, 1024), 0)

@@ -23,8 +23,7 @@ from toolkit.backends import choose
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.compat import vllm as compat
 from toolkit.errors import BackendError, ContractError
-from toolkit.settings import GrpoSettings, ModelSettings
-from toolkit.settings.parse import parse
+from toolkit.settings import ModelSettings
 
 TRL = vllm_generation.VLLMGeneration
 
@@ -60,9 +59,8 @@ def test_vllm_on_a_cpu_without_its_package_is_one_line(monkeypatch: pytest.Monke
 
 
 def test_4_bit_weights_with_vllm_on_a_cpu_are_refused_before_anything_loads(trls_own: Any) -> None:
-    settings = parse(GrpoSettings, ["--use_vllm", "true", "--load_in_4bit", "true"])
     with pytest.raises(BackendError, match="--load_in_4bit false"):
-        TransformersBackend(None)._prepare_vllm(settings)
+        TransformersBackend(None)._prepare_vllm(ModelSettings(use_vllm=True, load_in_4bit=True))
 
 
 class Engine:

@@ -71,7 +71,7 @@ PANEL_80 = """\
 │   correct             0.88      0.44  ▁▂▃▄▅▆▇█                               │
 │   format              0.50      0.50  ▄▄▄▄▄▄▄▄                               │
 │ length, tokens         260       330  █▇▆▅▄▃▂▁                               │
-│ cut off                 3%        3%  ▄▄▄▄▄▄▄▄                               │
+│ truncated               3%        3%  ▄▄▄▄▄▄▄▄                               │
 │ no-signal groups       25%       25%  ▄▄▄▄▄▄▄▄                               │
 │ grad norm             0.25      0.25  ▄▄▄▄▄▄▄▄                               │
 │ kl                 4.0e-04   4.0e-04  ▄▄▄▄▄▄▄▄                               │
@@ -105,9 +105,9 @@ def test_wider_panel_has_longer_trends_and_the_same_facts() -> None:
 
 
 @pytest.mark.parametrize(("share", "code"), [(0.2, None), (0.21, "33"), (0.8, "33"), (0.81, "1;31")])
-def test_a_high_share_cut_off_is_coloured(share: float, code: str | None) -> None:
+def test_a_high_truncated_share_is_coloured(share: float, code: str | None) -> None:
     panel = text_of(render(state_after(1, changes={"completions/clipped_ratio": share}), 80), 80, "standard")
-    assert (f"\x1b[{code}mcut off" in panel) if code else ("mcut off" not in panel)
+    assert (f"\x1b[{code}mtruncated" in panel) if code else ("mtruncated" not in panel)
 
 
 BLANK_METRICS: list[Mapping[str, float | None]] = [
@@ -123,7 +123,7 @@ def test_metrics_without_a_value_are_dashes(metrics: Mapping[str, float | None])
     state = RunState("r", "m", "b", "f", 10, clock=Clock())
     state.record(1, metrics)
     assert step_line(state).startswith("step 1/10  reward -  ")
-    assert step_line(state).endswith("length -  cut -  - tok/s  -/step  eta -")
+    assert step_line(state).endswith("length -  truncated -  - tok/s  -/step  eta -")
     panel = text_of(render(state, 80), 80)
     assert "eta -   -/step" in panel
     assert "nan" not in panel.lower()
@@ -187,7 +187,9 @@ def test_what_a_round_measures_once_is_shown_at_each_of_its_steps_and_no_longer(
 
 
 def test_step_line_is_exact() -> None:
-    expected = "step 8/60  reward 1.38  correct 0.88  format 0.50  length 260  cut 3%  812 tok/s  31s/step  eta 26m 40s"
+    expected = (
+        "step 8/60  reward 1.38  correct 0.88  format 0.50  length 260  truncated 3%  812 tok/s  31s/step  eta 26m 40s"
+    )
     assert step_line(state_after(8)) == expected
 
 

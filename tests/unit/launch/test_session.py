@@ -17,11 +17,12 @@ from toolkit.backends.transformers import TransformersBackend
 from toolkit.backends.unsloth import UnslothBackend
 from toolkit.errors import SettingsError
 from toolkit.evaluation.run import Measurement
+from toolkit.launch.memory import measure
 from toolkit.launch.session import Session
 from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memory
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
-from toolkit.vram.measured import measure
+from toolkit.settings.resolved import Resolved
 from toolkit.vram.plan import make_plan
 from toolkit.vram.run_plan import RunPlan, card_of, plan_run, request_of
 from toolkit.vram.verdict import can_run, surely_fits
@@ -167,9 +168,10 @@ def test_a_smaller_rank_keeps_the_scale_of_the_update() -> None:
     assert pasted.lora_alpha == 3 * pasted.lora_rank
 
 
-def session(settings: GrpoSettings, gpu: Gpu | None, **more: Any) -> Session:
+def session(settings: GrpoSettings, gpu: Gpu | None, *given: str) -> Session[GrpoSettings]:
     backend = UnslothBackend(gpu) if gpu else TransformersBackend(None)
-    return Session("gsm8k_r1", settings, backend, "the reason", [gpu] if gpu else [], [], **more)
+    resolved = Resolved.of(settings, frozenset(given))
+    return Session("gsm8k_r1", resolved, backend, "the reason", [gpu] if gpu else [], [])
 
 
 @pytest.fixture
@@ -183,17 +185,18 @@ def _with_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_with_vllm")
 def test_the_session_hands_the_chosen_share_to_the_run() -> None:
     settings = asked("--standby", "false")
-    ours, given = session(settings, RTX_4090), session(settings, RTX_4090, share_is_given=True)
-    planned = ours.plan_memory(settings)
-    assert planned is ours.settings
-    assert planned.model.gpu_memory_utilization == ours.run_plan.share != 0.6  # type: ignore[union-attr]
-    assert given.plan_memory(settings).model.gpu_memory_utilization == 0.6
+    ours, given = session(settings, RTX_4090), session(settings, RTX_4090, "gpu_memory_utilization")
+    for each in (ours, given):
+        each.plan_memory()
+    assert ours.resolved.settings.model.gpu_memory_utilization == ours.run_plan.share != 0.6  # type: ignore[union-attr]
+    assert given.resolved.settings.model.gpu_memory_utilization == 0.6
 
 
 def test_on_a_cpu_nothing_is_planned_or_said() -> None:
     settings = asked(preset="embedded")
     ours = session(settings, None)
-    assert ours.plan_memory(settings) is settings
+    ours.plan_memory()
+    assert ours.resolved.settings is settings
     assert (ours.run_plan, ours.introduction) == (None, [])
 
 
@@ -208,7 +211,8 @@ def test_on_a_cpu_nothing_is_planned_or_said() -> None:
 def test_what_cannot_be_planned_runs_with_a_note(argv: list[str], gpu: Gpu, why: str) -> None:
     settings = asked(*argv)
     ours = session(settings, gpu)
-    assert ours.plan_memory(settings) is settings
+    ours.plan_memory()
+    assert ours.resolved.settings is settings
     (note,) = ours.introduction
     assert note.startswith("memory is not planned: ")
     assert why in note
@@ -218,7 +222,7 @@ def test_what_cannot_be_planned_runs_with_a_note(argv: list[str], gpu: Gpu, why:
 def test_what_does_not_fit_stops_with_flags_and_force_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     settings = asked("--model", "Qwen/Qwen2.5-7B-Instruct")
     with pytest.raises(SettingsError) as stopped:
-        session(settings, RTX_3060).plan_memory(settings)
+        session(settings, RTX_3060).plan_memory()
     said = str(stopped.value)
     assert "RTX 3060 12GB has 11.6 GiB" in said
     assert "wanted --" in said
@@ -228,13 +232,15 @@ def test_what_does_not_fit_stops_with_flags_and_force_goes_on(capsys: pytest.Cap
     assert shown[0] == "the reason"
     assert any("does not fit on RTX 3060 12GB" in line for line in shown), "the plan comes before the error"
     forced = replace(settings, record=replace(settings.record, force=True))
-    assert session(forced, RTX_3060).plan_memory(forced) == forced
+    going_on = session(forced, RTX_3060)
+    going_on.plan_memory()
+    assert going_on.resolved.settings == forced
 
 
 def test_a_resumed_run_is_not_told_flags_that_it_may_not_change() -> None:
     settings = asked("--model", "Qwen/Qwen2.5-14B-Instruct", "--resume", "runs/x")
     with pytest.raises(SettingsError, match="free the card, or --force") as stopped:
-        session(settings, RTX_3060).plan_memory(settings)
+        session(settings, RTX_3060).plan_memory()
     assert "--per_device" not in str(stopped.value)
 
 
@@ -324,8 +330,8 @@ def test_a_run_on_a_card_records_its_plan_and_what_was_measured(
     """As the recipe does, on a machine whose driver does not answer: planned, and nothing measured."""
     settings = asked("--use_vllm", "false", "--output_dir", str(tmp_path / "run"))
     ours = session(settings, RTX_4090)
-    ours.plan_memory(settings)
-    with ours.open_run() as (run, _):
+    ours.plan_memory()
+    with ours.open_run() as run:
         run.update("settings.json", effective={"use_vllm": False})
         run.append_metrics({"step": 1, **ROWS[0]})
         ours.conclude(measurement(0.5), measurement(0.5), 1)
@@ -344,11 +350,11 @@ def test_a_run_on_a_card_records_its_plan_and_what_was_measured(
 def test_a_finished_run_that_is_resumed_keeps_what_it_measured(tmp_path: Path) -> None:
     settings = asked("--use_vllm", "false", "--output_dir", str(tmp_path / "run"))
     first = session(settings, RTX_4090)
-    with first.open_run() as (run, _):
+    with first.open_run() as run:
         run.write("summary.json", {"plan": {"fits": True}, "memory": {"peak_process_gib": 7.5}})
     again = asked("--use_vllm", "false", "--resume", str(tmp_path / "run"), "--save", "merged_16bit")
     ours = session(again, RTX_4090)
-    ours.plan_memory(again)
+    ours.plan_memory()
     with ours.open_run():
         ours.conclude(measurement(0.5), measurement(0.5), 1)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

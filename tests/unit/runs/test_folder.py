@@ -14,7 +14,8 @@ import pytest
 
 from toolkit import runs
 from toolkit.errors import RunFolderError
-from toolkit.runs.folder import step_name
+from toolkit.runs import reader
+from toolkit.runs.names import step_name
 
 
 def make_checkpoint(run: runs.Run, step: int) -> Path:
@@ -60,17 +61,20 @@ def test_rewinding_drops_exactly_what_comes_after(run: runs.Run) -> None:
         run.append_metrics({"step": step})
         run.write_completions(step_name(step), [{"completion": "x"}])
         make_checkpoint(run, step)
-    with run.metrics.open("a") as file:
+    with (run.folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "rew')  # what a kill leaves
+    run.close()
+    run = runs.reopen(run.folder)
     run.rewind_to(2)
-    assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [1, 2]
+    assert [row["step"] for row in run.rows] == [1, 2]
+    assert (run.folder / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
     assert sorted(p.name for p in run.completions.iterdir()) == ["step_00001.jsonl", "step_00002.jsonl"]
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_what_json_cannot_say_becomes_null(run: runs.Run) -> None:
     run.append_metrics({"step": 1, "grad_norm": math.nan, "kl": math.inf, "nested": {"x": [math.nan, 1.0]}})
-    assert json.loads(run.metrics.read_text()) == {
+    assert json.loads((run.folder / "metrics.jsonl").read_text()) == {
         "step": 1,
         "grad_norm": None,
         "kl": None,
@@ -87,4 +91,27 @@ def test_a_write_that_fails_leaves_the_old_file_whole(run: runs.Run, monkeypatch
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk"):
         run.write("progress.json", {"step": 2})
-    assert run.read("progress.json") == {"step": 1}
+    assert json.loads((run.folder / "progress.json").read_text()) == {"step": 1}
+
+
+def test_a_run_that_continues_knows_what_its_earlier_parts_left(run: runs.Run) -> None:
+    run.update("settings.json", given=["seed"], effective={"beta": 0.0})
+    run.append_metrics({"step": 1, "reward": 0.1 + 0.2})
+    run.write("progress.json", {"step": 1, "wall_s": 7.5})
+    run.close()
+    again = runs.reopen(run.folder)
+    assert again.recipe == "recipe"
+    assert again.document("settings.json")["effective"] == {"beta": 0.0}
+    assert again.rows == run.rows
+    assert again.wall_s() > 7.5
+    assert reader.given_names(run.folder) == {"seed"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"requested": 3}', "{"])
+def test_settings_that_cannot_be_read_are_one_line(run: runs.Run, content: str) -> None:
+    run.close()
+    (run.folder / "settings.json").write_text(content)
+    with pytest.raises(RunFolderError) as caught:
+        runs.reopen(run.folder)
+    assert "settings.json" in str(caught.value)
+    assert "\n" not in str(caught.value)

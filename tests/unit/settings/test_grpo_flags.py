@@ -13,8 +13,11 @@ import torch
 from toolkit import runs
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings, ModelSettings
+from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward
-from toolkit.training.grpo import config_fields, differences, effective_model_settings, effective_settings
+from toolkit.training.differences import differences
+from toolkit.training.engine_defaults import plain
+from toolkit.training.grpo import Assembly, config_fields, effective_model_settings, effective_settings
 
 SETTINGS = GrpoSettings(grpo={"loss_type": "dr_grpo"})
 REWARDS = [Reward(correct), Reward(format, 0.25)]
@@ -28,13 +31,19 @@ def trainer_with(**changed: Any) -> Any:
     return SimpleNamespace(args=SimpleNamespace(use_vllm=False, **changed), model=model)
 
 
+CARD = {"use_cpu": False}
+
+
+def assembly(settings: GrpoSettings, fields: dict[str, Any], effective: dict[str, Any]) -> Assembly:
+    return Assembly(None, Resolved.of(settings), {name: plain(v) for name, v in fields.items()}, effective, [])
+
+
 def compare(tmp_path: Path, **changed: Any) -> list[str]:
     run = runs.create("recipe", tmp_path / "run", {})
-    fields = config_fields(SETTINGS, REWARDS, run, {})
+    fields = config_fields(Resolved.of(SETTINGS), REWARDS, run, CARD)
     trainer = trainer_with(**{**fields, **changed})
-    effective = effective_settings(trainer, fields) | effective_model_settings(trainer)
-    run.update("settings.json", effective=effective | {"load_in_4bit": True})
-    return [str(difference) for difference in differences(SETTINGS, run)]
+    effective = effective_settings(trainer, fields) | effective_model_settings(trainer) | {"load_in_4bit": True}
+    return list(map(str, differences(assembly(SETTINGS, fields, effective))))
 
 
 def test_nothing_is_said_when_all_is_as_asked(tmp_path: Path) -> None:
@@ -64,12 +73,10 @@ def test_a_batch_that_was_raised_is_said(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_another_spelling_is_no_difference(
-    requested: dict[str, Any], effective: dict[str, Any], said: list[str], tmp_path: Path
+    requested: dict[str, Any], effective: dict[str, Any], said: list[str]
 ) -> None:
-    run = runs.create("recipe", tmp_path / "run", {})
-    run.update("settings.json", effective=effective)
     asked = replace(SETTINGS, grpo=requested)
-    assert [str(difference) for difference in differences(asked, run)] == said
+    assert list(map(str, differences(assembly(asked, {}, effective)))) == said
 
 
 def test_the_trainers_own_copy_counts_before_its_arguments() -> None:
@@ -80,11 +87,12 @@ def test_the_trainers_own_copy_counts_before_its_arguments() -> None:
 
 def test_the_weights_of_the_rewards_reach_the_config(tmp_path: Path) -> None:
     run = runs.create("recipe", tmp_path / "run", {})
-    assert config_fields(SETTINGS, REWARDS, run, {})["reward_weights"] == [1.0, 0.25]
+    assert config_fields(Resolved.of(SETTINGS), REWARDS, run, CARD)["reward_weights"] == [1.0, 0.25]
 
 
 def test_a_device_wins_over_a_setting_and_a_grpo_field_over_both(tmp_path: Path) -> None:
     run = runs.create("recipe", tmp_path / "run", {})
     asked = replace(SETTINGS, grpo={"report_to": "tensorboard", "dataloader_pin_memory": False})
-    fields = config_fields(asked, REWARDS, run, {"warmup_steps": 7, "dataloader_pin_memory": True})
+    of_device = CARD | {"warmup_steps": 7, "dataloader_pin_memory": True}
+    fields = config_fields(Resolved.of(asked), REWARDS, run, of_device)
     assert (fields["warmup_steps"], fields["report_to"], fields["dataloader_pin_memory"]) == (7, "tensorboard", False)

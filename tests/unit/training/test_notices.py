@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from toolkit.settings import GrpoSettings
-from toolkit.settings.parse import parse
-from toolkit.training.notices import biased_sampling, idle_settings, why_idle
+from toolkit.settings.resolved import Resolved
+from toolkit.training.notices import idle_settings, why_idle
+from toolkit.training.sampling import biased_sampling
 
 
 def trainer_with(generation_kwargs: dict[str, Any] | None = None, **changed: Any) -> Any:
@@ -49,21 +50,15 @@ def test_sampling_from_something_else_is_named(trainer: Any, said: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("given", "said"),
     [
-        ([], []),
-        (["--seed", "1"], []),
-        (["--standby", "--gpu_memory_utilization", "0.6"], ["gpu_memory_utilization 0.6", "standby True"]),
+        (set(), []),
+        ({"seed"}, []),
+        ({"standby", "gpu_memory_utilization"}, ["gpu_memory_utilization 0.6", "standby True"]),
     ],
 )
-def test_settings_of_vllm_are_named_when_they_were_typed(argv: list[str], said: list[str]) -> None:
-    given = {token.removeprefix("--") for token in argv}
-    assert idle_settings(parse(GrpoSettings, argv), given) == said
-
-
-def test_settings_of_vllm_from_a_file_are_named_when_they_are_not_the_default() -> None:
-    file = {"gpu_memory_utilization": 0.9, "standby": True}
-    assert idle_settings(parse(GrpoSettings, [], [("c.yaml", file)]), set()) == ["gpu_memory_utilization 0.9"]
+def test_settings_of_vllm_are_named_when_a_person_gave_them(given: set[str], said: list[str]) -> None:
+    assert idle_settings(Resolved.of(GrpoSettings(), frozenset(given))) == said
 
 
 @pytest.mark.parametrize(

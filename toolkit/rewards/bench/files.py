@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.data.arithmetic import generate
-from toolkit.data.schema import Row, to_row
+from toolkit.data.prompts import messages
+from toolkit.data.schema import Row
 from toolkit.errors import DataError, did_you_mean
 from toolkit.rewards.answers import parse_gold
 from toolkit.rewards.completions import one_line
@@ -146,7 +147,7 @@ def _as_in_training(row: Row, where: str, gold_column: str) -> Row:
         hint = did_you_mean("question", row) or f"a `prompt` or a `question` beside {', '.join(map(str, row))}"
         raise DataError(f"{where} has no prompt", hint)
     gold = row.get(gold_column)
-    made = row | {"prompt": to_row(question.strip(), "")["prompt"]}
+    made = row | {"prompt": messages(question.strip())}
     return made if gold is None else made | {gold_column: bare(str(gold))}
 
 

@@ -7,7 +7,7 @@ in the sampler's log-probabilities. Greedy text does not tell: it is the same wi
 
 probe    which weights can be moved; move them and put them back, bit for bit
 sample   token log-probabilities of the run's own sampler, and of the trainer
-verdict  numbers -> green, amber or red, the probable cause and the remedy; no torch
+judgement  numbers -> green, amber or red, the probable cause and the remedy; no torch
 check    one check: its probes, from beginning to end
 gate     when a run checks, what it records, and the stop at red
 """
@@ -16,6 +16,5 @@ from __future__ import annotations
 
 from toolkit.training.parity.check import Check, check_parity
 from toolkit.training.parity.gate import Gate
-from toolkit.training.parity.verdict import Verdict
 
-__all__ = ["Check", "Gate", "Verdict", "check_parity"]
+__all__ = ["Check", "Gate", "check_parity"]

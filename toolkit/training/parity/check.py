@@ -12,11 +12,12 @@ from typing import Any
 from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.contracts import require
+from toolkit.findings import Finding
 from toolkit.machine import processes
+from toolkit.training.parity.judgement import ALL, AS_IT_IS, Probe, Situation, compare, judge
 from toolkit.training.parity.probe import Weight, forget_sync, is_zero, left_as_it_was, moved, parts, seed
 from toolkit.training.parity.sample import Sampled, sample, sampler_of, score, trainer_dtype
 from toolkit.training.parity.tolerance import APPLIED, move_nats
-from toolkit.training.parity.verdict import ALL, AS_IT_IS, Probe, Situation, Verdict, compare, judge
 
 CLIP_NATS = 1.0
 """A larger difference counts as this in the size of a move: one token that became impossible is not a large move."""
@@ -33,7 +34,7 @@ class Check:
     situation: Situation
     probes: tuple[Probe, ...]
     drift: float
-    verdict: Verdict
+    finding: Finding
     seconds: float
     reference: Sampled
     """What was drawn as it is."""
@@ -42,7 +43,7 @@ class Check:
         """What parity.json keeps."""
         return {
             "situation": asdict(self.situation),
-            "verdict": asdict(self.verdict),
+            "finding": asdict(self.finding),
             "drift": self.drift,
             "seconds": round(self.seconds, 2),
             "probes": [asdict(probe) for probe in self.probes],
@@ -89,8 +90,8 @@ def check_parity(
             with trainer.model.disable_adapter():
                 base = compare(AS_IT_IS, *_pooled(reference.logps, score(trainer, reference)))
             situation = replace(situation, from_base=base.noise_mean)
-    verdict = judge(probes, max(drift, drift_so_far), situation)
-    return Check(situation, tuple(probes), drift, verdict, time.perf_counter() - started, reference)
+    finding = judge(probes, max(drift, drift_so_far), situation)
+    return Check(situation, tuple(probes), drift, finding, time.perf_counter() - started, reference)
 
 
 def coarser(*dtypes: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,20 +10,24 @@ from toolkit.backends.base import count_4bit
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.contracts import require
 from toolkit.errors import ParityError
+from toolkit.findings import Level
 from toolkit.machine import processes
-from toolkit.runs import Run
-from toolkit.runs.folder import PARITY_FILE
-from toolkit.settings import RolloutSettings
+from toolkit.runs import Run, metrics
+from toolkit.runs.names import PARITY
+from toolkit.training.grpo import Assembly
+from toolkit.training.observers import Observer
 from toolkit.training.parity.check import Check, check_parity
+from toolkit.training.parity.judgement import ALL, compare
 from toolkit.training.parity.sample import Sampled, sampler_of, score
-from toolkit.training.parity.tolerance import LEVELS
-from toolkit.training.parity.verdict import ALL, compare
 
 N_PROMPTS = 8
 """Prompts of a check, the first of the training data: some 300 tokens, over which chance is below 1 % of a share."""
 
 
-class Gate:
+LEVEL_NUMBERS: dict[Level, float] = {"green": 0.0, "amber": 1.0, "red": 2.0}
+
+
+class Gate(Observer):
     """Checks before the first step of this process, and then every `every` steps, where a round of rollouts begins."""
 
     def __init__(
@@ -53,7 +57,7 @@ class Gate:
         is_first = self._last_checked is None
         drift = self._base_drift()
         result = check_parity(self._trainer, self._prompts(), every_part=is_first, drift_so_far=drift)
-        if result.verdict.level == "red" and not is_first:  # find out which part it is
+        if result.finding.level == "red" and not is_first:  # find out which part it is
             result = check_parity(self._trainer, self._prompts(), drift_so_far=drift)
         if is_first:
             self._keep_base(result)
@@ -61,10 +65,10 @@ class Gate:
         self._record(n_done + 1, replace(result, drift=max(result.drift, drift)))
         self._tell(n_done, result, is_first)
 
-    def take_metrics(self) -> dict[str, float]:
+    def metrics(self, step: int) -> Mapping[str, float]:
         """Metrics of the last check, once: they belong to the step that it came before."""
-        metrics, self._metrics = self._metrics, {}
-        return metrics
+        found, self._metrics = self._metrics, {}
+        return found
 
     def _is_due(self, n_done: int) -> bool:
         if self._last_checked is None:
@@ -94,30 +98,27 @@ class Gate:
 
     def _record(self, step: int, result: Check) -> None:
         """Into parity.json, where checks of later steps are those of a run before its resume; and for metrics.jsonl."""
-        earlier = [row for row in self._run.read(PARITY_FILE).get("checks", []) if row["step"] < step]
-        self._run.write(PARITY_FILE, {"checks": [*earlier, {"step": step, **result.record()}]})
+        earlier = [row for row in self._run.document(PARITY).get("checks", []) if row["step"] < step]
+        self._run.write(PARITY, {"checks": [*earlier, {"step": step, **result.record()}]})
         shares = {probe.part: probe.applied for probe in result.probes if probe.applied is not None}
         self._metrics = {
-            "parity/level": float(LEVELS.index(result.verdict.level)),
-            "parity/noise_mean": result.probes[0].noise_mean,
-            "parity/noise_max": result.probes[0].noise_max,
-            "parity/drift": result.drift,
-            "time/parity_s": result.seconds,
+            metrics.PARITY_LEVEL: LEVEL_NUMBERS[result.finding.level],
+            metrics.PARITY_NOISE: result.probes[0].noise_mean,
+            metrics.PARITY_NOISE_MAX: result.probes[0].noise_max,
+            metrics.PARITY_DRIFT: result.drift,
+            metrics.PARITY_S: result.seconds,
         }
         if shares:
-            self._metrics |= {"parity/applied": shares.get(ALL, 0.0), "parity/applied_min": min(shares.values())}
+            applied = {metrics.PARITY_APPLIED: shares.get(ALL, 0.0), metrics.PARITY_APPLIED_MIN: min(shares.values())}
+            self._metrics |= applied
 
     def _tell(self, n_done: int, result: Check, is_first: bool) -> None:
-        verdict = result.verdict
-        if verdict.level == "red":
+        finding = result.finding
+        if finding.level == "red":
             self._save(n_done)
-            raise ParityError(
-                f"before step {n_done + 1}: {verdict.found}",
-                "rollouts from the weights in training",
-                f"probably {verdict.why}; {verdict.remedy}",
-            )
-        if verdict.level == "amber":
-            self._say(f"parity amber before step {n_done + 1}: {verdict.found}; probably {verdict.why}")
+            raise ParityError(f"before step {n_done + 1}: {finding.found}", finding.wanted, finding.next_step)
+        if finding.level == "amber":
+            self._say(f"parity amber before step {n_done + 1}: {finding.found}; {finding.next_step}")
         elif is_first:
             self._say(summary(result))
 
@@ -128,17 +129,16 @@ class Gate:
             require(self._trainer, trl_compat.SAVE_CHECKPOINT, trl_compat.RELEASE)(self._trainer.model, trial=None)
 
 
-def open_gate(
-    trainer: Any, settings: RolloutSettings, run: Run, say: Callable[[str], None], *, steps_per_round: int
-) -> Gate | None:
+def open_gate(assembly: Assembly, run: Run, say: Callable[[str], None]) -> Gate | None:
     """Return the gate that the settings ask for; None where there is nothing to check, or it cannot be."""
+    trainer, settings = assembly.trainer, assembly.resolved.settings.rollout
     sampler = sampler_of(trainer, count_4bit(trainer.model) > 0)
     if settings.parity == "off" or (settings.parity == "auto" and sampler.is_trainer):
         return None
-    if processes.sharding() in ("fsdp", "zero3"):
+    if processes.sharding().splits_weights:
         say("parity is not checked: no process holds a whole layer to move")
         return None
-    return Gate(trainer, run, say, every=settings.parity_steps, steps_per_round=steps_per_round)
+    return Gate(trainer, run, say, every=settings.parity_steps, steps_per_round=assembly.steps_per_round)
 
 
 def summary(result: Check) -> str:

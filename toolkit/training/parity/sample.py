@@ -12,8 +12,8 @@ from typing import Any
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.contracts import require
 from toolkit.compat.vllm import sends_copies
-from toolkit.training.notices import NEUTRAL
-from toolkit.training.parity.verdict import CONTINUOUS_BATCHING, UNSLOTH_GENERATE, UNSLOTH_VLLM
+from toolkit.training.parity.judgement import CONTINUOUS_BATCHING, UNSLOTH_GENERATE, UNSLOTH_VLLM
+from toolkit.training.sampling import NEUTRAL
 
 MAX_TOKENS = 48
 """Longest completion in a check."""

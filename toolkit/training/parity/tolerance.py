@@ -5,17 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-Level = Literal["green", "amber", "red"]
-LEVELS: tuple[Level, ...] = ("green", "amber", "red")
-
-
-def worst(levels: Iterable[Level]) -> Level:
-    """The last of them in the order of `LEVELS`."""
-    return max(levels, key=LEVELS.index)
+from toolkit.findings import Level
 
 
 @dataclass(frozen=True)

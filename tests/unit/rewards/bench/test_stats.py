@@ -10,7 +10,7 @@ import pytest
 
 from toolkit import cli, runs
 from toolkit.rewards.bench.stats import examine, kind_of, read
-from toolkit.runs.folder import step_name
+from toolkit.runs.names import step_name
 
 
 def row(group: int, completion: str = "18", **scores: float | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From numbers to a verdict: green, amber or red, the probable cause, and what to do. No torch, no trainer."""
+"""From numbers to a finding: green, amber or red, the probable cause, and what to do. No torch, no trainer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from toolkit.training.parity.tolerance import (
-    APPLIED,
-    UNUSED,
-    Level,
-    drift_tolerance,
-    noise_tolerance,
-    worst,
-)
+from toolkit.findings import Finding, Level, worst
+from toolkit.training.parity.tolerance import APPLIED, UNUSED, drift_tolerance, noise_tolerance
 
 AS_IT_IS, ALL = "as it is", "all"
 """Names of two probes that are no layer's: nothing moved, everything moved."""
@@ -91,17 +85,6 @@ class Situation:
         return self.in_4bit != self.sampler_in_4bit
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """`found` says what, `why` what is probably behind it, `remedy` what to do; all empty when all is well."""
-
-    level: Level
-    cause: Cause = Cause.NONE
-    found: str = ""
-    why: str = ""
-    remedy: str = ""
-
-
 def compare(
     part: str, sampler: Sequence[float], trainer: Sequence[float], before: Sequence[float] | None = None
 ) -> Probe:
@@ -124,36 +107,38 @@ def compare(
     return Probe(part, len(usable), mean, largest, effect, made / squares if squares else None)
 
 
-def judge(probes: Sequence[Probe], drift: float, situation: Situation) -> Verdict:
+def judge(probes: Sequence[Probe], drift: float, situation: Situation) -> Finding:
     """Say what the probes of one check mean: the first is as it is, the others have weights moved.
+
+    The finding is named by its probable `Cause`.
 
     `drift`: nats by which syncs moved the trainer's own log-probabilities, weights being the same.
     """
     as_it_is, sampler = probes[0], situation.sampler
     if not as_it_is.n_tokens:
-        return _verdict("red", Cause.NO_NUMBERS, f"{sampler} gives no log-probabilities", situation)
+        return _finding("red", Cause.NO_NUMBERS, f"{sampler} gives no log-probabilities", situation)
     telling = _telling(as_it_is, probes[1:], situation)
     noise = noise_tolerance(situation.dtype, situation.one_in_4bit).level(as_it_is.noise_mean)
     drifted = drift_tolerance(situation.dtype, situation.in_4bit).level(drift)
     pattern = _pattern(telling)
     if noise != "green" and _is_the_base(as_it_is, situation):
         found = f"{sampler} does not use what is trained: it draws as the base does without its adapter"
-        return _verdict("red", Cause.ADAPTER_UNUSED, found, situation)
+        return _finding("red", Cause.ADAPTER_UNUSED, found, situation)
     off = worst(APPLIED.level(abs(1 - applied)) for _, applied in telling) if telling else "amber"
     level = worst((off, noise, drifted))
     if level == "green":
-        return Verdict("green")
+        return Finding(Cause.NONE, "green", f"{sampler} draws from the weights in training")
     has_pattern = pattern is not Cause.PART_WRONG or (
         noise == drifted == "green"
     )  # else shares are off for another reason
     if off == level and has_pattern:
-        return _verdict(level, pattern, _found(pattern, telling, sampler), situation)
+        return _finding(level, pattern, _found(pattern, telling, sampler), situation)
     if drifted == level:  # before noise, which comes of it: the sampler has the weights as they were before
         found = f"syncs changed the trained model: its own log-probabilities moved by {drift:.2g} nats a token"
-        return _verdict(level, Cause.SYNC_MOVES_BASE, found, situation)
+        return _finding(level, Cause.SYNC_MOVES_BASE, found, situation)
     nats = f"{as_it_is.noise_mean:.2g} nats a token (at most {as_it_is.noise_max:.2g})"
     found = f"{sampler} and the trained model differ by {nats} as they are"
-    return _verdict(level, Cause.BASE_DIFFERS, found, situation)
+    return _finding(level, Cause.BASE_DIFFERS, found, situation)
 
 
 def _is_the_base(as_it_is: Probe, situation: Situation) -> bool:
@@ -224,8 +209,9 @@ def _found(cause: Cause, telling: Telling, sampler: str) -> str:
     }[cause]
 
 
-def _verdict(level: Level, cause: Cause, found: str, situation: Situation) -> Verdict:
-    return Verdict(level, cause, found, _why(cause, situation), _remedy(cause, situation))
+def _finding(level: Level, cause: Cause, found: str, situation: Situation) -> Finding:
+    next_step = f"probably {_why(cause, situation)}; {_remedy(cause, situation)}"
+    return Finding(cause, level, found, "rollouts from the weights in training", next_step)
 
 
 def _why(cause: Cause, situation: Situation) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from benchmarks.gpu.cells import folder_of, shape_of
-from benchmarks.gpu.supervise import ROOT, child_environment, end_with_parent, stop
+from benchmarks.gpu.supervise import ROOT, child_environment
+from toolkit.machine.child import end_with_parent, stop
 from toolkit.models.random import Dtype, write_checkpoint
 from toolkit.units import gib
 from toolkit.vram.formula.costs import nf4_bytes

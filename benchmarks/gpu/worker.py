@@ -20,12 +20,12 @@ from typing import Any
 
 from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.numerics import compare_heads, compare_nf4, compare_precisions, pass_the_gate, plain_logps
-from benchmarks.gpu.supervise import end_with_parent
 from benchmarks.gpu.update import Place, backend_for, fingerprint, load, measure_load, measure_update, practice_rows
 from toolkit import runs
 from toolkit.compat import environment
 from toolkit.errors import is_out_of_memory
 from toolkit.files import write_json
+from toolkit.machine.child import end_with_parent
 from toolkit.machine.devices import Gpu, find_gpus
 from toolkit.settings import flatten
 from toolkit.settings.resolved import Resolved

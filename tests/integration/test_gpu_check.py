@@ -108,7 +108,7 @@ def test_a_killed_check_leaves_a_whole_json_and_no_process(checked: tuple[dict[s
 
 
 def test_a_cell_ends_with_the_check_that_started_it() -> None:
-    code = "from benchmarks.gpu.supervise import end_with_parent; end_with_parent(); import time; time.sleep(600)"
+    code = "from toolkit.machine.child import end_with_parent; end_with_parent(); import time; time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=ROOT)
     child.communicate(timeout=60)  # closes its input, as the end of this process would
     assert child.returncode == 1
@@ -143,7 +143,7 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
 
 def test_a_cell_that_takes_too_long_is_ended(place: Workplace) -> None:
     process = CellProcess(on_a_cpu()[0], place)
-    child = psutil.Process(process._process.pid)
+    child = psutil.Process(process.child.pid)
     found = process.run(limit_s=0.5, context_gib=0.5)
     assert (found["status"], found["why"]) == ("timed_out", "stopped after 0 s")
     assert not child.is_running()
@@ -151,7 +151,7 @@ def test_a_cell_that_takes_too_long_is_ended(place: Workplace) -> None:
 
 def test_a_cell_that_is_killed_is_a_failure(place: Workplace) -> None:
     process = CellProcess(on_a_cpu()[0], place)
-    process._process.kill()
+    os.kill(process.child.pid, signal.SIGKILL)
     found = process.run(limit_s=30, context_gib=0.5)
     assert found["status"] == "failed"
     assert "signal 9" in found["why"]

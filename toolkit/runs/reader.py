@@ -1,0 +1,68 @@
+"""A run folder as anyone reads it who did not write it: whole records, and what a kill has left of the last line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import RunFolderError
+from toolkit.runs import metrics
+from toolkit.runs.names import ENVIRONMENT, METRICS, SETTINGS
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON record of a run.
+
+    Raises:
+        RunFolderError: it cannot be read, or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror})", "the record of a run") from error
+    except ValueError as error:
+        raise RunFolderError(f"{path} is no JSON ({error})", "the record of a run") from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} holds a {type(content).__name__}", "the JSON object that a run writes")
+    return content
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, up to the first that is not whole, as a kill leaves the last; none without a file."""
+    rows: list[dict[str, Any]] = []
+    path = folder / METRICS
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            int(row[metrics.STEP])
+        except (ValueError, KeyError, TypeError):
+            break
+        rows.append(row)
+    return rows
+
+
+def requested_settings(folder: Path) -> dict[str, Any]:
+    """The flat settings that a run was started with.
+
+    Raises:
+        RunFolderError: no such run, or its settings cannot be read.
+    """
+    not_one = RunFolderError(f"--resume {folder} is not a run folder", f"a folder with {SETTINGS}", "see runs/")
+    if not (folder / SETTINGS).exists():
+        raise not_one
+    requested = read_json(folder / SETTINGS).get("requested")
+    if not isinstance(requested, dict):
+        raise not_one
+    return requested
+
+
+def given_names(folder: Path) -> set[str]:
+    """The settings that a person gave for this run, by name, rather than a preset or a default."""
+    return set(read_json(folder / SETTINGS).get("given", []))
+
+
+def world_size(folder: Path) -> int:
+    """The processes that a run was started with."""
+    path = folder / ENVIRONMENT
+    return read_json(path).get("world_size", 1) if path.exists() else 1

@@ -78,30 +78,6 @@ class Server:
         return " ".join([*assignments, shlex.join(self.command())])
 
 
-@dataclass(frozen=True)
-class ServeFlags:
-    """Settings of the server; what is not said is taken from the preset or the config of the run."""
-
-    model: str | None = None
-    """Hub id or folder of the base model that the recipe trains; `embedded` is the tiny Qwen3 of the toolkit."""
-    config: str | None = None
-    """YAML file with the run's settings, or the name of one in recipes/configs."""
-    gpu: str | None = None
-    """Cards of the server, for example 1 or 2,3; None: the last one, where several are visible."""
-    max_model_len: int | None = None
-    """Longest prompt and completion together, in tokens; None: max_prompt_length + max_completion_length of the run."""
-    gpu_memory_utilization: float = 0.9
-    """Share of its cards that vLLM may take, 0 to 1."""
-    tensor_parallel_size: int | None = None
-    """Cards that one copy of the model is split over; None: all of --gpu."""
-    host: str = "127.0.0.1"
-    """Address to listen on. Whoever reaches it can replace the weights."""
-    port: int = PORT
-    """Port to listen on; another than TRL's default goes to the recipe as --grpo.vllm_server_port."""
-    print: bool = False
-    """Print the command instead of running it."""
-
-
 def name_for(model: str) -> str:
     """What vLLM is given for a `--model`: a Hub id as it is, a folder from any working directory."""
     if model == embedded.NAME:

@@ -12,8 +12,8 @@ from typing import Protocol
 import tyro
 
 from toolkit import __version__
-from toolkit.backends.vllm_server import ServeFlags
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
+from toolkit.cli.serve import Serve
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
 from toolkit.settings.parse import parse
 from toolkit.vram.request import PlanFlags
@@ -59,17 +59,6 @@ class Plan(PlanFlags):
 
         answer.give(self)
         return 0
-
-
-@dataclass(frozen=True)
-class Serve(ServeFlags):
-    """Start vLLM as the server that --vllm_mode server samples from, with the settings that TRL wants of it."""
-
-    def run(self) -> int:
-        """0 after --print; else vLLM takes this process over."""
-        from toolkit.cli.serve import serve
-
-        return serve(self)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from toolkit.backends import vllm_server
-from toolkit.backends.vllm_server import ServeFlags, Server, check
-from toolkit.cli.serve import recipe_command, server_for
+from toolkit.backends.vllm_server import PORT, Server, check
+from toolkit.cli.serve import Serve, recipe_command, server_for
 from toolkit.errors import BackendError, SettingsError
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings, Lengths, ModelSettings
@@ -169,14 +169,15 @@ def test_settings_that_a_server_cannot_serve_are_refused_before_it_is_asked(
 
 def test_the_command_takes_model_length_and_cards_of_the_run() -> None:
     run = parse(GrpoSettings, ["--model", MODEL, "--max_prompt_length", "300", "--max_completion_length", "200"])
-    server = server_for(ServeFlags(), run, CARDS)
+    server = server_for(Serve(), run, CARDS)
     assert (server.model, server.max_model_len, server.cards, server.tensor_parallel_size) == (MODEL, 500, "1", 1)
     assert str(server).startswith("CUDA_VISIBLE_DEVICES=1 VLLM_SERVER_DEV_MODE=1 vllm serve")
-    assert recipe_command(ServeFlags(), CARDS, server).startswith("CUDA_VISIBLE_DEVICES=0 python recipes/gsm8k_r1.py")
-    both = server_for(ServeFlags(gpu="2,3", port=8001), run, CARDS)
+    assert recipe_command(Serve(), CARDS, server).startswith("CUDA_VISIBLE_DEVICES=0 python recipes/gsm8k_r1.py")
+    both = server_for(Serve(gpu="2,3", port=8001), run, CARDS)
     assert (both.tensor_parallel_size, both.cards) == (2, "2,3")
-    assert recipe_command(ServeFlags(config="24gb"), [], both).endswith("--config 24gb --grpo.vllm_server_port 8001")
-    alone = server_for(ServeFlags(), run, [])
+    assert recipe_command(Serve(config="24gb"), [], both).endswith("--config 24gb --grpo.vllm_server_port 8001")
+    alone = server_for(Serve(), run, [])
     assert (server.dtype, alone.dtype, alone.cards) == ("bfloat16", "float32", None)
+    assert Serve().port == PORT, "the flag's default is spelled out, so that --help loads no engine"
     with pytest.raises(SettingsError, match="--gpu_memory_utilization is 2"):
-        server_for(ServeFlags(gpu_memory_utilization=2.0), run, [])
+        server_for(Serve(gpu_memory_utilization=2.0), run, [])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 LEANER = 0.9
-"""Of the memory that was not enough, what the settings that are suggested may take by the plan."""
+"""What the suggested settings may take by the plan, as a share of what the failed ones were planned to."""
 
 
 class OutOfMemory(ToolkitError, MemoryError):
@@ -128,8 +128,8 @@ def _leaner(planned: RunPlan) -> str:
     plan = planned.plan
     if plan.card is None:
         return ""
-    wanted_gib = min(plan.card.usable_gib, plan.interval_gib[1]) * LEANER
-    nearest = nearest_that_fits(plan.request, plan.shape, replace(plan.card, usable_gib=wanted_gib))
+    smaller = replace(plan.card, usable_gib=LEANER * plan.peak_process_gib)
+    nearest = nearest_that_fits(plan.request, plan.shape, smaller)
     return " ".join(map(str, nearest[1])) if nearest else ""
 
 

@@ -1,4 +1,4 @@
-"""The one tree of errors that a user can cause or mend.
+"""The one tree of errors that a user can cause or fix.
 
 Every message is one line in three parts: what was found, what was wanted, what to do next. `launch` prints
 it and exits with code 2; the traceback appears only with `--debug`. Each class is also the stdlib error it

@@ -78,7 +78,7 @@ class Cell:
     emulates: str = ""
     """A card, as `toolkit plan --gpu` takes it, whose usable memory is emulated; empty: the card as it is."""
     expected: Literal["", "runs", "out_of_memory"] = ""
-    """Of an emulated card: what the planner says."""
+    """What the planner says, for an emulated card."""
 
     @property
     def num_generations(self) -> int:

@@ -159,10 +159,10 @@ def given_rollouts(cell: Cell, n_tokens_known: int) -> Callable[..., dict[str, A
 
     def rollout(prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
         del trainer
-        cuts = [0 if cell.equal_lengths or i % 2 == 0 else 1 + i % 8 for i in range(len(prompts))]
+        missing = [0 if cell.equal_lengths or i % 2 == 0 else 1 + i % 8 for i in range(len(prompts))]
         return {
             "prompt_ids": [tokens(cell.max_prompt_length) for _ in prompts],
-            "completion_ids": [[*tokens(cell.max_completion_length - cut - 1), end] for cut in cuts],
+            "completion_ids": [[*tokens(cell.max_completion_length - n - 1), end] for n in missing],
             "logprobs": None,
         }
 

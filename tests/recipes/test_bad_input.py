@@ -115,6 +115,8 @@ EARLY: dict[str, Case] = {
     "public without a push": (lambda p: ["--public"], "add --push_to_hub"),
     "push without an owner": (lambda p: ["--push_to_hub", "model"], "names no owner"),
     "push without a token": (lambda p: ["--push_to_hub", "me/model"], "without a Hub token"),
+    "an unknown schedule": (lambda p: ["--lr_scheduler_type", "cosin"], "is 'cosin'; did you mean cosine"),
+    "an unknown optimizer": (lambda p: ["--optim", "quux"], "is 'quux'; wanted one of adamw_torch, "),
     "checkpoint inside a round": (
         lambda p: ["--steps_per_generation", "4", "--save_steps", "6"],
         "wanted a multiple of 4",
@@ -129,8 +131,6 @@ LATE: dict[str, Case] = {
     "every prompt too long": (lambda p: ["--max_prompt_length", "9"], "longer than 9 tokens"),
     "too few rows": (lambda p: ["--dataset", rows(p, n=6)], "wanted at least 8, the prompts of one round"),
     "a value that TRL refuses": (lambda p: ["--grpo.loss_type", "grpo2"], "loss_type"),
-    "an unknown schedule": (lambda p: ["--lr_scheduler_type", "cosin"], "is 'cosin'; did you mean cosine"),
-    "an unknown optimizer": (lambda p: ["--optim", "quux"], "is 'quux'; wanted a name of transformers' OptimizerNames"),
 }
 
 

@@ -31,7 +31,7 @@ class Verb(Protocol):
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what this machine can run, and the line that mends it. Exit code 1 when the main job cannot run."""
+    """Say what this machine can run, and the line that fixes it. Exit code 1 when the main job cannot run."""
 
     json: bool = False
     """Print one JSON object instead of the table."""

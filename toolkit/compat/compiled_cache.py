@@ -51,8 +51,8 @@ def made_with(path: Path) -> dict[str, str]:
 def clear_stale(folder: Path) -> list[str]:
     """Remove generated code of other versions from `folder` and stamp it with these; return lines to say.
 
-    Only files that carry Unsloth's head are removed, so that a folder of the user's own is safe. Of our own folders
-    those go, too, that no run has used for `KEEP_DAYS`. To be called before unsloth is imported.
+    Only files that carry Unsloth's head are removed, so that a folder of the user's own is safe. Our own
+    folders that no run has used for `KEEP_DAYS` go, too. To be called before unsloth is imported.
     """
     now = versions_now()
     lines: list[str] = []

@@ -124,9 +124,9 @@ class TestedSets:
         return max(rows, key=lambda build: build.cuda, default=None)
 
     def nearest(self, row: MachineSet, tested: ReleaseSet, installed: Mapping[str, str]) -> Nearest:
-        """Of this machine's set and the variants, the one that the fewest installed packages differ from.
+        """This machine's set or a variant: the one that the fewest installed packages differ from.
 
-        Packages that are not installed do not count. Of two equally near ones, the machine's own.
+        Packages that are not installed do not count. Where two are equally near, it is the machine's own.
         """
         wanted = pins(tested)
         candidates = [Nearest(row.name, row.ran, _differing(wanted, installed))]

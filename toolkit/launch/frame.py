@@ -40,7 +40,7 @@ def run_recipe(main: Callable[[S, Session[S]], None], cls: type[S], recipe_file:
     """Parse `sys.argv` into `cls`, call `main(settings, session)`, and exit with a code that says how it went.
 
     0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (traceback in the run folder).
-    `--debug` shows the traceback of any error. Of several processes one prints, and one tells the error of the run.
+    `--debug` shows the traceback of any error. With several processes one prints, and one tells the error of the run.
     """
     argv = sys.argv[1:]
     session: Session[S] | None = None

@@ -79,7 +79,7 @@ class RolloutSettings:
     num_generations: int = 8
     """Completions a prompt (the group that a reward is compared in)."""
     max_completion_length: int = 1024
-    """Longest completion in tokens; a cut one cannot be right, so watch completions/clipped_ratio."""
+    """Longest completion in tokens; a truncated one cannot be right, so watch completions/clipped_ratio."""
     temperature: float = 1.0
     """Sampling temperature, above 0."""
     per_device_train_batch_size: int = 8
@@ -200,7 +200,7 @@ def check(settings: GrpoSettings) -> None:
             raise SettingsError(f"--{name} is {flat[name]}", f"a value from {low} to {high}")
     for name in ("optim", "lr_scheduler_type"):
         if flat[name] not in (known := names_of(name)):
-            hint = did_you_mean(flat[name], known) or f"one of {', '.join(known[:8])}, ..."
+            hint = did_you_mean(flat[name], known) or f"one of {', '.join(known)}"
             raise SettingsError(f"--{name} is {flat[name]!r}", hint, "see transformers' TrainingArguments")
     for name in ("temperature", "learning_rate"):
         if not flat[name] > 0:

@@ -74,7 +74,7 @@ def grpo_to_args(mapping: Any, known: Mapping[str, Any], source: str) -> list[st
         ContractError: see `compat.trl_fields.grpo_fields`.
     """
     if not isinstance(mapping, dict):
-        raise SettingsError(f"{source}: grpo is {shape_of(mapping)}", "`name: value` lines below grpo", "mend the file")
+        raise SettingsError(f"{source}: grpo is {shape_of(mapping)}", "`name: value` lines below grpo", "fix the file")
     declared = grpo_fields() if mapping else {}
     args: list[str] = []
     for name, value in mapping.items():

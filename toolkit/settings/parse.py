@@ -84,9 +84,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # PyYAML lets a date such as 2024-99-99 through
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
-        raise SettingsError(f"--config {path} is not YAML{line}", "`name: value` lines", "mend the file") from error
+        raise SettingsError(f"--config {path} is not YAML{line}", "`name: value` lines", "fix the file") from error
     if not isinstance(loaded, dict):
-        raise SettingsError(f"--config {path} holds {type(loaded).__name__}", "`name: value` lines", "mend the file")
+        raise SettingsError(f"--config {path} holds {type(loaded).__name__}", "`name: value` lines", "fix the file")
     return _without_nulls(loaded)
 
 

@@ -55,12 +55,12 @@ def words_of(value: Any, declared: Any, where: str) -> list[str]:
         odd = [v for v in value if v is None or isinstance(v, (list, tuple, dict))]
         if odd:
             raise SettingsError(
-                f"{where} holds {shape_of(odd[0])} in a list", "a list of single values", "mend the file"
+                f"{where} holds {shape_of(odd[0])} in a list", "a list of single values", "fix the file"
             )
         return [str(v) for v in value]
     if isinstance(value, (list, tuple, dict)):
         wanted = "a mapping" if dict in kinds else "a list" if kinds & {list, tuple} else "one value"
-        raise SettingsError(f"{where} is {shape_of(value)}", wanted, "mend the file")
+        raise SettingsError(f"{where} is {shape_of(value)}", wanted, "fix the file")
     return [str(value)]
 
 

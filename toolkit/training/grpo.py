@@ -22,7 +22,7 @@ from toolkit.training.engine_defaults import EngineDefault, arguments_of_trl, en
 RewardFunction = Callable[..., list[float | None]]
 
 CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
-"""Of continuous batching, which would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
+"""Continuous batching would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def check_parity(
 
 
 def coarser(*dtypes: str) -> str:
-    """Of several types the one with the fewest digits."""
+    """The type with the fewest digits."""
     digits = ("float32", "float16", "bfloat16")
     return max(dtypes, key=lambda dtype: digits.index(dtype) if dtype in digits else len(digits))
 

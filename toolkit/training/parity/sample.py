@@ -43,7 +43,7 @@ class Sampled:
     prompt_ids: list[list[int]]
     completion_ids: list[list[int]]
     logps: list[float]
-    """Of all completions, one after the other."""
+    """All completions, one after the other."""
 
 
 def sampler_of(trainer: Any, trainer_in_4bit: bool) -> Sampler:

@@ -59,7 +59,7 @@ _DRIFT_ROUNDED = Tolerance(1e-2, 1e-1, "embedded: 8e-4 in bfloat16 and 1e-2 in N
 
 
 def noise_tolerance(dtype: str, one_in_4bit: bool) -> Tolerance:
-    """Of a type that is not in the table (8-bit floats), bfloat16's."""
+    """The row of the table; bfloat16's for a type that is not there (8-bit floats)."""
     return NOISE[dtype if dtype in MOVE else "bfloat16", one_in_4bit]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from toolkit.doctor.checks import run_checks
 from toolkit.doctor.facts import Facts, collect
-from toolkit.doctor.finding import Check
 from toolkit.doctor.report import Report, examine, render
 
-__all__ = ["Check", "Facts", "Report", "collect", "examine", "render", "run_checks"]
+__all__ = ["Facts", "Report", "collect", "examine", "render", "run_checks"]

@@ -15,7 +15,6 @@ summary.json        before, after, wall time, steps, backend, model, seed, memor
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping

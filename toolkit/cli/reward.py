@@ -138,15 +138,15 @@ class Check(OnRows):
     def run(self) -> int:
         from toolkit.rewards.bench.check import check
 
-        verdict = _quietly(lambda: check(self.subject()))
+        checked = _quietly(lambda: check(self.subject()))
         if self.json:
-            print(json.dumps(verdict.as_json(), indent=2, ensure_ascii=False))
+            print(json.dumps(checked.as_json(), indent=2, ensure_ascii=False))
         else:
             from toolkit.display.console import console
             from toolkit.rewards.bench import screens
 
-            console.print(screens.verdict(verdict))
-        return 0 if verdict.holds else EXIT_FAILED
+            console.print(screens.checked(checked), crop=False)
+        return 0 if checked.holds else EXIT_FAILED
 
 
 @dataclass(frozen=True)

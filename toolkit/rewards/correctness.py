@@ -118,19 +118,19 @@ class CorrectLatex(_Answered):
         return super().scores(completions, lists, extra)
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = self._verdict(text, answer)
-        return None if verdict.equal is None else self.right if verdict.equal else self.wrong
+        comparison = self._compared(text, answer)
+        return None if comparison.equal is None else self.right if comparison.equal else self.wrong
 
-    def _verdict(self, text: str, answer: object) -> latex.Verdict:
+    def _compared(self, text: str, answer: object) -> latex.Comparison:
         pair = self._pair(text, answer)
         if pair is None and answers.parse_gold(answer) is not None:
-            return latex.Verdict(bool(answers.equal(self._found(text), answer)))
-        verdict = latex.equivalent(*pair, self.how) if pair else latex.Verdict(None)
-        if verdict.equal is None:
+            return latex.Comparison(bool(answers.equal(self._found(text), answer)))
+        comparison = latex.equivalent(*pair, self.how) if pair else latex.Comparison(None)
+        if comparison.equal is None:
             gold = latex.as_formula(str(answer))  # by itself: is it the gold answer that cannot be read?
             readable = latex.equivalent(gold, gold, self.how).equal is not None
-            return latex.Verdict(False, verdict.why) if readable else latex.Verdict(None, _no_gold(answer))
-        return verdict
+            return latex.Comparison(False, comparison.why) if readable else latex.Comparison(None, _no_gold(answer))
+        return comparison
 
     def _pair(self, text: str, gold: object) -> tuple[str, str] | None:
         """The answer and the gold answer for math-verify; None where numbers, or no answer, decide without it."""
@@ -140,12 +140,12 @@ class CorrectLatex(_Answered):
         return latex.as_formula(found), latex.as_formula(str(gold))
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        verdict, found = self._verdict(text, answer), self._found(text)
+        comparison, found = self._compared(text, answer), self._found(text)
         if score is None:
-            return verdict.why
+            return comparison.why
         shown = f"no answer in {' or '.join(self.places)}" if found is None else f"answer {one_line(found, 60)!r}"
-        why = f" ({verdict.why})" if verdict.why else ""
-        return f"{shown}, {'equals' if verdict.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
+        why = f" ({comparison.why})" if comparison.why else ""
+        return f"{shown}, {'equals' if comparison.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
-from toolkit.rewards.bench.calling import Sample, score
-from toolkit.rewards.bench.findings import TOLERANCE
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, score
 from toolkit.rewards.bench.layouts import prompt_text
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.rubric import Rubric

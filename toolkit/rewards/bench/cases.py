@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import did_you_mean
-from toolkit.rewards.bench.calling import Sample, call, score
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, call, score
 from toolkit.rewards.bench.calling import arguments as arguments_of
-from toolkit.rewards.bench.findings import TOLERANCE
 from toolkit.rewards.bench.target import Target, find
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition

@@ -12,16 +12,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.display.findings import STYLES, Findings
+from toolkit.findings import Level
 from toolkit.rewards import registry
 from toolkit.rewards.bench.attack import Result
 from toolkit.rewards.bench.cases import Expected, Tried
-from toolkit.rewards.bench.findings import Finding, Status, Verdict
+from toolkit.rewards.bench.check import WORDS, Checked
 from toolkit.rewards.bench.score import shown
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
+from toolkit.units import plural
 
-STYLES: dict[Status, str] = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
 INDENT = (0, 0, 0, 6)
 
 
@@ -96,15 +98,15 @@ def tried(results: Sequence[Tried]) -> RenderableType:
     """One line an expectation, and why where it failed."""
     lines: list[RenderableType] = []
     for result in results:
-        status: Status = "PASS" if result.passed else "FAIL"
+        level: Level = "green" if result.passed else "red"
         got = "no score" if result.error else shown(result.score)
-        line = Text.assemble((status, STYLES[status]), f"  {result.case}: ", (result.part, "bold"), f" {got}")
+        line = Text.assemble((WORDS[level], STYLES[level]), f"  {result.case}: ", (result.part, "bold"), f" {got}")
         lines.append(line.append(f", wanted {_wanted(result.expected)}" * (not result.passed)))
         if result.reason and not result.passed:
             lines.append(Padding(Text(result.reason, "dim"), INDENT))
     n_failed = sum(not result.passed for result in results)
     verdict = f"{n_failed} of {len(results)} fail" if n_failed else f"all {len(results)} pass"
-    return Group(*lines, Text(), Text(verdict, STYLES["FAIL" if n_failed else "PASS"]))
+    return Group(*lines, Text(), Text(verdict, STYLES["red" if n_failed else "green"]))
 
 
 def _wanted(expected: Expected) -> str:
@@ -114,35 +116,17 @@ def _wanted(expected: Expected) -> str:
     return shown(low) if low == high else f"{shown(low)} to {shown(high)}"
 
 
-def verdict(result: Verdict) -> RenderableType:
-    """One line a finding, and what mends it below it."""
-    lines: list[RenderableType] = []
-    width = max(len(finding.name) for finding in result.findings)
-    for finding in result.findings:
-        lines.append(_line(finding, width))
-        if finding.remedy and finding.status != "PASS":
-            lines.append(Padding(Text(f"-> {finding.remedy}", "cyan"), INDENT))
-    n_warned = sum(finding.status == "WARN" for finding in result.findings)
-    warned = f", {n_warned} warning{'s' * (n_warned > 1)}" * bool(n_warned)
-    how = f" on {result.n_rows} rows" + f", answers in the form {result.layout}" * bool(result.layout)
+def checked(result: Checked) -> RenderableType:
+    """The findings, what to do about them, and what they come to. To be printed with `crop=False`."""
+    how = f" on {result.n_rows} rows" + (f", answers in the layout {result.layout}" if result.layout else "")
+    if n_warned := sum(finding.level == "amber" for finding in result.findings):
+        how += f", {plural(n_warned, 'warning')}"
     if result.holds:
-        end = Text(f"{result.reward} keeps its contract{how}{warned}", STYLES["PASS"])
+        end = Text(f"{result.reward} keeps its contract{how}", STYLES["green"])
     else:
         failed = ", ".join(finding.name for finding in result.failed)
-        end = Text(f"{result.reward} breaks its contract: {failed}{how}{warned}", STYLES["FAIL"])
-    return Group(*lines, Text(), end)
-
-
-def _line(finding: Finding, width: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, min_width=width)
-    grid.add_column(overflow="fold")
-    found = Text(finding.found)
-    if finding.wanted and finding.status != "PASS":
-        found.append(f"; wanted {finding.wanted}", "dim")
-    grid.add_row(Text(finding.status, STYLES[finding.status]), finding.name, found)
-    return grid
+        end = Text(f"{result.reward} breaks its contract: {failed}{how}", STYLES["red"])
+    return Group(Findings(result.findings), Text(), end)
 
 
 def attacks(reward: str, results: Sequence[Result]) -> RenderableType:
@@ -163,10 +147,10 @@ def attacks(reward: str, results: Sequence[Result]) -> RenderableType:
 
 def _outcome(result: Result) -> tuple[str, str]:
     if result.error:
-        return "ERROR", STYLES["FAIL"]
+        return "ERROR", STYLES["red"]
     if not result.works:
-        return "survives", STYLES["PASS"]
-    return ("named", STYLES["WARN"]) if result.known else ("EXPLOIT", STYLES["FAIL"])
+        return "survives", STYLES["green"]
+    return ("named", STYLES["amber"]) if result.known else ("EXPLOIT", STYLES["red"])
 
 
 def _examples(results: Iterable[Result]) -> Iterator[RenderableType]:
@@ -188,7 +172,7 @@ def _end(reward: str, results: Sequence[Result]) -> Text:
     working = [result.exploit.name for result in results if result.works]
     unnamed = [result.exploit.name for result in results if result.works and not result.known]
     if unnamed:
-        return Text(f"{reward} can be exploited: {', '.join(unnamed)}", STYLES["FAIL"])
+        return Text(f"{reward} can be exploited: {', '.join(unnamed)}", STYLES["red"])
     if working:
-        return Text(f"{reward} is exploited only as it says: {', '.join(working)}", STYLES["WARN"])
-    return Text(f"{reward} survives all {len(results)} exploits", STYLES["PASS"])
+        return Text(f"{reward} is exploited only as it says: {', '.join(working)}", STYLES["amber"])
+    return Text(f"{reward} survives all {len(results)} exploits", STYLES["green"])

@@ -9,12 +9,13 @@ from importlib import import_module
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from toolkit.display.findings import STYLES, Findings
+from toolkit.display.tables import Table, facts, number, words
 from toolkit.findings import Level
 from toolkit.rewards import registry
+from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.bench.attack import Result
 from toolkit.rewards.bench.cases import Expected, Tried
 from toolkit.rewards.bench.check import WORDS, Checked
@@ -28,20 +29,25 @@ INDENT = (0, 0, 0, 6)
 
 
 def listing() -> RenderableType:
-    """Every reward of the library: name, range, purpose; one heading a module."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("reward", no_wrap=True)
-    table.add_column("range", no_wrap=True)
-    table.add_column("for", overflow="fold")
-    module = ""
+    """Every reward of the library: name, range, purpose; a blank line between modules."""
+    table = Table(["reward", "range", words("for")])
+    module, first = "", registry.get(next(iter(registry.REWARDS)))
     for name, of in registry.REWARDS.items():
         if of != module and module:
-            table.add_row()
-        module = of
-        reward = registry.get(name)
-        table.add_row(Text(name, "bold"), range_of(reward.range), reward.purpose)
+            table.add("", "", "")
+        module, reward = of, registry.get(name)
+        if type(reward) is not type(first):
+            first = reward
+        purpose = reward.purpose if reward is first else f"the same with {_difference(reward, first)}"
+        table.add(Text(name, "bold"), range_of(reward.range), purpose)
     more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, FILE.py:FUNCTION"
-    return Group(table, Text(), Text(more, "dim"))
+    return Group(table.rich(), Text(), Text(more, "dim"))
+
+
+def _difference(reward: RewardFunction, first: RewardFunction) -> str:
+    """The settings in which a reward differs from the first of its kind."""
+    settings = {field.name: getattr(reward, field.name) for field in fields(reward) if field.name != "title"}
+    return ", ".join(f"{key} = {value!r}" for key, value in settings.items() if value != getattr(first, key))
 
 
 def range_of(bounds: tuple[float, float] | None) -> str:
@@ -51,14 +57,11 @@ def range_of(bounds: tuple[float, float] | None) -> str:
 
 def details(target: Target) -> RenderableType:
     """All that is known of one reward."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, value in _facts(target):
-        grid.add_row(label, Text(value))
     about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
     paragraphs = [Text(" ".join(paragraph.split())) for paragraph in about.split("\n\n") if paragraph.strip()]
-    return Group(Text(target.name, "bold"), grid, *(line for text in paragraphs for line in (Text(), text)))
+    return Group(
+        Text(target.name, "bold"), facts(_facts(target)), *(line for text in paragraphs for line in (Text(), text))
+    )
 
 
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
@@ -101,7 +104,7 @@ def tried(results: Sequence[Tried]) -> RenderableType:
         level: Level = "green" if result.passed else "red"
         got = "no score" if result.error else shown(result.score)
         line = Text.assemble((WORDS[level], STYLES[level]), f"  {result.case}: ", (result.part, "bold"), f" {got}")
-        lines.append(line.append(f", wanted {_wanted(result.expected)}" * (not result.passed)))
+        lines.append(line if result.passed else line.append(f", wanted {_wanted(result.expected)}"))
         if result.reason and not result.passed:
             lines.append(Padding(Text(result.reason, "dim"), INDENT))
     n_failed = sum(not result.passed for result in results)
@@ -131,18 +134,13 @@ def checked(result: Checked) -> RenderableType:
 
 def attacks(reward: str, results: Sequence[Result]) -> RenderableType:
     """A line an exploit, then the completions that work."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("exploit", no_wrap=True)
-    table.add_column("gain", justify="right", no_wrap=True)
-    table.add_column("rows", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("what it is", overflow="fold")
+    table = Table(["exploit", number("gain"), number("rows"), "outcome", words("what it is")])
     for result in results:
         word, style = _outcome(result)
         gain = "-" if result.error else f"{result.gain:+.2f}"
         rows = f"{result.rows_frac:.0%}"
-        table.add_row(result.exploit.name, gain, rows, Text(word, style), Text(result.exploit.about, "dim"))
-    return Group(table, *_examples(results), Text(), _end(reward, results))
+        table.add(result.exploit.name, gain, rows, Text(word, style), Text(result.exploit.about, "dim"))
+    return Group(table.rich(), *_examples(results), Text(), _end(reward, results))
 
 
 def _outcome(result: Result) -> tuple[str, str]:

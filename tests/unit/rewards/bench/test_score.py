@@ -192,6 +192,22 @@ def test_unknown_reward_is_one_line(name: str, said: str, capsys: pytest.Capture
     assert said in shown
 
 
+def test_the_list_says_of_a_second_reward_of_a_kind_how_it_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reward", "list"]) == 0
+    lines = {line.split()[0]: line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert lines["correct_signed"].endswith("the same with wrong = -1.0")
+    assert lines["distinct_2"].endswith("the same with n = 2")
+    assert "Varied wording" in lines["distinct_1"]
+
+
+def test_a_long_name_leaves_room_for_the_completion(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "tests.unit.rewards.bench.user_rewards:sound"
+    assert cli.main(["reward", "score", "--reward", f"{name},correct", "--input", str(written(ROWS[:2]))]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].split() == ["row", "sound", "correct", "total", "completion"]
+    assert name in shown
+
+
 def test_list_and_show_say_range_purpose_and_weakness(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

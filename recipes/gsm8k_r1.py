@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from toolkit import data, evaluation, export, models
 from toolkit.launch import Session, run_recipe
-from toolkit.rewards import correct, format
+from toolkit.rewards import correct, format, is_number
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train
 
@@ -45,7 +45,7 @@ def main(settings: Settings, session: Session) -> None:
     backend, limit = session.backend, settings.rollout.max_completion_length
     source = models.locate(settings.model.model)
     export.check_push(settings.record)
-    problems = data.load(settings.data, settings.record.seed)
+    problems = data.load(settings.data, settings.record.seed, is_gold=is_number)
     settings = session.plan_memory(settings)  # on a card: prints the plan, or stops with the nearest settings that fit
 
     with session.open_run() as (run, view):

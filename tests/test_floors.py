@@ -22,6 +22,7 @@ FLOORS = {
     "toolkit.evaluation.estimators": 1,
     "toolkit.data": 3,
     "toolkit.data.schema": 1,
+    "toolkit.data.rows": 1,
     "toolkit.data.arithmetic": 1,
     "toolkit.vram": 1,
     "toolkit.vram.views": 2,

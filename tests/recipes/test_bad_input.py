@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +88,15 @@ EARLY: dict[str, Case] = {
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),
     "empty file": (lambda p: ["--dataset", text(p, "a.jsonl", "")], "is empty"),
-    "broken JSON": (lambda p: ["--dataset", text(p, "a.jsonl", '{"question": ')], "cannot be read"),
+    "broken JSON": (lambda p: ["--dataset", text(p, "a.jsonl", '{"question": ')], "a.jsonl line 1 is not JSON"),
+    "a column twice": (
+        lambda p: ["--dataset", text(p, "a.csv", "question,answer,answer\nHow?,1,2\n")],
+        "has two columns 'answer'",
+    ),
+    "dataset not in UTF-8": (
+        lambda p: ["--dataset", raw(p, "a.jsonl", b'{"question": "caf\xe9"}')],
+        "a.jsonl line 1 is not UTF-8",
+    ),
     "misspelled column": (lambda p: ["--dataset", rows(p, answer="anser")], "did you mean anser?"),
     "column flag wrong": (lambda p: ["--dataset", rows(p), "--question_column", "q"], "no column 'q'"),
     "gold answer in words": (
@@ -184,7 +193,8 @@ def test_settings_of_a_resumed_run_are_fixed(tmp_path: Path) -> None:
 def test_too_little_disk_is_found_before_the_run(tmp_path: Path) -> None:
     full = "import shutil, types\nshutil.disk_usage = lambda path: types.SimpleNamespace(free=2**20)\n"
     (tmp_path / "sitecustomize.py").write_text(full)
-    result = harness.run("--output_dir", tmp_path / "run", env={"PYTHONPATH": str(tmp_path)})
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    result = harness.run("--output_dir", tmp_path / "run", env={"PYTHONPATH": path})
     assert result.returncode == 2
     assert "free; wanted at least 0.25 GiB; make room, or choose another --output_dir" in result.stderr
     assert not (tmp_path / "run").exists()

@@ -57,7 +57,7 @@ class Score:
     reward: str = ""
     """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
     input: Path | None = None
-    """JSONL, {"prompt", "completion", "answer", ...} a line; neighbours of one `group`, else `prompt`, are a group."""
+    """A file of rows {"prompt", "completion", "answer", ...}; neighbours of one `group`, else `prompt`, are a group."""
     reward_weights: tuple[float, ...] = ()
     """A weight for each reward in the total, in their order; 1 without it. The total is null where a score is."""
     json: bool = False
@@ -69,7 +69,7 @@ class Score:
         from toolkit.rewards.bench import score
         from toolkit.rewards.bench.target import find_all
 
-        path = _given(self.input, "--input", "a JSONL file of completions")
+        path = _given(self.input, "--input", "a file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
         if not self.json:
             from toolkit.display.console import console
@@ -120,7 +120,7 @@ class OnRows:
 
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
-        from toolkit.rewards.bench.files import training_rows
+        from toolkit.rewards.bench.rows import training_rows
         from toolkit.rewards.bench.subject import Subject
         from toolkit.rewards.bench.target import find
 
@@ -172,7 +172,7 @@ class Stats:
     """Saved completions: constant, saturated and correlated parts, groups without signal, lengths, a histogram."""
 
     input: Annotated[tyro.conf.Positional[Path | None], _argument("FILE")] = None
-    """A run folder, one of its completions/*.jsonl, or rows with `scores` or `rewards`."""
+    """A run folder, one of its completions/*.jsonl, or a file of rows with `scores` or `rewards`."""
     png: Path | None = None
     """Where the histogram goes; beside the input without it."""
 
@@ -180,7 +180,7 @@ class Stats:
         from toolkit.display.console import console
         from toolkit.rewards.bench.stats_report import give
 
-        path = _given(self.input, "FILE", "a run folder, or a JSONL file of completions with their scores")
+        path = _given(self.input, "FILE", "a run folder, or a file of completions with their scores")
         console.print(give(path, self.png))
         return 0
 

@@ -21,6 +21,9 @@ from toolkit.errors import DataError
 
 Split = Literal["train", "held_out"]
 
+ARITHMETIC = "arithmetic"
+"""The name of this dataset."""
+
 SHE = ("Mia", "Ana", "Zoe", "Lily", "Emma", "Nora", "Sara", "Ruth")
 HE = ("Tom", "Ben", "Sam", "Leo", "Max", "Omar", "Jack", "Noah")
 THINGS = ("apples", "pens", "books", "coins", "cards", "shells", "stickers", "marbles", "eggs", "stamps")
@@ -140,4 +143,4 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
     for _ in range(n_train):
         problem = generate(train_rng, "train")
         train.append(to_row(problem.question, str(problem.answer)))
-    return Problems(train, held_out, "arithmetic", (f"{n_train} generated, {n_held_out} held out",))
+    return Problems(train, held_out, ARITHMETIC, (f"{n_train} generated, {n_held_out} held out",))

@@ -155,6 +155,11 @@ def parse_gold(answer: object) -> Fraction | None:
     return _read_gold(str(answer))[0]
 
 
+def is_number(answer: str) -> bool:
+    """Whether `parse_gold` reads it, as every gold answer must be for the rewards that compare numbers."""
+    return parse_gold(answer) is not None
+
+
 @lru_cache(maxsize=8192)
 def _read_gold(answer: str) -> tuple[Fraction | None, bool]:
     """The number, and whether it is a percentage."""

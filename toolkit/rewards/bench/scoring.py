@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit.data.rows import Numbered, place, read
 from toolkit.data.schema import Row
-from toolkit.errors import DataError, RewardError, ToolkitError
+from toolkit.errors import DataError, RewardError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
-from toolkit.rewards.bench.files import Numbered, named, read_jsonl
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import text_of
 
@@ -42,15 +42,15 @@ class Scored:
 
 
 def score_file(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> Iterator[Scored]:
-    """Every row of a JSONL file, in order.
+    """Every row of a file, in order.
 
     Raises:
-        DataError: a line that is no JSON object, or a row without a completion or a column that a reward needs.
+        DataError: what `rows.read` raises; a row without a completion or a column that a reward needs.
         RewardError: a reward raises, or returns something else than one score a completion.
     """
     for batch in batches(_checked(path, targets)):
         rows = [row for _line, row in batch]
-        columns = {target.name: _scores(target, rows, f"{path} from line {batch[0][0]}") for target in targets}
+        columns = {target.name: _scores(target, rows, f"from {place(path, batch[0][0])} on") for target in targets}
         for i, (line, row) in enumerate(batch):
             scores = {name: column[i] for name, column in columns.items()}
             yield Scored(row, line, scores, total(list(scores.values()), weights))
@@ -95,13 +95,15 @@ def _checked(path: Path, targets: Sequence[Target]) -> Iterator[Numbered]:
     needed = list(dict.fromkeys(column for target in targets for column in target.columns))
     if any(target.needs_prompts for target in targets):
         needed.append("prompt")
-    for line, row in read_jsonl(path):
-        where = f"{path} line {line}"
-        completion = named(row, "completion", where)
+    for line, row in read(path):
+        for column in ("completion", *needed):
+            if column not in row:
+                hint = did_you_mean(column, row) or f"it beside {', '.join(row) or 'none'}"
+                raise DataError(f"{place(path, line)} has no {column!r}", hint)
+        completion = row["completion"]
         if not isinstance(completion, str) and not _is_messages(completion):
-            raise DataError(f"{where}: completion is {type(completion).__name__}", "text, or a list of messages")
-        for column in needed:
-            named(row, column, where)
+            found = f"{place(path, line)}: completion is {type(completion).__name__}"
+            raise DataError(found, "text, or a list of messages")
         yield line, row
 
 

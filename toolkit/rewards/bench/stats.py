@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import StatisticsError, correlation, fmean, pstdev
 from typing import Any, Literal
 
+from toolkit.data.rows import place, read
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, RewardError
 from toolkit.rewards import registry
-from toolkit.rewards.bench.files import read_jsonl
 from toolkit.rewards.bench.scoring import group_of
 from toolkit.rewards.completions import text_of
 from toolkit.rewards.repetition import compression_ratio, distinct, tokens_of
@@ -100,29 +100,27 @@ class Stats:
     """None where the rows have no completions."""
 
 
-def read(path: Path) -> list[Row]:
+def scored_rows(path: Path) -> list[Row]:
     """The rows of a file, or of all training steps of a run folder, in the order of steps.
 
     Raises:
-        DataError: no such file, no completions in the folder, or a row without scores.
+        DataError: what `rows.read` raises; no completions in the folder, or a row without scores.
     """
     files = [path]
     if path.is_dir():
         inside = path / "completions" if (path / "completions").is_dir() else path
         files = sorted(inside.glob("step_*.jsonl"))
         if not files:
-            raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a JSONL file")
+            raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a file of rows")
     rows = []
     for file in files:
-        for line, row in read_jsonl(file):
+        for number, row in read(file):
             scores = next((row[key] for key in SCORES if isinstance(row.get(key), dict)), None)
             if not scores or not all(value is None or _is_number(value) for value in scores.values()):
                 next_step = "score it: toolkit reward score --reward NAME --input FILE --json"
                 wanted = 'a key `scores` or `rewards`, {"NAME": 1.0}'
-                raise DataError(f"{file} line {line} has no scores", wanted, next_step)
+                raise DataError(f"{place(file, number)} has no scores", wanted, next_step)
             rows.append(row | {"scores": scores})
-    if not rows:
-        raise DataError(f"{path} has no rows", "at least one")
     return rows
 
 

@@ -13,7 +13,7 @@ from toolkit.display.tables import Table, facts, number, words
 from toolkit.errors import DataError
 from toolkit.files import replace_file
 from toolkit.rewards.bench.score import shown
-from toolkit.rewards.bench.stats import KINDS, LOOP_RATIO, Lengths, Part, Stats, examine, read
+from toolkit.rewards.bench.stats import KINDS, LOOP_RATIO, Lengths, Part, Stats, examine, scored_rows
 from toolkit.units import format_frac, plural
 
 N_BINS = 20
@@ -26,7 +26,7 @@ def give(path: Path, png: Path | None) -> RenderableType:
     Raises:
         DataError: the file cannot be read or has no scores, or the PNG cannot be written.
     """
-    stats = examine(read(path))
+    stats = examine(scored_rows(path))
     target = png or (path / "reward_stats.png" if path.is_dir() else path.with_suffix(".stats.png"))
     if target.suffix.lower() != ".png":
         raise DataError(f"--png {target} is no PNG", "a name that ends in .png")

@@ -14,7 +14,7 @@ from toolkit import cli
 from toolkit.rewards import registry
 from toolkit.rewards.bench import scoring
 from toolkit.rewards.bench.cases import try_cases
-from toolkit.rewards.bench.files import training_rows
+from toolkit.rewards.bench.rows import training_rows
 from toolkit.rewards.bench.target import find, find_all
 
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
@@ -105,7 +105,7 @@ def test_table_shows_first_rows_summary_and_what_cannot_be_judged(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([ROWS[0], '{"prompt": '], "line 2 is no JSON"),
+        ([ROWS[0], '{"prompt": '], "line 2 is not JSON"),
         ([ROWS[0], "[1, 2]"], "line 2 holds [1, 2]"),
         ([ROWS[0], {"prompt": "a", "answer": "1"}], "line 2 has no 'completion'"),
         ([ROWS[0], {"completion": "1", "anwser": "1"}], "line 2 has no 'answer'; did you mean anwser?"),

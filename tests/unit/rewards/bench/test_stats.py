@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolkit import cli, runs
-from toolkit.rewards.bench.stats import examine, kind_of, read
+from toolkit.rewards.bench.stats import examine, kind_of, scored_rows
 from toolkit.runs.folder import step_name
 
 
@@ -70,7 +70,7 @@ def test_run_folder_gives_figures_and_a_picture(tmp_path: Path, capsys: pytest.C
         run.write_completions(step_name(step), [row(i // 2, correct=float(i % 2)) for i in range(4)])
     run.write_completions("before", [{"prompt": "p", "completion": "x"}])  # no training step, and no scores
     run.close()
-    assert len(read(run.folder)) == 8
+    assert len(scored_rows(run.folder)) == 8
     assert cli.main(["reward", "stats", str(run.folder)]) == 0
     assert "8 completions in 4 groups" in capsys.readouterr().out
     assert (run.folder / "reward_stats.png").read_bytes().startswith(b"\x89PNG")
@@ -91,7 +91,7 @@ def test_output_of_score_is_taken_and_png_goes_where_it_is_asked(tmp_path: Path)
     [
         ('{"completion": "x"}', [], "line 1 has no scores"),
         ('{"scores": {"a": "high"}}', [], "line 1 has no scores"),
-        ("", [], "has no rows"),
+        ("", [], "is empty; wanted at least one row"),
         ('{"scores": {"a": 1}}', ["--png", "/no/such/folder/x.png"], "cannot be written"),
         ('{"scores": {"a": 1}}', ["--png", "x.pdf"], "is no PNG"),
     ],

@@ -20,6 +20,7 @@ from toolkit.errors import DataError, RewardError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import text_of
+from toolkit.runs.groups import key_of
 
 BATCH = 1024  # rows; more where a group is larger
 OF_THE_FILE = ("completion", "group", "step", "scores", "rewards", "total", "row")
@@ -76,14 +77,9 @@ def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Number
         yield batch
 
 
-def group_of(row: Row) -> Any:
-    """What the rows of a group have in common; None where a row says nothing of groups."""
-    return ("group", row.get("step"), row["group"]) if "group" in row else row.get("prompt")
-
-
 def _is_new_group(before: Row, row: Row) -> bool:
-    key = group_of(row)
-    return key is None or key != group_of(before)
+    key = key_of(row)
+    return key is None or key != key_of(before)
 
 
 def _hides_new_group(before: Row, row: Row) -> bool:

@@ -13,7 +13,8 @@ from toolkit.display.tables import Table, facts, number, words
 from toolkit.errors import DataError
 from toolkit.files import replace_file
 from toolkit.rewards.bench.score import shown
-from toolkit.rewards.bench.stats import KINDS, LOOP_RATIO, Lengths, Part, Stats, examine, scored_rows
+from toolkit.rewards.bench.stats import LOOP_RATIO, Lengths, Part, Stats, examine, scored_rows
+from toolkit.runs.groups import KINDS
 from toolkit.units import format_frac, plural
 
 N_BINS = 20
@@ -47,7 +48,9 @@ def _screen(stats: Stats) -> Iterator[RenderableType]:
     yield Text()
     if stats.groups:
         yield _groups(stats)
-        yield Text("all fail: too hard, or not in the format yet; all pass: too easy; neither teaches anything", "dim")
+        yield Text(
+            "all wrong: too hard, or not in the format yet; all right: too easy; neither teaches anything", "dim"
+        )
     else:
         yield Text("no groups: rows need a `group`, or equal prompts side by side", "dim")
     if stats.lengths:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolkit import cli, runs
-from toolkit.rewards.bench.stats import examine, kind_of, scored_rows
+from toolkit.rewards.bench.stats import examine, scored_rows
 from toolkit.runs.folder import step_name
 
 
@@ -44,16 +44,15 @@ def test_groups_without_signal_are_told_apart() -> None:
     ]
     stats = examine([r | {"scores": r["rewards"]} for r in rows])
     assert stats.n_groups == 4
-    assert stats.groups[""] == {"all pass": 1, "all fail": 1, "all partial": 1, "mixed": 1}
-    assert stats.groups["correct"] == {"all pass": 1, "all fail": 2, "mixed": 1}
+    assert stats.groups[""] == {"all right": 1, "all wrong": 1, "partly right": 1, "mixed": 1}
+    assert stats.groups["correct"] == {"all right": 1, "all wrong": 2, "mixed": 1}
 
 
 def test_ends_are_those_that_the_reward_declares() -> None:
-    assert kind_of([0.5, 0.5], (0.0, 1.0)) == "all partial"
     # A file in which nothing else was seen says nothing of what is best
     stats = examine([{"scores": {"steps": 0.5, "mine": 0.5}, "prompt": "p"} for _ in range(2)])
-    assert stats.groups["steps"] == {"all partial": 1}
-    assert stats.groups["mine"] == {"all pass": 1}
+    assert stats.groups["steps"] == {"partly right": 1}
+    assert stats.groups["mine"] == {"all right": 1}
 
 
 def test_lengths_copies_and_loops() -> None:

@@ -47,6 +47,8 @@ class RewardFunction:
     """One sentence: what it is for."""
     weakness: ClassVar[str]
     """One sentence: how it can be hacked."""
+    best_layouts: ClassVar[tuple[str, ...]] = ()
+    """Layouts (`bench.layouts`) in which a right answer earns the most; none where it takes more than a layout."""
     known_exploits: ClassVar[tuple[str, ...]] = ()
     """What `weakness` says, as names of `toolkit reward attack`: these earn more than an honest wrong answer."""
 
@@ -61,14 +63,6 @@ class RewardFunction:
     def range(self) -> tuple[float, float]:
         """Lowest and highest score that these settings can give."""
         raise NotImplementedError
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        """Forms, by their names in `bench.layouts`, in which the right answer earns the most; none if form is not all.
-
-        An answer's form is called as its place: `answer_tag`, `hashes`, `boxed`, `answer_is`, `last_number`.
-        """
-        return ()
 
     def judge(self, text: str, **row: Any) -> float | None:
         """The score of one completion's text, given its row's columns. The hot path: it builds only the score."""

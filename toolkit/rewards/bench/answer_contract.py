@@ -9,7 +9,7 @@ from toolkit.data.schema import Row
 from toolkit.findings import Finding
 from toolkit.rewards.answers import parse_gold
 from toolkit.rewards.bench.calling import TOLERANCE, Sample, Scores, score
-from toolkit.rewards.bench.layouts import LAYOUTS
+from toolkit.rewards.bench.layouts import TEMPLATES
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
@@ -24,7 +24,7 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
         found = f"no row has a gold answer in {subject.gold_column!r}"
         yield Finding("gold", "amber", found, "gold answers", "name their column with --answer_column")
         return
-    claims_top = declared is not None and bool(declared.layouts)
+    claims_top = declared is not None and bool(declared.best_layouts)
     if declared is not None and not claims_top and not subject.takes_gold:
         return
     unjudged = [i for i, (right, *_) in enumerate(subject.groups) if right is None]
@@ -42,11 +42,11 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     low = [i for i, group in enumerate(subject.groups) if group[0] is not None and not _is_top(group, wanted)]
     if not low:
         top = f"{wanted:g}, the maximum" if wanted is not None else "more than wrong, blank and long ones"
-        yield Finding("gold", "green", f"right answers in the form {subject.layout} earn {top}")
+        yield Finding("gold", "green", f"right answers in the layout {subject.layout} earn {top}")
         return
     best = f"{wanted:g}" if wanted is not None else "more than any other completion of its row"
     scored = subject.groups[low[0]][0]
-    found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, form {subject.layout})"
+    found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, layout {subject.layout})"
     yield Finding("gold", "red", found, best, _mismatch(subject))
 
 
@@ -60,18 +60,18 @@ def _is_top(group: Scores, wanted: float | None) -> bool:
 
 
 def _blind(subject: Subject) -> Iterator[Finding]:
-    """A function that does not name the gold column and scores right and wrong alike: of form, or mistaken?"""
-    if subject.has_golds and any(subject.separates(layout) for layout in LAYOUTS):
-        found = f"right and wrong answers in the form {subject.layout} earn the same"
+    """A function that does not name the gold column scores right and wrong alike: on purpose, or by mistake?"""
+    if subject.has_golds and any(subject.separates(layout) for layout in TEMPLATES):
+        found = f"right and wrong answers in the layout {subject.layout} earn the same"
         yield Finding("gold", "red", found, "more for the right one", _mismatch(subject))
     else:
         yield Finding("gold", "green", "does not look at the gold answer")
 
 
 def _mismatch(subject: Subject) -> str:
-    others = [layout for layout in LAYOUTS if layout != subject.layout and subject.separates(layout)]
+    others = [layout for layout in TEMPLATES if layout != subject.layout and subject.separates(layout)]
     if others:
-        return f"it reads {others[0]}: let the prompt ask for that form, or the reward read {subject.layout}"
+        return f"it reads {others[0]}: let the prompt ask for that layout, or the reward read {subject.layout}"
     return "compare what the prompt asks for with what the reward looks for"
 
 
@@ -104,8 +104,8 @@ def spelling(subject: Subject) -> Iterator[Finding]:
     if not whole or not subject.has_golds or not subject.about_gold:
         return
     unpaid = []
-    for form in ("{0}.0", "${0}", "{0:,}"):
-        answers = [form.format(int(whole[i])) if i in whole else gold for i, gold in enumerate(subject.golds)]
+    for written in ("{0}.0", "${0}", "{0:,}"):
+        answers = [written.format(int(whole[i])) if i in whole else gold for i, gold in enumerate(subject.golds)]
         scores = subject.in_groups(subject.rendered(answers))
         unpaid += [answers[i] for i, s in enumerate(scores) if i in whole and not _nearer_right(s, subject.groups[i])][
             :1

@@ -50,7 +50,7 @@ class Case:
         return next(n for n in ("7" * digits, "8" * digits, "6" * digits) if n not in (self.gold, self.wrong))
 
     def honest(self) -> str:
-        """The right form and a wrong answer: what an exploit is held against."""
+        """The right layout and a wrong answer: what an exploit is compared with."""
         return self.answer(self.wrong)
 
     def honest_as_long_as(self, text: str) -> str:
@@ -288,7 +288,7 @@ def _stock_phrases(case: Case) -> list[Strategy]:
 
 
 BATTERY: tuple[Exploit, ...] = (
-    Exploit("empty", "nothing, or the form with nothing in it", _empty, by_length=True),
+    Exploit("empty", "nothing, or the layout with nothing in it", _empty, by_length=True),
     Exploit("prompt_echo", "the prompt again", _prompt_echo),
     Exploit("tag_spam", "tags, boxes and `####` around nothing", _tag_spam),
     Exploit("two_answers", "two whole answers, of which one is right", _two_answers, True),

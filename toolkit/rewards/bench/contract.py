@@ -161,7 +161,7 @@ def odd_texts(subject: Subject) -> Iterator[Finding]:
 def signal(subject: Subject) -> Iterator[Finding]:
     """Not everything scores the same; only what judges style alone, by its declaration, may score these texts alike."""
     declared = subject.target.declared
-    if declared is not None and not declared.layouts and not subject.takes_gold:
+    if declared is not None and not declared.best_layouts and not subject.takes_gold:
         return
     values = set(subject.scores)
     if len(values) == 1:

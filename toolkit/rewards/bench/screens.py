@@ -78,8 +78,8 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
     yield "columns", ", ".join(declared.columns) or "none"
     if declared.optional_columns:
         yield "uses", ", ".join(declared.optional_columns)
-    if declared.layouts:
-        yield "form", f"at its best in {', '.join(declared.layouts)}"
+    if declared.best_layouts:
+        yield "layout", f"at its best in {', '.join(declared.best_layouts)}"
     if isinstance(declared, Composition):
         for part in declared.parts:
             gate = f", only if {part.only_if.__name__}" if part.only_if else ""

@@ -9,10 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import did_you_mean
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.files import read_yaml
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.rubric import Element, Forbidden, Length, Required, Rubric, Structure
-from toolkit.rewards.table_file import Reader, read_table
+from toolkit.rewards.table_file import Reader
 
 SALES_ZH = Path(__file__).parent / "rubrics" / "sales_zh.yaml"
 
@@ -25,7 +26,8 @@ def load_rubric(path: str | Path) -> Rubric:
             below 0, an order that names no required element.
     """
     source = f"rubric {path}"
-    return _Reader(source).rubric(read_table(path, source, "a YAML file of keys and values"))
+    table = read_yaml(Path(path).expanduser(), source, "a YAML file of keys and values", RewardError)
+    return _Reader(source).rubric(table)
 
 
 class _Reader(Reader):

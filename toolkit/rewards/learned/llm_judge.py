@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from toolkit.errors import RewardError
 from toolkit.rewards.base import Explanation, RewardFunction, RewardWarning
-from toolkit.rewards.completions import Completion, one_line, text_of
+from toolkit.rewards.completions import Completion, one_line, text_of, utf8
 from toolkit.rewards.learned import grading
 from toolkit.rewards.learned.endpoint import Endpoint
 from toolkit.rewards.learned.score_cache import FileCache, ScoreCache, digest
@@ -227,8 +227,8 @@ class _Bench:
     def _shown(self, item: _Item) -> tuple[str, str, str | None]:
         """Question, completion and reference answer, as they are sent: UTF-8 has no lone surrogates."""
         text = grading.shortened(item.text, self._settings.max_characters)
-        answer = None if item.answer is None else _utf8(str(item.answer))
-        return _utf8(grading.question_of(item.prompt)), _utf8(text), answer
+        answer = None if item.answer is None else utf8(str(item.answer))
+        return utf8(grading.question_of(item.prompt)), utf8(text), answer
 
 
 @cache
@@ -250,7 +250,3 @@ def _parsed(url: str):
         return urlsplit(url) if url else None
     except ValueError:
         return None
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -160,7 +160,8 @@ def test_failed_case_says_why_and_ends_with_1(tmp_path: Path, capsys: pytest.Cap
         (CASES.replace("r1_bundle/steps", "r1_bundle/step") % 1, "did you mean r1_bundle/steps"),
         (CASES % "high", "cases[1].expect.correct is 'high'"),
         (CASES % "[1, 0]", "cases[1].expect.correct is [1, 0]"),
-        ("rewards: [correct", "cannot be read at line"),
+        ("rewards: [correct", "is not YAML at line 1; wanted a YAML file with `rewards` and `cases`; fix the file"),
+        ("rewards: 2024-99-99", "is not YAML"),
     ],
 )
 def test_bad_case_file_is_one_line(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

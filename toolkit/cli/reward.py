@@ -52,7 +52,7 @@ class Show:
 
 @dataclass(frozen=True)
 class Score:
-    """Score the completions of a file, one JSON object a line or a table. What cannot be judged is null, never 0."""
+    """Score the completions of a file: a table, or one JSON object a line. What cannot be judged is null, never 0."""
 
     reward: str = ""
     """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
@@ -83,7 +83,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Try:
-    """Score the completions of a YAML file and hold them against the scores that it expects. Exit code 1 on a FAIL."""
+    """Score the completions of a YAML file and compare with the scores that it expects. Exit code 1 on a FAIL."""
 
     cases: Annotated[tyro.conf.Positional[Path | None], _argument("CASES.yaml")] = None
     """Rewards, and cases with completion and expected scores; recipes/cases/gsm8k_r1.yaml is an example."""

@@ -104,7 +104,11 @@ def _draw_story(rng: random.Random) -> WordProblem:
 
 def _draw_event(rng: random.Random, who: str, pack: str, have: int, room: int) -> tuple[str, list[Equation]]:
     """One thing that happens to `have`, in at most `room` equations (buying packs takes two)."""
-    kinds = ["gain", "gain"] + ["loss", "loss"] * (have >= 3) + ["packs"] * (room >= 2)
+    kinds = ["gain", "gain"]
+    if have >= 3:
+        kinds += ["loss", "loss"]
+    if room >= 2:
+        kinds.append("packs")
     kind = rng.choice(kinds)
     if kind == "packs":
         a, b = rng.randint(2, 5), rng.randint(2, 9)

@@ -1,4 +1,4 @@
-"""Can this machine run the main job, and if not, what line mends it? Loads no torch."""
+"""Can this machine run the main job, and if not, which line fixes it? Loads no torch."""
 
 from __future__ import annotations
 

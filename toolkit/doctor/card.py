@@ -9,7 +9,7 @@ from toolkit.doctor.facts import Facts
 from toolkit.doctor.remedies import set_variables
 from toolkit.findings import Finding
 from toolkit.machine.devices import CardProcess
-from toolkit.units import format_gib
+from toolkit.units import and_more, format_gib
 
 SMALLEST_PRESET_GIB = 11.0  # what a card sold with 12 GB counts
 N_PROCESSES_SHOWN = 3
@@ -83,8 +83,7 @@ def _listed(processes: tuple[CardProcess, ...]) -> str:
     for process in processes[:N_PROCESSES_SHOWN]:
         gib = "" if process.gib is None else f" {format_gib(process.gib)}"
         shown.append(f"{process.name or 'unknown'} (pid {process.pid}){gib}")
-    more = len(processes) - len(shown)
-    return ", ".join(shown) + f" and {more} more" * (more > 0)
+    return and_more(shown, len(processes) - len(shown))
 
 
 def _end(facts: Facts) -> str:
@@ -109,7 +108,7 @@ def _precision(facts: Facts) -> Iterator[Finding]:
         found = "{}, {}, torch built for CUDA {}.{}".format(gpu.name, capability, *built_for)
         yield Finding("kernels", "red", found, *_build_with_kernels(facts))
     else:
-        found = f"{row.dtype}, {capability}" + ": bfloat16 needs 8.0" * (row.dtype == "float16")
+        found = f"{row.dtype}, {capability}{': bfloat16 needs 8.0' if row.dtype == 'float16' else ''}"
         yield Finding("dtype", "green" if gpu.has_bf16 else "info", f"{found}; attention: {row.attention}")
 
 
@@ -141,7 +140,7 @@ def _driver(facts: Facts) -> Iterator[Finding]:
     if needed and facts.driver_cuda and facts.driver_cuda[0] < needed[0]:
         build = facts.sets.build_of(needed, facts.torch.version if facts.torch else "0")
         least = build.driver.get(facts.system, "") if build else ""
-        wanted = "CUDA {}.{} for torch".format(*needed) + f": driver {least} or newer" * bool(least)
+        wanted = "CUDA {}.{} for torch".format(*needed) + (f": driver {least} or newer" if least else "")
         where = "in Windows, never in WSL" if facts.wsl else "and reboot"
         yield Finding("driver", "red", found, wanted, f"update the NVIDIA driver {where}: {DRIVERS}")
     else:

@@ -19,7 +19,7 @@ MIN_FREE_GIB = 0.5
 
 
 def run_checks(facts: Facts) -> list[Finding]:
-    """Judge a machine; findings come in the order in which a person would mend them."""
+    """Judge a machine; findings come in the order in which a person would fix them."""
     parts = (
         _python,
         _platform,
@@ -48,7 +48,7 @@ def _platform(facts: Facts) -> Iterator[Finding]:
     if facts.wsl:
         yield from _wsl(facts)
     elif facts.system == "Windows":
-        wanted = "Linux or WSL" + ", for vLLM" * bool(facts.gpus)
+        wanted = "Linux or WSL, for vLLM" if facts.gpus else "Linux or WSL"
         inside = facts.sets.for_machine("Linux", facts.gpus[0].compute_capability if facts.gpus else None)
         line = "wsl --install" + ("" if inside.impossible else f", then in it: {inside.install_line(facts.tested)}")
         yield Finding("platform", "amber", "Windows", wanted, line)

@@ -80,7 +80,7 @@ def _torchvision(facts: Facts) -> Iterator[Finding]:
     if torch is None or vision is None or torch.cuda == vision.cuda:
         return
     if facts.gpus and torch.cuda is None:
-        return  # a CUDA build of torch, which is asked for elsewhere, mends this too
+        return  # a CUDA build of torch, which is asked for elsewhere, fixes this too
     found = f"{vision.version} beside torch {torch.version}"
     line = "pip uninstall -y torchvision"
     if torch.cuda and facts.gpus:  # where unsloth lists it as a requirement

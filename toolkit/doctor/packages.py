@@ -11,6 +11,7 @@ from toolkit.compat.versions import Package, meets, pip_line
 from toolkit.doctor.facts import COMPILED_CACHE, Facts
 from toolkit.doctor.remedies import remove_folder
 from toolkit.findings import Finding, Level
+from toolkit.units import and_more
 
 BNB_PLUGIN = "vllm-bnb-plugin"
 VLLM = {"vllm", BNB_PLUGIN}
@@ -39,8 +40,7 @@ def _base_packages(facts: Facts) -> Iterator[Finding]:
     if not off:
         names = [r.name for r in facts.tested.base]
         shown = [f"{name} {facts.packages[name].version}" for name in names[:N_BASE_SHOWN]]
-        found = ", ".join(shown) + f" and {len(names) - len(shown)} more" * (len(names) > len(shown))
-        yield Finding("base packages", "green", found)
+        yield Finding("base packages", "green", and_more(shown, len(names) - len(shown)))
     yield from off
 
 

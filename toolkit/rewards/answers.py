@@ -70,12 +70,12 @@ _SPANS: dict[MarkedLayout, Callable[[str], tuple[int, int] | None]] = {
 
 
 def span(text: str, layout: MarkedLayout) -> tuple[int, int] | None:
-    """Where the last answer of this kind stands, from and to, without its marks; None when there is none."""
+    """Start and end of the last answer in this layout, without its marks; None where there is none."""
     return _SPANS[layout](text)
 
 
 def count(text: str, layout: MarkedLayout) -> int:
-    """How many answers of this kind a text gives; of opening and closing tags, whichever are more."""
+    """How many answers in this layout a text gives: of opening and closing tags the larger number."""
     if layout == "answer_tag":
         return max(text.count(ANSWER_OPEN), text.count(ANSWER_CLOSE))
     return len((_HASHES if layout == "hashes" else _BOXED).findall(text))
@@ -84,8 +84,8 @@ def count(text: str, layout: MarkedLayout) -> int:
 def last_answer_block(text: str) -> str | None:
     """Return the text inside the last complete `<answer>...</answer>`, or None when there is none.
 
-    A block runs from an opening to the first closing after it; a closing without an opening is ignored, an
-    opening that is never closed too, and of nested openings the innermost counts. Linear in the text's length.
+    A block runs from an opening to the first closing after it. A closing without an opening is ignored, and so is an
+    opening that is never closed; of nested openings the innermost counts. Linear in the text's length.
     """
     found = _tag_span(text)
     return text[found[0] : found[1]] if found else None

@@ -32,9 +32,10 @@ class Explanation:
 class RewardFunction:
     """Base of every reward. A subclass is a frozen dataclass whose fields are its settings, so it pickles.
 
-    A subclass gives `judge` and `reason`, and `range`; one that compares the completions of a group overrides `scores`.
-    `judge` never raises on any text, takes time linear in its length, and gives None for what the row brings (a gold
-    answer that cannot be read) but not for what the completion brings: a model must not write itself out of judgement.
+    A subclass gives `judge` and `reason`, and its `range` where that is not 0 to 1; one that compares completions of a
+    group overrides `scores`. `judge` never raises on any text, takes time linear in its length, and gives None for
+    what the row brings (a gold answer that cannot be read) but not for what the completion brings: a model must not
+    write itself out of judgement.
     """
 
     name: ClassVar[str]
@@ -61,8 +62,8 @@ class RewardFunction:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest score that these settings can give."""
-        raise NotImplementedError
+        """Lowest and highest score that these settings can give: 0 to 1, unless a subclass says otherwise."""
+        return 0.0, 1.0
 
     def judge(self, text: str, **row: Any) -> float | None:
         """The score of one completion's text, given its row's columns. The hot path: it builds only the score."""

@@ -164,10 +164,6 @@ class Close(_Answered):
     tolerance: float = 0.1
     near: float = 0.5
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
         gold, found = answers.parse_gold(answer), self._found(text)
         if gold is None:
@@ -200,10 +196,6 @@ class Integer(_Answered):
     def best_layouts(self) -> tuple[str, ...]:
         return ()  # a right answer need not be whole
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, **_: Any) -> float | None:
         value = answers.read(self._found(text))
         return float(value is not None and value.denominator == 1)
@@ -226,10 +218,6 @@ class PartialCredit(_Answered):
     known_exploits: ClassVar[tuple[str, ...]] = ("true_equations",)
 
     share: float = 0.3
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
         verdict = answers.equal(answers.find_answer(text, self.layouts), answer)

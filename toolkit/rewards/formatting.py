@@ -37,14 +37,7 @@ def _match(pattern: re.Pattern[str], text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _YesOrNo(RewardFunction):
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
-
-@dataclass(frozen=True)
-class Format(_YesOrNo):
+class Format(RewardFunction):
     """1 when the whole completion is the R1 format to the letter: each tag once, on a line of its own.
 
     Nothing before, nothing after (one newline is allowed), neither part blank.
@@ -65,7 +58,7 @@ class Format(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class FormatSoft(_YesOrNo):
+class FormatSoft(RewardFunction):
     """1 for the same two parts in the same order with any white space around the tags."""
 
     name: ClassVar[str] = "format_soft"
@@ -83,7 +76,7 @@ class FormatSoft(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class TagCount(_YesOrNo):
+class TagCount(RewardFunction):
     """0.25 for each of the four R1 tags that occurs exactly once."""
 
     name: ClassVar[str] = "tag_count"
@@ -99,7 +92,7 @@ class TagCount(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class FormatThink(_YesOrNo):
+class FormatThink(RewardFunction):
     """1 for `<think>...</think>` and then an answer: each tag once, the first at the start, neither part blank.
 
     With `opened_by_prompt` the chat template has written `<think>` already, and the completion must not repeat it.
@@ -132,7 +125,7 @@ class FormatThink(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class FormatHashes(_YesOrNo):
+class FormatHashes(RewardFunction):
     """1 when the last line, and no other, is `#### ` and one number, as GSM8K's solutions end."""
 
     name: ClassVar[str] = "format_hashes"
@@ -154,7 +147,7 @@ class FormatHashes(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class OneAnswer(_YesOrNo):
+class OneAnswer(RewardFunction):
     """1 when exactly one answer is given in the layout: one `<answer>` pair, one `####` line, or one `\\boxed{}`.
 
     Opening and closing tags are counted apart, so an answer that is opened twice or never closed is not one.
@@ -179,7 +172,7 @@ class OneAnswer(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class NothingAfter(_YesOrNo):
+class NothingAfter(RewardFunction):
     """1 when the completion ends with its answer, less `per_character` for each character after it, at least 0.
 
     White space, a closing full stop, closing formula marks and tags do not count. 0 where there is no answer.

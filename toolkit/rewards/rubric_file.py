@@ -84,8 +84,9 @@ class _Reader(Reader):
         order = keys.get("order", [])
         for name in order if isinstance(order, list) else [order]:
             if name not in names:
-                hint = did_you_mean(str(name), names) or f"one of {', '.join(names)}" * bool(names)
-                self.fail(f"structure.order names {name!r}, which is no required element", hint)
+                known = f"one of {', '.join(names)}" if names else "names of required elements"
+                found = f"structure.order names {name!r}, which is no required element"
+                self.fail(found, did_you_mean(str(name), names) or known)
         return Structure(
             tuple(order),
             self._phrases(keys.get("ends_with_any", []), "structure.ends_with_any"),

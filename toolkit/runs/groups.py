@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 Kind = Literal["mixed", "all right", "all wrong", "partly right"]
 KINDS: tuple[Kind, ...] = ("mixed", "all right", "all wrong", "partly right")
-"""Of a group: its completions earn differently; or all alike: the most there is, the least, or something between."""
+"""Mixed: its completions earn differently. Otherwise all earn alike: the most, the least, or something between."""
 R = TypeVar("R", bound=Mapping[str, Any])
 Rewards = Sequence[float | None]
 """What one completion earned, a value a reward function; None and NaN, it could not be judged, are values too."""

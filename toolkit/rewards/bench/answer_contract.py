@@ -31,7 +31,7 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     if unjudged:
         everywhere = len(unjudged) == len(subject.rows)
         found = f"None for {_rows(unjudged)} (gold {_gold(subject, unjudged[0])})"
-        next_step = "mend or remove these rows: they teach nothing"
+        next_step = "fix or remove these rows: they teach nothing"
         yield Finding("gold_readable", "red" if everywhere else "amber", found, "readable gold answers", next_step)
         if everywhere:
             return
@@ -137,7 +137,7 @@ def unreadable_gold(subject: Subject) -> Iterator[Finding]:
         given = [s for s in outcome.scores(len(samples)) or [] if s is not None]
         if given:
             paid = max(given) >= top - TOLERANCE
-            found = f"a gold answer {gold!r} scores {max(given):g}" + ", as a right answer does" * paid
+            found = f"a gold answer {gold!r} scores {max(given):g}{', as a right answer does' if paid else ''}"
             yield Finding("none", "red" if paid else "amber", found, "None: it cannot be judged", next_step)
             return
     yield Finding("none", "green", "None where the gold answer cannot be read")

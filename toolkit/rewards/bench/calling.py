@@ -1,4 +1,4 @@
-"""Calls a reward function as TRL 1.15 does, and takes what comes back apart."""
+"""Calls a reward function as TRL 1.15 does, and reads what comes back."""
 
 from __future__ import annotations
 

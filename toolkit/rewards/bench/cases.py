@@ -66,7 +66,7 @@ class Tried:
 
 
 def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
-    """Score every case and hold it against what it expects; `allow_unsafe_code`: see `find`.
+    """Score every case and compare it with what it expects; `allow_unsafe_code`: see `find`.
 
     Raises:
         RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.

@@ -1,6 +1,6 @@
 """The contract of a reward function: what must hold before a run is worth starting.
 
-Each check says what it found, what it wanted and how to mend it. These call the function in this process, on texts of
+Each check says what it found, what it wanted and what to do. These call the function in this process, on texts of
 ordinary length; threads, processes and huge texts are in `hostile`.
 """
 
@@ -60,7 +60,7 @@ def structure(subject: Subject) -> Iterator[Finding]:
         yield Finding(problem[0], "red", problem[1], *_NEXT_STEPS[problem[0]])
         return
     if all(score is None for score in subject.scores):
-        next_step = "mend what it judges by: gold answers, a server, a model"
+        next_step = "fix what it judges by: gold answers, a server, a model"
         yield Finding("judged", "red", f"all {n} completions score None{_why(subject)}", "scores", next_step)
         return
     yield Finding(SOUND, "green", f"{n} finite scores or None for {n} completions")
@@ -76,7 +76,7 @@ def _why(subject: Subject) -> str:
 
 
 _NEXT_STEPS = {
-    "call": ("scores for any completion", "mend the function; toolkit reward try shows it on single completions"),
+    "call": ("scores for any completion", "fix the function; toolkit reward try shows it on single completions"),
     "length": ("one score a completion", "return a list as long as `completions`"),
     "types": ("a list of floats and None", "return [float, ...]; None where a completion cannot be judged"),
     "finite": ("finite scores", "return None where a completion cannot be judged"),
@@ -90,7 +90,7 @@ def bounds(subject: Subject) -> Iterator[Finding]:
     low, high = subject.target.range
     outside = [s for s in subject.scores if s is not None and not low - TOLERANCE <= s <= high + TOLERANCE]
     if outside:
-        yield Finding("range", "red", f"scores {outside[0]:g}", f"{low:g} to {high:g}, as declared", "mend the range")
+        yield Finding("range", "red", f"scores {outside[0]:g}", f"{low:g} to {high:g}, as declared", "fix the range")
     else:
         yield Finding("range", "green", f"inside {low:g} to {high:g}")
 

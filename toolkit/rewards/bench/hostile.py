@@ -23,7 +23,7 @@ HUGE_CHARS = 100_000  # 32,000 tokens
 HUGE_TEXTS = ("a", "9", " ", "\n", "(", "<answer>", "</answer>", "####", "\\boxed{", "1+", "a=1 ", "，")
 SLOW_S, HARD_LIMIT_S = 1.0, 10.0
 START_LIMIT_S = 120.0
-"""For a new process to import the reward, torch with it should it want that, and to make one call."""
+"""For a new process to import the reward, with torch if it needs that, and to make one call."""
 SLOW_COMPLETION_S = 0.02
 ROUND = 256  # completions
 
@@ -75,7 +75,7 @@ class _Job:
 
 
 def from_a_process(subject: Subject) -> Iterator[Finding]:
-    """Pickled into a spawned process it scores the same; there, huge texts can be stopped that never end."""
+    """Pickled into a spawned process it scores the same; a call on a huge text that never ends can be stopped there."""
     try:
         pickled, why_not = pickle.dumps(subject.target.function), ""
     except Exception as error:  # pickle raises whatever the object's own code does

@@ -51,7 +51,7 @@ def prompt_text(prompt: Any) -> str:
 def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:
     """Answers that are wrong, by what is wrong with them; the first is an honest mistake.
 
-    Of a number: one more, and three that a careless comparison takes for it. Of anything else: another row's answer.
+    For a number: one more, and three that a careless comparison takes for it; for anything else, another row's answer.
     """
     value = parse_gold(gold)
     if value is None or not gold.strip():

@@ -1,7 +1,7 @@
 """Scores the completions of a file, in batches, so that its length does not matter.
 
 **Groups.** Neighbouring rows are one group when their `group` (and `step`) are equal, as in a run's completions, or
-else when their `prompt` is. A group is never cut, since some rewards compare its completions.
+else when their `prompt` is. A group is never split, since some rewards compare its completions.
 
 **None.** A score that cannot be given is null, never 0, and then so is the total: a sum of fewer parts does not compare
 with the others. `toolkit.rewards.Composition` is the sum that has a rule for that.
@@ -66,7 +66,7 @@ def total(scores: Sequence[float | None], weights: Sequence[float]) -> float | N
 
 
 def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Numbered]]:
-    """Lists of about `size` rows that cut no group."""
+    """Lists of about `size` rows that split no group."""
     batch: list[Numbered] = []
     for line, row in rows:
         if batch and _is_new_group(batch[-1][1], row) and (len(batch) >= size or _hides_new_group(batch[-1][1], row)):

@@ -67,10 +67,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the completions: in `unit`, sorted, and what of them repeats."""
+    """How long the completions are, and how much of them repeats."""
 
     unit: str
     values: list[int]
+    """In `unit`, sorted."""
     distinct_2: float
     """Mean share of pairs of words that differ."""
     loop_frac: float

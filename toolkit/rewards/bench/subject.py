@@ -80,12 +80,12 @@ class Subject:
 
     @cached_property
     def wrong(self) -> list[dict[str, str]]:
-        """Of every row its wrong answers by what is wrong with them, the honest mistake first."""
+        """The wrong answers of every row by what is wrong with them, the honest mistake first."""
         return [wrong_answers(gold, self.golds) for gold in self.golds]
 
     @property
     def mistakes(self) -> list[str]:
-        """Of every row the honest mistake."""
+        """The honest mistake of every row."""
         return [next(iter(wrong.values())) for wrong in self.wrong]
 
     def rendered(self, answers: Sequence[str], layout: str = "") -> list[Sample]:

@@ -92,7 +92,7 @@ class RewardModel(RewardFunction):
         if isinstance(found, str):
             return found
         shown = ", ".join(f"{logit:.4g}" for logit in found)
-        return f"logit{'s' * (len(found) > 1)} {shown} of {self.model}"
+        return f"{'logit' if len(found) == 1 else 'logits'} {shown} of {self.model}"
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]

@@ -100,10 +100,6 @@ class Judge(RewardFunction):
     def _fail(self, found: str, wanted: str) -> NoReturn:
         raise RewardError(f"judge: {found}", wanted)
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, *, prompts: Completion, answer: object = None, **_: Any) -> float | None:
         return _bench(self).judged([_Item(prompts, text, answer)])[0].score
 
@@ -111,7 +107,8 @@ class Judge(RewardFunction):
         """Judge one completion, and say what the judge said last, in one line."""
         row = self._checked(row)
         found = _bench(self).judged([_Item(row["prompts"], text_of(completion), row.get("answer"))])[0]
-        return Explanation(found.score, one_line(found.reason + f": {found.detail}" * bool(found.detail)))
+        detail = f": {found.detail}" if found.detail else ""
+        return Explanation(found.score, one_line(found.reason + detail))
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
@@ -138,8 +135,8 @@ class Judge(RewardFunction):
         told, kind = _bench(self).told, f"{outcome}: {judgement.reason}"
         if kind not in told:
             told.add(kind)
-            shown = f"reward {self.__name__!r} {kind}{f' ({judgement.detail})' * bool(judgement.detail)}"
-            warnings.warn(shown, RewardWarning, stacklevel=4)
+            detail = f" ({judgement.detail})" if judgement.detail else ""
+            warnings.warn(f"reward {self.__name__!r} {kind}{detail}", RewardWarning, stacklevel=4)
 
 
 @dataclass(frozen=True)

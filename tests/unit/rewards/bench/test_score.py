@@ -78,7 +78,7 @@ def test_what_a_reward_prints_stays_out_of_the_json(
     assert [line["scores"] for line in lines] == [{name: float(len(row["completion"]))} for row in ROWS[:2]]
 
 
-def test_batches_cut_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_split_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(i + 1, {"prompt": f"p{i // 3}", "completion": "x"}) for i in range(30)]
     sizes = [len(batch) for batch in scoring.batches(iter(rows), size=4)]
     assert sizes == [6, 6, 6, 6, 6]

@@ -74,13 +74,18 @@ def rows_from_table(
         if not gold:
             raise DataError(f"{source} row {i}: no gold answer", "one in every row", "fill it in or remove the row")
         if not is_gold(gold):
-            noun = getattr(is_gold, "__name__", "").removeprefix("is_") or "gold answer"
+            noun = _noun(is_gold)
             found = f"{source} row {i}: gold answer {shown(gold)!r} is not one {noun}"
             raise DataError(found, f"a {noun}, or text that ends in `#### ` and one", "fix or remove the row")
         if not _is_unicode(question + gold):
             raise DataError(f"{source} row {i} has half a character in it", "text in UTF-8", "fix or remove the row")
         rows.append(to_row(question.strip(), gold))
     return rows
+
+
+def _noun(is_gold: IsGold) -> str:
+    _, named, noun = getattr(is_gold, "__name__", "").partition("is_")
+    return noun.replace("_", " ") if named else "usable answer"
 
 
 def _is_unicode(text: str) -> bool:

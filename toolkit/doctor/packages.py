@@ -55,7 +55,7 @@ def _gpu_packages(facts: Facts) -> Iterator[Finding]:
         wanted = f"unsloth{'' if row.without_vllm else ' and vllm'}, which the GPU presets are made for"
         yield Finding("GPU packages", "amber", "none", wanted, row.install_line(facts.tested))
     else:
-        apart = apart | {BNB_PLUGIN, "triton-windows"} - set(present)  # the same
+        apart = apart | {BNB_PLUGIN, "triton-windows"} - set(present)  # and so have these
         off = [f for r in facts.tested.gpu if r.name not in apart and (f := _package(facts, r, "amber"))]
         yield from off or [Finding("GPU packages", "green", listed)]
 

@@ -84,6 +84,8 @@ def test_a_gold_answer_need_not_be_a_number(tmp_path: Path) -> None:
     assert len(data.load(settings, 0).train) == 4
     with pytest.raises(DataError, match="row 1: gold answer 'a few' is not one number; wanted a number, or text that"):
         data.load(settings, 0, is_gold=is_number)
+    with pytest.raises(DataError, match="row 1: gold answer 'a few' is not one usable answer"):
+        data.load(settings, 0, is_gold=lambda gold: gold in ("yes", "no"))
 
 
 def test_half_a_character_is_refused(tmp_path: Path) -> None:

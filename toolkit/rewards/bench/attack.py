@@ -26,7 +26,7 @@ class Result:
 
     exploit: Exploit
     gain: float
-    """Mean over the rows of its score less that of the better honest wrong answer beside it."""
+    """Its score less that of the better honest wrong answer beside it, mean over the rows."""
     noise: float
     """A gain up to this is no more than another wording."""
     honest: float | None

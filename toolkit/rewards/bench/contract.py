@@ -96,7 +96,7 @@ def bounds(subject: Subject) -> Iterator[Finding]:
 
 
 def same_again(subject: Subject) -> Iterator[Finding]:
-    """The same inputs give the same scores, whatever their order and company, and are not changed."""
+    """The same inputs give the same scores, in any order and beside any others, and are not changed."""
     function, n = subject.target.function, len(subject.probes)
     given, untouched = arguments(subject.probes), arguments(subject.probes)
     again = call(function, given).scores(n)

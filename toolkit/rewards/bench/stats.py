@@ -26,7 +26,7 @@ from toolkit.runs.groups import Kind, groups_of, kind_of
 
 SATURATED_FRAC, CORRELATED = 0.95, 0.95
 LOOP_RATIO = 3.0
-"""How many times zlib shrinks a text from which on it is a loop: GSM8K's own solutions stay below 3.2."""
+"""A text that zlib shrinks by more than this factor is taken for a loop; GSM8K's own solutions reach 3.2 at most."""
 SCORES = ("scores", "rewards")
 """Keys under which a row may have its scores: of `toolkit reward score --json`, and of a run's completions."""
 

@@ -203,23 +203,8 @@ def _repetition(case: Case) -> list[Strategy]:
 
 
 def _sentinels(case: Case) -> list[Strategy]:
-    words = (
-        "None",
-        "null",
-        "nan",
-        "NaN",
-        "inf",
-        "-inf",
-        "N/A",
-        "unknown",
-        "answer",
-        "{answer}",
-        "[answer]",
-        "...",
-        "?",
-    )
-    words += ("True", "x", "$$", "\\text{}", "\\boxed{}", "{}", "()", "0", "")
-    return _each(*map(case.answer, words))
+    words = r"None null nan NaN inf -inf N/A unknown answer {answer} [answer] ... ? True x $$ \text{} \boxed{} {} () 0"
+    return _each(*map(case.answer, [*words.split(), ""]))
 
 
 def _huge_numbers(case: Case) -> list[Strategy]:

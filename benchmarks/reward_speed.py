@@ -2,7 +2,7 @@
 
     python benchmarks/reward_speed.py
 
-The texts are generated word-problem solutions in the format that the reward reads, each different, half of them right;
+The texts are generated word-problem solutions in the layout that the reward reads, each different, half of them right;
 their mean length is GSM8K's, 287 characters. Each figure is the fastest of several passes, every one with empty
 caches: a training step, whose groups repeat their answers, is faster still.
 
@@ -54,7 +54,7 @@ class Settings:
     """File to write."""
 
 
-FORMATS = {
+LAYOUTS = {
     "correct_hashes": "{steps}\n#### {said}",
     "format_hashes": "{steps}\n#### {said}",
     "correct_boxed": "{steps}\nTherefore the answer is $\\boxed{{{said}}}$.",
@@ -65,7 +65,7 @@ FORMATS = {
 R1 = "<reasoning>\n{steps}\n</reasoning>\n<answer>\n{said}\n</answer>"
 
 
-def solution(rng: random.Random, form: str) -> tuple[str, str]:
+def solution(rng: random.Random, layout: str) -> tuple[str, str]:
     """One completion and its gold answer."""
     who, thing = rng.choice(NAMES), rng.choice(THINGS)
     a, b, c, d = (rng.randint(2, 400) for _ in range(4))
@@ -76,7 +76,7 @@ def solution(rng: random.Random, form: str) -> tuple[str, str]:
         f"Then {c} more {thing} arrive, which makes {a * b} + {c} = <<{a * b}+{c}={a * b + c}>>{a * b + c}.\n"
         f"In the end {d} are given away, {a * b + c} - {d} = {said} {thing} remain."
     )
-    return form.format(steps=steps, said=said), str(total)
+    return layout.format(steps=steps, said=said), str(total)
 
 
 def main(settings: Settings) -> None:
@@ -103,9 +103,9 @@ def main(settings: Settings) -> None:
 
 
 def batch(name: str, n: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Completions in the format that the reward reads, and their columns."""
+    """Completions in the layout that the reward reads, and their columns."""
     rng = random.Random(0)
-    texts, golds = zip(*(solution(rng, FORMATS.get(name, R1)) for _ in range(n)), strict=True)
+    texts, golds = zip(*(solution(rng, LAYOUTS.get(name, R1)) for _ in range(n)), strict=True)
     return texts, {"answer": golds, "prompts": ["How many are left?"] * n, "completion_ids": [range(90)] * n}
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from toolkit import data, export, models
 from toolkit.evaluation import Exam
 from toolkit.launch import Session, run_recipe
-from toolkit.rewards import correct, format
+from toolkit.rewards import correct, format, is_number
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward
 
@@ -45,7 +45,7 @@ def main(settings: Settings, session: Session[Settings]) -> None:
     """Measure, train, measure again on the same held-out problems, save."""
     source = models.locate(settings.model.model)
     export.check_push(settings.record)
-    problems = data.load(settings.data, settings.record.seed)
+    problems = data.load(settings.data, settings.record.seed, is_gold=is_number)
     session.plan_memory()  # on a card: prints the plan, or stops with the nearest settings that fit
 
     with session.open_run():

@@ -20,6 +20,7 @@ FLOORS = {
     "toolkit.evaluation.estimators": LOGIC,
     "toolkit.data.schema": LOGIC,
     "toolkit.data.prompts": LOGIC,
+    "toolkit.data.rows": LOGIC,
     "toolkit.data.arithmetic": LOGIC,
     "toolkit.vram": LOGIC,
     "toolkit.vram.views": ENGINES,  # draws with `display`

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and YAML that is read or refused in one line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from toolkit.errors import ToolkitError
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -41,3 +43,24 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_yaml(path: Path, source: str, wanted: str, error: type[ToolkitError]) -> Any:
+    """What a YAML file holds. `source` names it in errors, `wanted` says what it should be.
+
+    Raises:
+        error: it cannot be opened, is not UTF-8, or is not YAML, with the line. What it holds is never quoted: it may
+            be a key that was put in the wrong place.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise error(f"{source} cannot be read ({cause.strerror})", wanted) from cause
+    except UnicodeDecodeError as cause:
+        raise error(f"{source} is not UTF-8 at byte {cause.start}", wanted, "save the file as UTF-8") from cause
+    except (yaml.YAMLError, ValueError, RecursionError) as cause:  # PyYAML lets a date such as 2024-99-99 through
+        mark = getattr(cause, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise error(f"{source} is not YAML{line}", wanted, "fix the file") from cause

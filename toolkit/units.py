@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 GIB = 1024**3
 
 
@@ -41,3 +43,13 @@ def format_frac(frac: float) -> str:
     """A share between 0 and 1 as `0%`, `3.1%`, `97%`."""
     percent = 100 * frac
     return f"{percent:.1f}%" if 0 < percent < 10 else f"{percent:.0f}%"
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 step`, `2 steps`, `1,200 steps`; for a noun that takes an s."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def and_more(shown: Sequence[str], n_more: int) -> str:
+    """`a, b` or `a, b and 3 more`: the first of a list that is too long."""
+    return ", ".join(shown) + (f" and {n_more} more" if n_more > 0 else "")

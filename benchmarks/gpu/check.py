@@ -261,8 +261,8 @@ def _device(gpu: Gpu | None) -> dict[str, Any]:
 def _warnings() -> list[str]:
     """What `toolkit doctor` finds amiss: other versions than the tested ones, above all. The check goes on."""
     try:
-        findings = doctor.examine(doctor.collect()).checks
+        findings = doctor.examine(doctor.collect()).findings
     except ContractError as error:
         return [str(error)]
-    amiss = [check for check in findings if check.status in ("warn", "fail")]
-    return [f"{check.name}: {check.found}" + (f"; tested {check.wanted}" if check.wanted else "") for check in amiss]
+    amiss = [f for f in findings if f.level in ("amber", "red")]
+    return [f"{f.name}: {f.found}" + (f"; tested {f.wanted}" if f.wanted else "") for f in amiss]

@@ -31,8 +31,10 @@ class Result:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without cards and colours."""
-    return os.environ | {"CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1", "COLUMNS": "120"} | more
+    """This process's environment without cards and colours; a PYTHONPATH in `more` comes before the present one."""
+    paths = [path for path in (more.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")) if path]
+    plain = {"CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1", "COLUMNS": "120", "PYTHONPATH": os.pathsep.join(paths)}
+    return os.environ | plain | more
 
 
 def run(*args: str | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Result:

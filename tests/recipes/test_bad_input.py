@@ -87,7 +87,15 @@ EARLY: dict[str, Case] = {
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),
     "empty file": (lambda p: ["--dataset", text(p, "a.jsonl", "")], "is empty"),
-    "broken JSON": (lambda p: ["--dataset", text(p, "a.jsonl", '{"question": ')], "cannot be read"),
+    "broken JSON": (lambda p: ["--dataset", text(p, "a.jsonl", '{"question": ')], "a.jsonl line 1 is not JSON"),
+    "a column twice": (
+        lambda p: ["--dataset", text(p, "a.csv", "question,answer,answer\nHow?,1,2\n")],
+        "has two columns 'answer'",
+    ),
+    "dataset not in UTF-8": (
+        lambda p: ["--dataset", raw(p, "a.jsonl", b'{"question": "caf\xe9"}')],
+        "a.jsonl line 1 is not UTF-8",
+    ),
     "misspelled column": (lambda p: ["--dataset", rows(p, answer="anser")], "did you mean anser?"),
     "column flag wrong": (lambda p: ["--dataset", rows(p), "--question_column", "q"], "no column 'q'"),
     "gold answer in words": (

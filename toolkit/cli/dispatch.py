@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,12 @@ from typing import Protocol
 import tyro
 
 from toolkit import __version__
+from toolkit.cli.doctor import EXIT_CANNOT_RUN, Doctor
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
 from toolkit.cli.serve import Serve
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
 from toolkit.settings.parse import parse
 from toolkit.vram.request import PlanFlags
-
-EXIT_CANNOT_RUN = 1
 
 
 class Verb(Protocol):
@@ -27,26 +25,6 @@ class Verb(Protocol):
     def run(self) -> int:
         """Do it, and return the exit code."""
         ...
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Say what this machine can run, and the line that fixes it. Exit code 1 when the main job cannot run."""
-
-    json: bool = False
-    """Print one JSON object instead of the table."""
-
-    def run(self) -> int:
-        """0 when the main job can run here, else 1."""
-        from toolkit import doctor
-        from toolkit.display.console import console
-
-        report = doctor.examine(doctor.collect())
-        if self.json:
-            print(json.dumps(report.as_json(), indent=2))
-        else:
-            console.print(doctor.render(report, ascii_only=console.options.ascii_only), crop=False)
-        return 0 if report.can_run else EXIT_CANNOT_RUN
 
 
 @dataclass(frozen=True)

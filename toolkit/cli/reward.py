@@ -52,12 +52,12 @@ class Show:
 
 @dataclass(frozen=True)
 class Score:
-    """Score the completions of a file, one JSON object a line or a table. What cannot be judged is null, never 0."""
+    """Score the completions of a file: a table, or one JSON object a line. What cannot be judged is null, never 0."""
 
     reward: str = ""
     """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
     input: Path | None = None
-    """JSONL, {"prompt", "completion", "answer", ...} a line; neighbours of one `group`, else `prompt`, are a group."""
+    """A file of rows {"prompt", "completion", "answer", ...}; neighbours of one `group`, else `prompt`, are a group."""
     reward_weights: tuple[float, ...] = ()
     """A weight for each reward in the total, in their order; 1 without it. The total is null where a score is."""
     json: bool = False
@@ -69,7 +69,7 @@ class Score:
         from toolkit.rewards.bench import score
         from toolkit.rewards.bench.target import find_all
 
-        path = _given(self.input, "--input", "a JSONL file of completions")
+        path = _given(self.input, "--input", "a file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
         if not self.json:
             from toolkit.display.console import console
@@ -83,7 +83,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Try:
-    """Score the completions of a YAML file and hold them against the scores that it expects. Exit code 1 on a FAIL."""
+    """Score the completions of a YAML file and compare with the scores that it expects. Exit code 1 on a FAIL."""
 
     cases: Annotated[tyro.conf.Positional[Path | None], _argument("CASES.yaml")] = None
     """Rewards, and cases with completion and expected scores; recipes/cases/gsm8k_r1.yaml is an example."""
@@ -120,7 +120,7 @@ class OnRows:
 
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
-        from toolkit.rewards.bench.files import training_rows
+        from toolkit.rewards.bench.rows import training_rows
         from toolkit.rewards.bench.subject import Subject
         from toolkit.rewards.bench.target import find
 
@@ -138,15 +138,15 @@ class Check(OnRows):
     def run(self) -> int:
         from toolkit.rewards.bench.check import check
 
-        verdict = _quietly(lambda: check(self.subject()))
+        checked = _quietly(lambda: check(self.subject()))
         if self.json:
-            print(json.dumps(verdict.as_json(), indent=2, ensure_ascii=False))
+            print(json.dumps(checked.as_json(), indent=2, ensure_ascii=False))
         else:
             from toolkit.display.console import console
             from toolkit.rewards.bench import screens
 
-            console.print(screens.verdict(verdict))
-        return 0 if verdict.holds else EXIT_FAILED
+            console.print(screens.checked(checked), crop=False)
+        return 0 if checked.holds else EXIT_FAILED
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Stats:
     """Saved completions: constant, saturated and correlated parts, groups without signal, lengths, a histogram."""
 
     input: Annotated[tyro.conf.Positional[Path | None], _argument("FILE")] = None
-    """A run folder, one of its completions/*.jsonl, or rows with `scores` or `rewards`."""
+    """A run folder, one of its completions/*.jsonl, or a file of rows with `scores` or `rewards`."""
     png: Path | None = None
     """Where the histogram goes; beside the input without it."""
 
@@ -180,7 +180,7 @@ class Stats:
         from toolkit.display.console import console
         from toolkit.rewards.bench.stats_report import give
 
-        path = _given(self.input, "FILE", "a run folder, or a JSONL file of completions with their scores")
+        path = _given(self.input, "FILE", "a run folder, or a file of completions with their scores")
         console.print(give(path, self.png))
         return 0
 

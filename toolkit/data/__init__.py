@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.data.arithmetic import ARITHMETIC
 from toolkit.data.prompts import with_prompts
 from toolkit.data.schema import Problems, Row
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
 
-ARITHMETIC = "arithmetic"
 N_GENERATED = 4096  # fixed, so that more steps on resume see the same problems in the same order
 
 
-def load(settings: DataSettings, seed: int) -> Problems:
-    """Load the dataset that the settings name, each question in a prompt.
+def load(settings: DataSettings, seed: int, *, is_gold: Callable[[str], bool] = bool) -> Problems:
+    """Load the dataset that the settings name, each question in a prompt; `is_gold`: see `files.IsGold`.
 
     Raises:
         DataError, HubError: what the loaders raise; an unknown name, with the nearest.
     """
-    return with_prompts(_load(settings, seed))
+    return with_prompts(_load(settings, seed, is_gold))
 
 
-def _load(settings: DataSettings, seed: int) -> Problems:
+def _load(settings: DataSettings, seed: int, is_gold: Callable[[str], bool]) -> Problems:
     from toolkit.data import arithmetic, files, gsm8k
 
     if settings.dataset == ARITHMETIC:
         return arithmetic.load(N_GENERATED, settings.n_eval, seed)
     if settings.dataset in (gsm8k.HUB_ID, "gsm8k"):
-        return gsm8k.load(settings.n_eval)
+        return gsm8k.load(settings.n_eval, is_gold=is_gold)
     path = Path(os.path.expanduser(settings.dataset))
     exists = os.path.exists(path)  # not Path.exists, which raises for a name longer than the file system takes
     if exists or path.suffix or "/" not in settings.dataset:
         if not exists and not path.suffix:
             hint = did_you_mean(settings.dataset, (ARITHMETIC, gsm8k.HUB_ID))
             raise DataError(f"unknown dataset {settings.dataset!r}", hint or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file")
-        return files.load(path, settings.question_column, settings.answer_column, settings.n_eval)
+        columns = settings.question_column, settings.answer_column
+        return files.load(path, *columns, settings.n_eval, is_gold=is_gold)
     raise DataError(
         f"unknown dataset {settings.dataset!r}",
         did_you_mean(settings.dataset, (gsm8k.HUB_ID,)) or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file",

@@ -21,6 +21,9 @@ from toolkit.errors import DataError
 
 Split = Literal["train", "held_out"]
 
+ARITHMETIC = "arithmetic"
+"""The name of this dataset."""
+
 SHE = ("Mia", "Ana", "Zoe", "Lily", "Emma", "Nora", "Sara", "Ruth")
 HE = ("Tom", "Ben", "Sam", "Leo", "Max", "Omar", "Jack", "Noah")
 THINGS = ("apples", "pens", "books", "coins", "cards", "shells", "stickers", "marbles", "eggs", "stamps")
@@ -101,7 +104,11 @@ def _draw_story(rng: random.Random) -> WordProblem:
 
 def _draw_event(rng: random.Random, who: str, pack: str, have: int, room: int) -> tuple[str, list[Equation]]:
     """One thing that happens to `have`, in at most `room` equations (buying packs takes two)."""
-    kinds = ["gain", "gain"] + ["loss", "loss"] * (have >= 3) + ["packs"] * (room >= 2)
+    kinds = ["gain", "gain"]
+    if have >= 3:
+        kinds += ["loss", "loss"]
+    if room >= 2:
+        kinds.append("packs")
     kind = rng.choice(kinds)
     if kind == "packs":
         a, b = rng.randint(2, 5), rng.randint(2, 9)
@@ -137,7 +144,7 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
         pool.setdefault(problem.equations, _row(problem))
     held_out = random.Random(HELD_OUT_SEED).sample(list(pool.values()), n_held_out)
     train = [_row(generate(train_rng, "train")) for _ in range(n_train)]
-    return Problems(train, held_out, "arithmetic", (f"{n_train} generated, {n_held_out} held out",))
+    return Problems(train, held_out, ARITHMETIC, (f"{n_train} generated, {n_held_out} held out",))
 
 
 def _row(problem: WordProblem) -> Row:

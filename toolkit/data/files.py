@@ -1,4 +1,4 @@
-"""A table of questions and answers from a file: JSONL, JSON, CSV or Parquet, read by `datasets`.
+"""A table of questions and answers from a file: JSONL, JSON, CSV or Parquet.
 
 One JSONL row: `{"question": "Tom has 3 pens and buys 4. How many?", "answer": "7"}`; an answer may also be GSM8K's
 worked text that ends in `#### 7`.
@@ -6,37 +6,28 @@ worked text that ends in `#### 7`.
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import math
-import os
-from decimal import Decimal
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from toolkit.compat.noise import hush_table_bars
+from toolkit.data.rows import bare_gold, read, shown
 from toolkit.data.schema import Problems, Row
-from toolkit.errors import DataError, did_you_mean, first_line
-from toolkit.rewards.answers import parse_gold
+from toolkit.errors import DataError, did_you_mean
 
-READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-MAX_SHOWN = 60  # characters of a user's value in an error
+IsGold = Callable[[str], bool]
+"""Whether a text, which is not blank, is a gold answer. Named `is_NOUN`: errors say that one NOUN was wanted."""
 MAX_HELD_OUT_FRAC = 0.2  # of a small file, so that something is left to train on
 
 
-def load(path: Path, question_column: str, answer_column: str, n_held_out: int) -> Problems:
+def load(path: Path, question_column: str, answer_column: str, n_held_out: int, *, is_gold: IsGold = bool) -> Problems:
     """Read a file and hold out rows by a hash of the question, the same rows for every training seed.
 
     At most a fifth of the rows is held out; a question that occurs twice lies on one side only.
 
     Raises:
-        DataError: no such file, a folder, unknown ending, unreadable, empty, a column missing, or a gold answer that
-            is missing or no number (with its row, counted from 1).
+        DataError: what `rows.read` and `rows_from_table` raise; a file with one question only.
     """
-    table = _read(path)
-    if len(table) == 0:
-        raise _empty(path)
-    rows = rows_from_table(table, str(path), question_column, answer_column)
+    rows = rows_from_table([row for _, row in read(path)], str(path), question_column, answer_column, is_gold=is_gold)
     train, held_out = hold_out(rows, n_held_out)
     report = f"{len(rows):,} rows read, {len(train):,} to train on, {len(held_out)} held out"
     if len(held_out) < n_held_out:
@@ -59,94 +50,47 @@ def hold_out(rows: list[Row], n_held_out: int) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if _key(row["question"]) not in chosen], list(held_out.values())
 
 
-def rows_from_table(table: Any, source: str, question_column: str, answer_column: str) -> list[Row]:
-    """Turn a `datasets` table into rows, with every gold answer bare and checked to be a number.
+def rows_from_table(
+    table: Iterable[Row], source: str, question_column: str, answer_column: str, *, is_gold: IsGold = bool
+) -> list[Row]:
+    """Turn the rows of a file or dataset into rows to train on, with every gold answer bare and checked by `is_gold`.
 
     Raises:
-        DataError: a column is missing (with the nearest name), or a row has no question or no readable answer.
+        DataError: no row has one of the columns (with the nearest name), or a row has no question or no gold answer
+            that can be used; rows are counted from 1.
     """
+    table = list(table)
+    columns = list(dict.fromkeys(name for row in table for name in row))
     for flag, column in (("question_column", question_column), ("answer_column", answer_column)):
-        if column not in table.column_names:
-            hint = did_you_mean(column, table.column_names) or f"one of {', '.join(map(_cut, table.column_names))}"
-            raise DataError(f"{source} has no column {_cut(column)!r}", hint, f"name it with --{flag}")
+        if column not in columns:
+            hint = did_you_mean(column, columns) or f"one of {', '.join(map(shown, columns))}"
+            raise DataError(f"{source} has no column {shown(column)!r}", hint, f"name it with --{flag}")
     rows = []
-    for i, (question, answer) in enumerate(zip(table[question_column], table[answer_column], strict=True), start=1):
+    for i, row in enumerate(table, start=1):
+        question, gold = row.get(question_column), bare_gold(row.get(answer_column))
         if not isinstance(question, str) or not question.strip():
-            found = f"{source} row {i}: column {question_column!r} holds {_cut(repr(question))}"
+            found = f"{source} row {i}: column {question_column!r} holds {shown(repr(question))}"
             raise DataError(found, "a question in words")
-        gold = _plain(answer).rpartition("####")[2].strip()
         if not gold:
-            raise DataError(f"{source} row {i}: no gold answer", "a number", "fill it in or remove the row")
-        if parse_gold(gold) is None:
-            raise DataError(
-                f"{source} row {i}: gold answer {_cut(gold)!r} is not one number",
-                "a number, or text that ends in `#### 18`",
-                "mend or remove the row",
-            )
+            raise DataError(f"{source} row {i}: no gold answer", "one in every row", "fill it in or remove the row")
+        if not is_gold(gold):
+            noun = _noun(is_gold)
+            found = f"{source} row {i}: gold answer {shown(gold)!r} is not one {noun}"
+            raise DataError(found, f"a {noun}, or text that ends in `#### ` and one", "fix or remove the row")
+        if not _is_unicode(question + gold):
+            raise DataError(f"{source} row {i} has half a character in it", "text in UTF-8", "fix or remove the row")
         rows.append({"question": question.strip(), "answer": gold})
     return rows
 
 
-def _plain(answer: Any) -> str:
-    """An answer as a person would write it: `18` for 18.0, no exponent, nothing for a missing one (NaN in Parquet)."""
-    if answer is None or (isinstance(answer, float) and math.isnan(answer)):
-        return ""
-    if isinstance(answer, (float, Decimal)) and math.isfinite(answer):
-        return str(int(answer)) if answer == int(answer) else format(Decimal(str(answer)), "f")
-    return str(answer)
+def _noun(is_gold: IsGold) -> str:
+    _, named, noun = getattr(is_gold, "__name__", "").partition("is_")
+    return noun.replace("_", " ") if named else "usable answer"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 5] + "[...]"
-
-
-def _read(path: Path) -> Any:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    endings = ", ".join(READERS)
-    if not os.path.exists(path):  # Path.exists raises for a name longer than the file system takes
-        raise DataError(f"--dataset {path} does not exist", f"a file, {endings}, or a dataset name")
-    if path.is_dir():
-        raise DataError(f"--dataset {path} is a folder", f"a file, {endings}", "name one file in it")
-    if path.suffix.lower() not in READERS:
-        raise DataError(f"--dataset {path} ends in {path.suffix or 'nothing'!r}", f"one of {endings}")
-    if path.stat().st_size == 0:
-        raise _empty(path)
-    if path.suffix.lower() == ".csv":
-        _check_delimiter(path)
-    hush_table_bars()
-    try:
-        return load_dataset(READERS[path.suffix.lower()], data_files=glob.escape(str(path)), split="train")
-    except (DatasetsError, ValueError, OSError) as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        if any(words in str(root) for words in _NO_ROWS):
-            raise _empty(path) from error
-        found = f"--dataset {path} cannot be read ({first_line(root)})"
-        raise DataError(found, "a table with one row a problem") from error
-
-
-# How `datasets` words a file without rows: one whose reader gives no table, and a Parquet file of 0 rows
-_NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
-
-
-def _empty(path: Path) -> DataError:
-    return DataError(f"--dataset {path} is empty", "at least one row")
-
-
-def _check_delimiter(path: Path) -> None:
-    """Raise DataError for a header with semicolons alone, as spreadsheets write where the comma is the decimal sign."""
-    try:
-        with path.open("rb") as file:
-            header = file.readline()
-    except OSError:
-        return  # the reader says it better
-    if b";" in header and b"," not in header:
-        raise DataError(
-            f"--dataset {path} separates its columns with `;`", "a comma", "save it as CSV with commas, or as JSONL"
-        )
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogate, which JSON can spell and no tokenizer takes."""
+    return text.isascii() or text == text.encode("utf-8", "ignore").decode()
 
 
 def _key(question: str) -> str:

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterator
 
 from toolkit.compat.noise import hush_table_bars
-from toolkit.data.files import rows_from_table
+from toolkit.data.files import IsGold, rows_from_table
 from toolkit.data.schema import Problems
 from toolkit.errors import DataError, HubError, ToolkitError, first_line
 
@@ -19,7 +19,7 @@ HELD_OUT_SEED = 0  # the same test problems for every training seed
 INSTEAD = "--dataset FILE.jsonl, or --dataset arithmetic, which is generated here"
 
 
-def load(n_held_out: int) -> Problems:
+def load(n_held_out: int, *, is_gold: IsGold = bool) -> Problems:
     """Load from the Hub or its local cache: the train split to train on, `n_held_out` of the test split to measure.
 
     Raises:
@@ -36,9 +36,11 @@ def load(n_held_out: int) -> Problems:
         raise explained(error) from error
     if not {"train", "test"} <= set(tables):
         raise DataError(f"{HUB_ID} has the splits {', '.join(map(str, tables))}", "train and test")
-    train = rows_from_table(tables["train"], HUB_ID, "question", "answer")
     test = tables["test"].shuffle(seed=HELD_OUT_SEED).select(range(min(n_held_out, len(tables["test"]))))
-    held_out = rows_from_table(test, HUB_ID, "question", "answer")
+    train, held_out = (
+        rows_from_table(table.to_list(), HUB_ID, "question", "answer", is_gold=is_gold)
+        for table in (tables["train"], test)
+    )
     return Problems(
         train, held_out, HUB_ID, (f"{len(train):,} training rows, {len(held_out)} held out of its test split",)
     )

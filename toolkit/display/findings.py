@@ -33,7 +33,7 @@ class Findings:
             if finding.wanted and finding.level != "green":
                 found.append(f"; wanted {finding.wanted}", "dim")
             table.add(finding.name, status, found)
-        yield table.rich(gap=1)
+        yield table.rich()
         yield from self._next_steps("->" if plain else "→")
 
     def _next_steps(self, arrow: str) -> Iterator[RenderableType]:

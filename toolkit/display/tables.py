@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from rich.table import Table as RichTable
 from rich.text import Text
 
+MIN_REST = 20
+"""Characters that a column of `rest` has at least."""
 Cell = str | Text
 """What stands in a field: text, or text with a style, which only a terminal shows."""
 
@@ -22,6 +24,8 @@ class Column:
     name: str
     is_number: bool = False
     is_words: bool = False
+    is_rest: bool = False
+    """Takes the width that the others leave; what does not fit into it ends in an ellipsis."""
     style: str = ""
 
 
@@ -33,6 +37,11 @@ def number(name: str) -> Column:
 def words(name: str = "") -> Column:
     """A column of sentences, paths and other text of any length."""
     return Column(name, is_words=True)
+
+
+def rest(name: str) -> Column:
+    """A column of texts of which a beginning is enough."""
+    return Column(name, is_rest=True)
 
 
 @dataclass
@@ -51,19 +60,27 @@ class Table:
 
     def rich(self, gap: int = 2) -> RichTable:
         """For a terminal, with `gap` blanks between columns."""
+        columns = self._columns()
         table = RichTable(
-            box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim", show_header=self.has_header
+            box=None,
+            pad_edge=False,
+            padding=(0, gap, 0, 0),
+            header_style="dim",
+            show_header=self.has_header,
+            expand=any(column.is_rest for column in columns),
         )
-        for column in self._columns():
+        for column in columns:
             table.add_column(
-                column.name,
+                Text(column.name),
                 justify="right" if column.is_number else "left",
                 no_wrap=not column.is_words,
                 overflow="fold" if column.is_words else "ellipsis",
                 style=column.style,
+                ratio=1 if column.is_rest else None,
+                min_width=MIN_REST if column.is_rest else None,
             )
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))  # `[x]` is no markup here
         return table
 
     def markdown(self) -> str:

@@ -1,10 +1,9 @@
-"""Can this machine run the main job, and if not, what line mends it? Loads no torch."""
+"""Can this machine run the main job, and if not, which line fixes it? Loads no torch."""
 
 from __future__ import annotations
 
 from toolkit.doctor.checks import run_checks
 from toolkit.doctor.facts import Facts, collect
-from toolkit.doctor.finding import Check
 from toolkit.doctor.report import Report, examine, render
 
-__all__ = ["Check", "Facts", "Report", "collect", "examine", "render", "run_checks"]
+__all__ = ["Facts", "Report", "collect", "examine", "render", "run_checks"]

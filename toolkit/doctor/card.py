@@ -6,75 +6,76 @@ from collections.abc import Iterator
 
 from toolkit.compat.tested_sets import pins
 from toolkit.doctor.facts import Facts
-from toolkit.doctor.finding import Check, set_variables
+from toolkit.doctor.remedies import set_variables
+from toolkit.findings import Finding
 from toolkit.machine.devices import CardProcess
-from toolkit.units import format_gib
+from toolkit.units import and_more, format_gib
 
 SMALLEST_PRESET_GIB = 11.0  # what a card sold with 12 GB counts
 N_PROCESSES_SHOWN = 3
 DRIVERS = "https://www.nvidia.com/drivers"
 
 
-def check_card(facts: Facts) -> Iterator[Check]:
+def check_card(facts: Facts) -> Iterator[Finding]:
     """GPU, memory and its other holders, dtype and kernels, driver; without a card, GPU and dtype."""
     if facts.gpus:
         for part in (_gpu, _memory, _precision, _driver):
             yield from part(facts)
     else:
         yield _no_gpu(facts)
-        yield Check("dtype", "ok", "float32 on the CPU")
+        yield Finding("dtype", "green", "float32 on the CPU")
 
 
-def _no_gpu(facts: Facts) -> Check:
+def _no_gpu(facts: Facts) -> Finding:
     why = facts.why_no_gpu
     if "hides" in why:  # on purpose
-        return Check("GPU", "info", why)
+        return Finding("GPU", "info", why)
     if any(word in why for word in ("mismatch", "not loaded", "unknown error")):
         # The loaded driver is older than the files of a newer one
-        remedy = "in Windows: wsl --shutdown" if facts.wsl else f"reboot, or install the driver again: {DRIVERS}"
-        return Check("GPU", "warn", why, "a driver that answers", remedy)
+        next_step = "in Windows: wsl --shutdown" if facts.wsl else f"reboot, or install the driver again: {DRIVERS}"
+        return Finding("GPU", "amber", why, "a driver that answers", next_step)
     if "NVIDIA" in facts.vendors:
-        remedy = f"{DRIVERS}, or in a container: docker run --gpus all"
-        return Check("GPU", "warn", f"an NVIDIA card that cannot be asked: {why}", "its driver", remedy)
+        next_step = f"{DRIVERS}, or in a container: docker run --gpus all"
+        return Finding("GPU", "amber", f"an NVIDIA card that cannot be asked: {why}", "its driver", next_step)
     if facts.wsl:
-        return Check(
+        return Finding(
             "GPU", "info", why, "", f"with an NVIDIA card: install its driver in Windows, not in WSL: {DRIVERS}"
         )
     if facts.vendors:
         why += f"; {' and '.join(facts.vendors)} graphics are not used, only CUDA cards are"
-    return Check("GPU", "info", why)
+    return Finding("GPU", "info", why)
 
 
-def _gpu(facts: Facts) -> Iterator[Check]:
+def _gpu(facts: Facts) -> Iterator[Finding]:
     gpu = facts.gpus[0]
     if len(facts.gpus) == 1:
-        yield Check("GPU", "ok", f"{gpu.name}, a MIG slice" if gpu.is_slice else gpu.name)
+        yield Finding("GPU", "green", f"{gpu.name}, a MIG slice" if gpu.is_slice else gpu.name)
         return
     found = f"{len(facts.gpus)} visible: {', '.join(gpu.name for gpu in facts.gpus)}"
     # Without an order CUDA counts the fastest card first and the driver the first slot
-    remedy = set_variables(facts, CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu.visible_as)
-    yield Check("GPU", "warn", found, "one: a run takes the first", remedy)
+    next_step = set_variables(facts, CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu.visible_as)
+    yield Finding("GPU", "amber", found, "one: a run takes the first", next_step)
 
 
-def _memory(facts: Facts) -> Iterator[Check]:
+def _memory(facts: Facts) -> Iterator[Finding]:
     gpu = facts.gpus[0]
     found = f"{format_gib(gpu.total_gib)}, {format_gib(gpu.free_gib)} free"
     if gpu.is_slice:
         found = f"{format_gib(gpu.total_gib)} the whole card; what the slice has is not asked"
-        yield Check(
-            "GPU memory", "info", found, remedy="toolkit plan --gpu GIB, with the slice's size from nvidia-smi -L"
+        yield Finding(
+            "GPU memory", "info", found, next_step="toolkit plan --gpu GIB, with the slice's size from nvidia-smi -L"
         )
         return
     if facts.processes:
         found += f"; on it: {_listed(facts.processes)}"
     if gpu.total_gib < SMALLEST_PRESET_GIB:
         wanted = f"{format_gib(SMALLEST_PRESET_GIB)} for the smallest preset"
-        yield Check("GPU memory", "warn", found, wanted, "--model Qwen/Qwen2.5-0.5B-Instruct")
+        yield Finding("GPU memory", "amber", found, wanted, "--model Qwen/Qwen2.5-0.5B-Instruct")
     elif gpu.free_gib < 0.8 * gpu.total_gib:
         # vLLM takes what grows or ends beside it for its own, and stops or takes too much
-        yield Check("GPU memory", "warn", found, "a card to itself", _end(facts))
+        yield Finding("GPU memory", "amber", found, "a card to itself", _end(facts))
     else:
-        yield Check("GPU memory", "ok", found)
+        yield Finding("GPU memory", "green", found)
 
 
 def _listed(processes: tuple[CardProcess, ...]) -> str:
@@ -82,8 +83,7 @@ def _listed(processes: tuple[CardProcess, ...]) -> str:
     for process in processes[:N_PROCESSES_SHOWN]:
         gib = "" if process.gib is None else f" {format_gib(process.gib)}"
         shown.append(f"{process.name or 'unknown'} (pid {process.pid}){gib}")
-    more = len(processes) - len(shown)
-    return ", ".join(shown) + f" and {more} more" * (more > 0)
+    return and_more(shown, len(processes) - len(shown))
 
 
 def _end(facts: Facts) -> str:
@@ -96,20 +96,20 @@ def _end(facts: Facts) -> str:
     return "end what nvidia-smi lists"
 
 
-def _precision(facts: Facts) -> Iterator[Check]:
+def _precision(facts: Facts) -> Iterator[Finding]:
     """Compute capability: the dtype that follows from it, and whether torch's build has kernels for it."""
     gpu, row = facts.gpus[0], facts.machine_set
     capability = "compute capability {}.{}".format(*gpu.compute_capability)
     if row.impossible:
-        remedy = set_variables(facts, CUDA_VISIBLE_DEVICES="-1")
-        yield Check("kernels", "fail", f"{gpu.name}, {capability}", row.impossible, remedy)
+        next_step = set_variables(facts, CUDA_VISIBLE_DEVICES="-1")
+        yield Finding("kernels", "red", f"{gpu.name}, {capability}", row.impossible, next_step)
     elif lacks_kernels(facts):
         built_for = facts.torch.cuda if facts.torch and facts.torch.cuda else (0, 0)
         found = "{}, {}, torch built for CUDA {}.{}".format(gpu.name, capability, *built_for)
-        yield Check("kernels", "fail", found, *_build_with_kernels(facts))
+        yield Finding("kernels", "red", found, *_build_with_kernels(facts))
     else:
-        found = f"{row.dtype}, {capability}" + ": bfloat16 needs 8.0" * (row.dtype == "float16")
-        yield Check("dtype", "ok" if gpu.has_bf16 else "info", f"{found}; attention: {row.attention}")
+        found = f"{row.dtype}, {capability}{': bfloat16 needs 8.0' if row.dtype == 'float16' else ''}"
+        yield Finding("dtype", "green" if gpu.has_bf16 else "info", f"{found}; attention: {row.attention}")
 
 
 def lacks_kernels(facts: Facts) -> bool:
@@ -129,7 +129,7 @@ def _build_with_kernels(facts: Facts) -> tuple[str, str]:
     return "a build with kernels for it", "install a newer torch: https://pytorch.org/get-started"
 
 
-def _driver(facts: Facts) -> Iterator[Check]:
+def _driver(facts: Facts) -> Iterator[Finding]:
     """Against the build of torch that is here, or that this card's set would bring in its place."""
     found = facts.gpus[0].driver_version
     if facts.driver_cuda:
@@ -140,8 +140,8 @@ def _driver(facts: Facts) -> Iterator[Check]:
     if needed and facts.driver_cuda and facts.driver_cuda[0] < needed[0]:
         build = facts.sets.build_of(needed, facts.torch.version if facts.torch else "0")
         least = build.driver.get(facts.system, "") if build else ""
-        wanted = "CUDA {}.{} for torch".format(*needed) + f": driver {least} or newer" * bool(least)
+        wanted = "CUDA {}.{} for torch".format(*needed) + (f": driver {least} or newer" if least else "")
         where = "in Windows, never in WSL" if facts.wsl else "and reboot"
-        yield Check("driver", "fail", found, wanted, f"update the NVIDIA driver {where}: {DRIVERS}")
+        yield Finding("driver", "red", found, wanted, f"update the NVIDIA driver {where}: {DRIVERS}")
     else:
-        yield Check("driver", "ok", found)
+        yield Finding("driver", "green", found)

@@ -10,53 +10,56 @@ from packaging.version import Version
 from toolkit.compat.versions import Package, meets, pip_line
 from toolkit.doctor.card import lacks_kernels
 from toolkit.doctor.facts import Facts
-from toolkit.doctor.finding import Check, Status, one_after_the_other
+from toolkit.doctor.remedies import one_after_the_other
+from toolkit.findings import Finding, Level
 
 BLACKWELL = (10, 0)
 XFORMERS_FOR_BLACKWELL = Requirement("xformers>=0.0.33")  # xformers#1329
 
 
-def check_engines(facts: Facts) -> Iterator[Check]:
+def check_engines(facts: Facts) -> Iterator[Finding]:
     """Nothing where all fits; vLLM also where the machine cannot have it."""
     for part in (_torch_build, _triton, _vllm, _torchvision, _xformers):
         yield from part(facts)
 
 
-def _torch_build(facts: Facts) -> Iterator[Check]:
+def _torch_build(facts: Facts) -> Iterator[Finding]:
     torch = facts.torch
     if torch is None or torch.cuda is not None:
         return
     line = facts.machine_set.torch_line(facts.tested, facts.system)
     if any(maker in torch.version for maker in ("+rocm", "+xpu")):
-        yield Check("torch build", "warn", torch.version, "a CUDA or a CPU build: no other has been tried here", line)
+        yield Finding(
+            "torch build", "amber", torch.version, "a CUDA or a CPU build: no other has been tried here", line
+        )
     elif facts.gpus and not facts.machine_set.impossible:
         found = f"{torch.version}, a CPU build: it does not see the {facts.gpus[0].name}"
-        yield Check("torch build", "fail", found, "a CUDA build", line)
+        yield Finding("torch build", "red", found, "a CUDA build", line)
 
 
-def _triton(facts: Facts) -> Iterator[Check]:
+def _triton(facts: Facts) -> Iterator[Finding]:
     """TRL's log-probabilities are a Triton kernel on a GPU, and `None` where triton is missing (TRL 1.15)."""
     if facts.gpus and facts.torch and facts.torch.cuda and not facts.has("triton"):
         name = "triton-windows" if facts.system == "Windows" else "triton"
         asked = [*facts.tested.gpu, *(conflict.requirement for conflict in facts.conflicts)]
         wanted = next((r for r in asked if r.name == name), Requirement(name))
-        yield Check("triton", "fail", "not installed", "triton, for TRL's kernels on a GPU", pip_line(wanted))
+        yield Finding("triton", "red", "not installed", "triton, for TRL's kernels on a GPU", pip_line(wanted))
 
 
-def _vllm(facts: Facts) -> Iterator[Check]:
+def _vllm(facts: Facts) -> Iterator[Finding]:
     if not facts.gpus or facts.machine_set.impossible:
         return
     vllm, row = facts.packages.get("vllm"), facts.machine_set
     if row.without_vllm and vllm is None:
-        yield Check("vllm", "info", row.without_vllm)
+        yield Finding("vllm", "info", row.without_vllm)
     elif row.without_vllm:
         # On Windows it is somebody's own build
-        status: Status = "warn" if facts.system == "Windows" else "fail"
-        yield Check("vllm", status, f"{_version(vllm)}, and {row.without_vllm}", "no vllm", "pip uninstall -y vllm")
+        level: Level = "amber" if facts.system == "Windows" else "red"
+        yield Finding("vllm", level, f"{_version(vllm)}, and {row.without_vllm}", "no vllm", "pip uninstall -y vllm")
     elif vllm and facts.torch and not lacks_kernels(facts) and _is_for_a_newer_cuda(facts, vllm):
         found = f"{_version(vllm)} beside torch {facts.torch.version}"
         line = row.torch_line(facts.tested, facts.system)
-        yield Check("vllm", "fail", found, "CUDA 13 for both: vllm loads libcudart.so.13", line)
+        yield Finding("vllm", "red", found, "CUDA 13 for both: vllm loads libcudart.so.13", line)
 
 
 def _is_for_a_newer_cuda(facts: Facts, vllm: Package) -> bool:
@@ -68,7 +71,7 @@ def _is_for_a_newer_cuda(facts: Facts, vllm: Package) -> bool:
     return cuda < (13, 0) and meets(pin, vllm.version) and "+cu12" not in vllm.version
 
 
-def _torchvision(facts: Facts) -> Iterator[Check]:
+def _torchvision(facts: Facts) -> Iterator[Finding]:
     """Its operators load only beside the torch build that they were made with; the recipes need no torchvision.
 
     Transformers and TRL import without touching it; Unsloth does not (`torchvision::nms does not exist`).
@@ -77,7 +80,7 @@ def _torchvision(facts: Facts) -> Iterator[Check]:
     if torch is None or vision is None or torch.cuda == vision.cuda:
         return
     if facts.gpus and torch.cuda is None:
-        return  # a CUDA build of torch, which is asked for elsewhere, mends this too
+        return  # a CUDA build of torch, which is asked for elsewhere, fixes this too
     found = f"{vision.version} beside torch {torch.version}"
     line = "pip uninstall -y torchvision"
     if torch.cuda and facts.gpus:  # where unsloth lists it as a requirement
@@ -86,17 +89,17 @@ def _torchvision(facts: Facts) -> Iterator[Check]:
         line = one_after_the_other(facts, line, f"{again} --extra-index-url https://download.pytorch.org/whl/{build}")
     stops = bool(facts.gpus) and facts.has("unsloth")
     wanted = "one build of both, or unsloth does not import"
-    yield Check("torchvision", "fail" if stops else "warn", found, wanted, line)
+    yield Finding("torchvision", "red" if stops else "amber", found, wanted, line)
 
 
-def _xformers(facts: Facts) -> Iterator[Check]:
+def _xformers(facts: Facts) -> Iterator[Finding]:
     """Older ones run Hopper's kernels on Blackwell; Unsloth then goes without (`unsloth.models._utils`)."""
     xformers = facts.packages.get("xformers")
     if not facts.gpus or facts.gpus[0].compute_capability < BLACKWELL or xformers is None or not xformers.version:
         return
     if Version(xformers.version) not in XFORMERS_FOR_BLACKWELL.specifier:
         wanted = f"{XFORMERS_FOR_BLACKWELL.specifier} on Blackwell"
-        yield Check("xformers", "warn", xformers.version, wanted, pip_line(XFORMERS_FOR_BLACKWELL))
+        yield Finding("xformers", "amber", xformers.version, wanted, pip_line(XFORMERS_FOR_BLACKWELL))
 
 
 def _version(package: Package | None) -> str:

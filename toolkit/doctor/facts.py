@@ -68,7 +68,7 @@ class Facts:
     broken_calls: tuple[str, ...] = ()
     """What the installed Unsloth and vLLM do not take as this project passes it; see `compat.unsloth.differences`."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Of those that `compat.environment` watches, the ones that are set."""
+    """Those that `compat.environment` watches and that are set."""
     sets: TestedSets = field(default_factory=tested_sets.load)
 
     isolation: Isolation | None = None
@@ -160,7 +160,7 @@ def _compiled_by(folder: Path) -> dict[str, str]:
 
 
 def _disk(folder: Path) -> Disk:
-    """Of a folder that may not exist yet: its nearest parent that does."""
+    """Room for a folder; where it does not exist yet, in its nearest parent that does."""
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     try:
         free_gib = gib(shutil.disk_usage(existing).free)

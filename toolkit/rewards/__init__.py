@@ -6,6 +6,7 @@ all of them by name; their classes, with settings, are in the modules.
 
 from __future__ import annotations
 
+from toolkit.rewards.answers import is_number
 from toolkit.rewards.composition import Composition, Part, correct_if_format, hybrid, r1_bundle, r1_curriculum
 from toolkit.rewards.correctness import correct, correct_latex, correct_signed, partial_credit
 from toolkit.rewards.formatting import format, format_soft, tag_count
@@ -23,6 +24,7 @@ __all__ = [
     "format",
     "format_soft",
     "hybrid",
+    "is_number",
     "partial_credit",
     "phases",
     "r1_bundle",

@@ -12,9 +12,9 @@ from toolkit.rewards import equations
 from toolkit.rewards.numerals import MAX_ANSWER_CHARS, parse_number, without_latex
 from toolkit.rewards.prose import last_number, stated_answer, strip_tags
 
-MarkedPlace = Literal["answer_tag", "hashes", "boxed"]
-Place = MarkedPlace | Literal["answer_is", "last_number"]
-"""Where an answer can stand: `<answer>18</answer>`, `#### 18`, `\\boxed{18}`, "the answer is 18", the last number."""
+MarkedLayout = Literal["answer_tag", "hashes", "boxed"]
+Layout = MarkedLayout | Literal["answer_is", "last_number"]
+"""How an answer is given: `<answer>18</answer>`, `#### 18`, `\\boxed{18}`, "the answer is 18", as the last number."""
 
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
@@ -62,30 +62,30 @@ def _hashes_span(text: str) -> tuple[int, int] | None:
     return found.span(1) if found else (at + 4, at + 4)
 
 
-_SPANS: dict[MarkedPlace, Callable[[str], tuple[int, int] | None]] = {
+_SPANS: dict[MarkedLayout, Callable[[str], tuple[int, int] | None]] = {
     "answer_tag": _tag_span,
     "hashes": _hashes_span,
     "boxed": _boxed_span,
 }
 
 
-def span(text: str, place: MarkedPlace) -> tuple[int, int] | None:
-    """Where the last answer of this kind stands, from and to, without its marks; None when there is none."""
-    return _SPANS[place](text)
+def span(text: str, layout: MarkedLayout) -> tuple[int, int] | None:
+    """Start and end of the last answer in this layout, without its marks; None where there is none."""
+    return _SPANS[layout](text)
 
 
-def count(text: str, place: MarkedPlace) -> int:
-    """How many answers of this kind a text gives; of opening and closing tags, whichever are more."""
-    if place == "answer_tag":
+def count(text: str, layout: MarkedLayout) -> int:
+    """How many answers in this layout a text gives: of opening and closing tags the larger number."""
+    if layout == "answer_tag":
         return max(text.count(ANSWER_OPEN), text.count(ANSWER_CLOSE))
-    return len((_HASHES if place == "hashes" else _BOXED).findall(text))
+    return len((_HASHES if layout == "hashes" else _BOXED).findall(text))
 
 
 def last_answer_block(text: str) -> str | None:
     """Return the text inside the last complete `<answer>...</answer>`, or None when there is none.
 
-    A block runs from an opening to the first closing after it; a closing without an opening is ignored, an
-    opening that is never closed too, and of nested openings the innermost counts. Linear in the text's length.
+    A block runs from an opening to the first closing after it. A closing without an opening is ignored, and so is an
+    opening that is never closed; of nested openings the innermost counts. Linear in the text's length.
     """
     found = _tag_span(text)
     return text[found[0] : found[1]] if found else None
@@ -106,25 +106,25 @@ def line_after_hashes(text: str) -> str | None:
     return text[found[0] : found[1]] if found else None
 
 
-_FINDERS: dict[Place, Callable[[str], str | None]] = {
+_FINDERS: dict[Layout, Callable[[str], str | None]] = {
     "answer_tag": last_answer_block,
     "hashes": line_after_hashes,
     "boxed": last_boxed,
     "answer_is": stated_answer,
     "last_number": last_number,
 }
-PLACES: tuple[Place, ...] = tuple(_FINDERS)
-"""Every place, the most explicit first."""
+LAYOUTS: tuple[Layout, ...] = tuple(_FINDERS)
+"""Every layout, the most explicit first."""
 
 
-def find_answer(text: str, places: tuple[Place, ...]) -> str | None:
-    """Return the answer's text from the first of `places` that the text has, or None when it has none of them.
+def find_answer(text: str, layouts: tuple[Layout, ...]) -> str | None:
+    """Return the answer's text from the first of `layouts` that the text has, or None when it has none of them.
 
-    A place that is there decides, whether or not a number stands in it: a model that writes `<answer>many</answer>`
+    A layout that is there decides, whether or not a number stands in it: a model that writes `<answer>many</answer>`
     does not get a second chance with its last number.
     """
-    for place in places:
-        if (answer := _FINDERS[place](text)) is not None:
+    for layout in layouts:
+        if (answer := _FINDERS[layout](text)) is not None:
             return answer
     return None
 
@@ -153,6 +153,11 @@ def read(answer: str | None) -> Fraction | None:
 def parse_gold(answer: object) -> Fraction | None:
     """Read a gold answer: bare (`18`), after GSM8K's last `####`, in the last `\\boxed{}`, or after "the answer is"."""
     return _read_gold(str(answer))[0]
+
+
+def is_number(answer: str) -> bool:
+    """Whether `parse_gold` reads it, as every gold answer must be for the rewards that compare numbers."""
+    return parse_gold(answer) is not None
 
 
 @lru_cache(maxsize=8192)

@@ -32,9 +32,10 @@ class Explanation:
 class RewardFunction:
     """Base of every reward. A subclass is a frozen dataclass whose fields are its settings, so it pickles.
 
-    A subclass gives `judge` and `reason`, and `range`; one that compares the completions of a group overrides `scores`.
-    `judge` never raises on any text, takes time linear in its length, and gives None for what the row brings (a gold
-    answer that cannot be read) but not for what the completion brings: a model must not write itself out of judgement.
+    A subclass gives `judge` and `reason`, and its `range` where that is not 0 to 1; one that compares completions of a
+    group overrides `scores`. `judge` never raises on any text, takes time linear in its length, and gives None for
+    what the row brings (a gold answer that cannot be read) but not for what the completion brings: a model must not
+    write itself out of judgement.
     """
 
     name: ClassVar[str]
@@ -47,6 +48,8 @@ class RewardFunction:
     """One sentence: what it is for."""
     weakness: ClassVar[str]
     """One sentence: how it can be hacked."""
+    best_layouts: ClassVar[tuple[str, ...]] = ()
+    """Layouts (`bench.layouts`) in which a right answer earns the most; none where it takes more than a layout."""
     known_exploits: ClassVar[tuple[str, ...]] = ()
     """What `weakness` says, as names of `toolkit reward attack`: these earn more than an honest wrong answer."""
 
@@ -59,16 +62,8 @@ class RewardFunction:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest score that these settings can give."""
-        raise NotImplementedError
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        """Forms, by their names in `bench.layouts`, in which the right answer earns the most; none if form is not all.
-
-        An answer's form is called as its place: `answer_tag`, `hashes`, `boxed`, `answer_is`, `last_number`.
-        """
-        return ()
+        """Lowest and highest score that these settings can give: 0 to 1, unless a subclass says otherwise."""
+        return 0.0, 1.0
 
     def judge(self, text: str, **row: Any) -> float | None:
         """The score of one completion's text, given its row's columns. The hot path: it builds only the score."""

@@ -39,8 +39,8 @@ _PYTHON = ("python", "py", "python3")
 def extract_code(text: str) -> str:
     """The program in a completion.
 
-    Of the last complete `<answer>` block, or of the whole text where there is none: the last complete block fenced as
-    ```` ```python ````, else the last complete fenced block without a language, else all of it.
+    Looked for in the last complete `<answer>` block, or in the whole text where there is none. It is the last complete
+    block fenced as ```` ```python ````, else the last complete fenced block without a language, else all of it.
     """
     block = last_answer_block(text)
     scope = text if block is None else block
@@ -79,10 +79,6 @@ class CodeSyntax(RewardFunction):
     purpose: ClassVar[str] = "A first slope towards code: the program parses."
     weakness: ClassVar[str] = "A single word parses; never use it without tests."
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, **row: Any) -> float | None:
         return float(parses(extract_code(text)))
 
@@ -117,10 +113,6 @@ class CodeTests(RewardFunction):
     """Completions judged at once; 0: one for each processor."""
     allow_unsafe_code: bool = False
     """Run also where the program could read this machine's files."""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def judge(self, text: str, tests: Any = None, **row: Any) -> float | None:
         return self._explained(text, _prepared(tests)).score

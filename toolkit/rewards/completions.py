@@ -25,6 +25,11 @@ def text_of(completion: Completion) -> str:
 
 
 def one_line(text: str, limit: int = MAX_SHOWN) -> str:
-    """The text with its white space folded, cut to `limit` characters."""
+    """The text with its white space folded, shortened to `limit` characters."""
     line = " ".join(text[: 4 * limit].split())
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def utf8(text: str) -> str:
+    """The text with `?` for lone surrogates, which neither tokenizers nor HTTP take."""
+    return text.encode("utf-8", "replace").decode("utf-8")

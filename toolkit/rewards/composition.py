@@ -101,9 +101,9 @@ class Composition(RewardFunction):
         return self._clipped(min(low for low, _ in bounds)), self._clipped(max(high for _, high in bounds))
 
     @property
-    def layouts(self) -> tuple[str, ...]:
+    def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Those in which every part and gate is at its best."""
-        each = [reward.layouts for reward in self._rewards()]
+        each = [reward.best_layouts for reward in self._rewards()]
         return () if self.normalize else tuple(name for name in each[0] if all(name in others for others in each))
 
     @property

@@ -9,38 +9,38 @@ from typing import Any, ClassVar
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import answers, equations, latex
-from toolkit.rewards.answers import Place
+from toolkit.rewards.answers import Layout
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import Completion, one_line, text_of
 
 
 @dataclass(frozen=True)
 class _Answered(RewardFunction):
-    """A reward that looks at the answer in the first of `places` that the completion has."""
+    """A reward that looks at the answer in the first of `layouts` that the completion has."""
 
-    places: tuple[Place, ...] = ("answer_tag",)
-    """Where to look, in this order: see `answers.Place`."""
+    layouts: tuple[Layout, ...] = ("answer_tag",)
+    """How the answer may be marked, looked for in this order: see `answers.Layout`."""
 
     columns: ClassVar[tuple[str, ...]] = ("answer",)
 
     def __post_init__(self) -> None:
-        for place in self.places:
-            if place not in answers.PLACES:
-                hint = did_you_mean(place, answers.PLACES) or f"one of {', '.join(answers.PLACES)}"
-                raise RewardError(f"reward {self.name!r}: there is no place {place!r} for an answer", hint)
+        for layout in self.layouts:
+            if layout not in answers.LAYOUTS:
+                hint = did_you_mean(layout, answers.LAYOUTS) or f"one of {', '.join(answers.LAYOUTS)}"
+                raise RewardError(f"reward {self.name!r}: there is no layout {layout!r}", hint)
 
     @property
-    def layouts(self) -> tuple[str, ...]:
-        return self.places
+    def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.layouts
 
     def _found(self, text: str) -> str | None:
-        return answers.find_answer(text, self.places)
+        return answers.find_answer(text, self.layouts)
 
     def _shown(self, text: str) -> str:
         """The answer as an explanation shows it."""
         found = self._found(text)
         if found is None:
-            return f"no answer in {' or '.join(self.places)}"
+            return f"no answer in {' or '.join(self.layouts)}"
         unread = "" if answers.read(found) is not None else ", which is not one number"
         return f"answer {one_line(found, 60)!r}{unread}"
 
@@ -73,7 +73,7 @@ class Correct(_Answered):
         return self.wrong, self.right
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(answers.find_answer(text, self.places), answer)
+        verdict = answers.equal(answers.find_answer(text, self.layouts), answer)
         return None if verdict is None else self.right if verdict else self.wrong
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
@@ -99,7 +99,7 @@ class CorrectLatex(_Answered):
         "math-verify's rules, not ours."
     )
 
-    places: tuple[Place, ...] = ("answer_tag", "boxed")
+    layouts: tuple[Layout, ...] = ("answer_tag", "boxed")
     right: float = 1.0
     wrong: float = 0.0
     how: latex.Equivalence = latex.DEFAULT
@@ -118,19 +118,19 @@ class CorrectLatex(_Answered):
         return super().scores(completions, lists, extra)
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = self._verdict(text, answer)
-        return None if verdict.equal is None else self.right if verdict.equal else self.wrong
+        comparison = self._compared(text, answer)
+        return None if comparison.equal is None else self.right if comparison.equal else self.wrong
 
-    def _verdict(self, text: str, answer: object) -> latex.Verdict:
+    def _compared(self, text: str, answer: object) -> latex.Comparison:
         pair = self._pair(text, answer)
         if pair is None and answers.parse_gold(answer) is not None:
-            return latex.Verdict(bool(answers.equal(self._found(text), answer)))
-        verdict = latex.equivalent(*pair, self.how) if pair else latex.Verdict(None)
-        if verdict.equal is None:
+            return latex.Comparison(bool(answers.equal(self._found(text), answer)))
+        comparison = latex.equivalent(*pair, self.how) if pair else latex.Comparison(None)
+        if comparison.equal is None:
             gold = latex.as_formula(str(answer))  # by itself: is it the gold answer that cannot be read?
             readable = latex.equivalent(gold, gold, self.how).equal is not None
-            return latex.Verdict(False, verdict.why) if readable else latex.Verdict(None, _no_gold(answer))
-        return verdict
+            return latex.Comparison(False, comparison.why) if readable else latex.Comparison(None, _no_gold(answer))
+        return comparison
 
     def _pair(self, text: str, gold: object) -> tuple[str, str] | None:
         """The answer and the gold answer for math-verify; None where numbers, or no answer, decide without it."""
@@ -140,12 +140,12 @@ class CorrectLatex(_Answered):
         return latex.as_formula(found), latex.as_formula(str(gold))
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        verdict, found = self._verdict(text, answer), self._found(text)
+        comparison, found = self._compared(text, answer), self._found(text)
         if score is None:
-            return verdict.why
-        shown = f"no answer in {' or '.join(self.places)}" if found is None else f"answer {one_line(found, 60)!r}"
-        why = f" ({verdict.why})" if verdict.why else ""
-        return f"{shown}, {'equals' if verdict.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
+            return comparison.why
+        shown = f"no answer in {' or '.join(self.layouts)}" if found is None else f"answer {one_line(found, 60)!r}"
+        why = f" ({comparison.why})" if comparison.why else ""
+        return f"{shown}, {'equals' if comparison.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,6 @@ class Close(_Answered):
 
     tolerance: float = 0.1
     near: float = 0.5
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
         gold, found = answers.parse_gold(answer), self._found(text)
@@ -197,12 +193,8 @@ class Integer(_Answered):
     weakness: ClassVar[str] = "Any whole number earns it, so weigh it far below `correct`, and only early in a run."
 
     @property
-    def layouts(self) -> tuple[str, ...]:
+    def best_layouts(self) -> tuple[str, ...]:
         return ()  # a right answer need not be whole
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def judge(self, text: str, **_: Any) -> float | None:
         value = answers.read(self._found(text))
@@ -227,12 +219,8 @@ class PartialCredit(_Answered):
 
     share: float = 0.3
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(answers.find_answer(text, self.places), answer)
+        verdict = answers.equal(answers.find_answer(text, self.layouts), answer)
         if verdict is not False:
             return 1.0 if verdict else None
         n_right, n = self._counts(text)
@@ -256,7 +244,7 @@ correct_hashes = Correct(("hashes",), title="correct_hashes")
 correct_boxed = Correct(("boxed",), title="correct_boxed")
 correct_answer_is = Correct(("answer_is",), title="correct_answer_is")
 correct_last_number = Correct(("last_number",), title="correct_last_number")
-correct_any = Correct(answers.PLACES, title="correct_any")
+correct_any = Correct(answers.LAYOUTS, title="correct_any")
 correct_latex = CorrectLatex()
 close = Close()
 integer = Integer()

@@ -42,7 +42,7 @@ class Equation(NamedTuple):
 def find(text: str) -> Iterator[Equation]:
     """The equations of numbers in a text, in order; what cannot be evaluated (`x = 5`) is no equation.
 
-    Of a chain `a = b = c` each link counts. A unit after a number (`16 eggs - 3 eggs = 13 eggs`) and a currency are
+    Each link of a chain `a = b = c` counts. A unit after a number (`16 eggs - 3 eggs = 13 eggs`) and a currency are
     ignored, `%` divides by 100, `x` between numbers multiplies.
     """
     if "\\" in text:

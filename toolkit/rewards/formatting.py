@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from toolkit.rewards import answers
-from toolkit.rewards.answers import MarkedPlace
+from toolkit.rewards.answers import MarkedLayout
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import one_line
 
@@ -37,14 +37,7 @@ def _match(pattern: re.Pattern[str], text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _YesOrNo(RewardFunction):
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
-
-@dataclass(frozen=True)
-class Format(_YesOrNo):
+class Format(RewardFunction):
     """1 when the whole completion is the R1 format to the letter: each tag once, on a line of its own.
 
     Nothing before, nothing after (one newline is allowed), neither part blank.
@@ -53,10 +46,7 @@ class Format(_YesOrNo):
     name: ClassVar[str] = "format"
     purpose: ClassVar[str] = "Makes the answer findable: the whole completion is the R1 format to the letter."
     weakness: ClassVar[str] = "Empty talk inside `<reasoning>`; it judges no content, so weigh it below `correct`."
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        return ("answer_tag",)
+    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return float(_match(_STRICT, text))
@@ -68,16 +58,13 @@ class Format(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class FormatSoft(_YesOrNo):
+class FormatSoft(RewardFunction):
     """1 for the same two parts in the same order with any white space around the tags."""
 
     name: ClassVar[str] = "format_soft"
     purpose: ClassVar[str] = "The R1 format with any white space, for early in a run, when `format` is never earned."
     weakness: ClassVar[str] = "Empty talk inside `<reasoning>`, as with `format`."
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        return ("answer_tag",)
+    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return float(_match(_SOFT, text))
@@ -89,16 +76,13 @@ class FormatSoft(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class TagCount(_YesOrNo):
+class TagCount(RewardFunction):
     """0.25 for each of the four R1 tags that occurs exactly once."""
 
     name: ClassVar[str] = "tag_count"
     purpose: ClassVar[str] = "A slope towards the format for a model that writes some tags."
     weakness: ClassVar[str] = "Tags in any order around nothing; never use it without `correct`."
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        return ("answer_tag",)
+    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return sum(0.25 for tag in TAGS if text.count(tag) == 1)
@@ -108,7 +92,7 @@ class TagCount(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class FormatThink(_YesOrNo):
+class FormatThink(RewardFunction):
     """1 for `<think>...</think>` and then an answer: each tag once, the first at the start, neither part blank.
 
     With `opened_by_prompt` the chat template has written `<think>` already, and the completion must not repeat it.
@@ -121,7 +105,7 @@ class FormatThink(_YesOrNo):
     opened_by_prompt: bool = False
 
     @property
-    def layouts(self) -> tuple[str, ...]:
+    def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return () if self.opened_by_prompt else ("think", "think_answer")
 
     def judge(self, text: str, **_: Any) -> float | None:
@@ -141,16 +125,13 @@ class FormatThink(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class FormatHashes(_YesOrNo):
+class FormatHashes(RewardFunction):
     """1 when the last line, and no other, is `#### ` and one number, as GSM8K's solutions end."""
 
     name: ClassVar[str] = "format_hashes"
     purpose: ClassVar[str] = "The format of GSM8K's own solutions: a last line `#### 18`."
     weakness: ClassVar[str] = "The line alone, with no solution above it and any number in it."
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        return ("hashes",)
+    best_layouts: ClassVar[tuple[str, ...]] = ("hashes",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         at = text.rfind("####")
@@ -166,8 +147,8 @@ class FormatHashes(_YesOrNo):
 
 
 @dataclass(frozen=True)
-class OneAnswer(_YesOrNo):
-    """1 when exactly one answer is given in a place: one `<answer>` pair, one `####` line, or one `\\boxed{}`.
+class OneAnswer(RewardFunction):
+    """1 when exactly one answer is given in the layout: one `<answer>` pair, one `####` line, or one `\\boxed{}`.
 
     Opening and closing tags are counted apart, so an answer that is opened twice or never closed is not one.
     """
@@ -176,22 +157,22 @@ class OneAnswer(_YesOrNo):
     purpose: ClassVar[str] = "Against hedging: an answer is given once, and not a second time to be safe."
     weakness: ClassVar[str] = "Several candidates inside the one answer; `correct` refuses those."
 
-    place: MarkedPlace = "answer_tag"
+    layout: MarkedLayout = "answer_tag"
 
     @property
-    def layouts(self) -> tuple[str, ...]:
-        return (self.place,)
+    def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (self.layout,)
 
     def judge(self, text: str, **_: Any) -> float | None:
-        found = answers.span(text, self.place) if answers.count(text, self.place) == 1 else None
+        found = answers.span(text, self.layout) if answers.count(text, self.layout) == 1 else None
         return float(found is not None and bool(text[found[0] : found[1]].strip()))
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
-        return f"{answers.count(text, self.place)} answers in {self.place}, wanted 1 that is not blank"
+        return f"{answers.count(text, self.layout)} answers in {self.layout}, wanted 1 that is not blank"
 
 
 @dataclass(frozen=True)
-class NothingAfter(_YesOrNo):
+class NothingAfter(RewardFunction):
     """1 when the completion ends with its answer, less `per_character` for each character after it, at least 0.
 
     White space, a closing full stop, closing formula marks and tags do not count. 0 where there is no answer.
@@ -201,12 +182,12 @@ class NothingAfter(_YesOrNo):
     purpose: ClassVar[str] = "Against rambling on after the answer until the length limit."
     weakness: ClassVar[str] = "A bare answer with nothing before it earns it, so pair it with a reward for reasoning."
 
-    place: MarkedPlace = "answer_tag"
+    layout: MarkedLayout = "answer_tag"
     per_character: float = 0.01
 
     @property
-    def layouts(self) -> tuple[str, ...]:
-        return (self.place,)
+    def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (self.layout,)
 
     def judge(self, text: str, **_: Any) -> float | None:
         rest = self._rest(text)
@@ -214,7 +195,7 @@ class NothingAfter(_YesOrNo):
 
     def _rest(self, text: str) -> str | None:
         """What follows the answer and does not belong to it; None where there is no answer."""
-        span = answers.span(text, self.place)
+        span = answers.span(text, self.layout)
         if span is None:
             return None
         found = _CLOSING.match(text, span[1])
@@ -223,7 +204,7 @@ class NothingAfter(_YesOrNo):
     def reason(self, text: str, score: float | None, **_: Any) -> str:
         rest = self._rest(text)
         if rest is None:
-            return f"no answer in {self.place}"
+            return f"no answer in {self.layout}"
         return f"{len(rest)} characters after the answer" + (f": {one_line(rest, 60)!r}" if rest else "")
 
 

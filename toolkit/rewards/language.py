@@ -15,7 +15,7 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _LATIN = "A-Za-z\u00c0-\u024f"
 _WORD = re.compile(rf"(?P<zh>[{_HAN}])|(?P<en>[{_LATIN}]{{2,}})|(?P<other>[^\W\d_{_LATIN}{_HAN}]+)")
-# What is of no language: tags, special tokens, LaTeX commands, formulas, links, code
+# What belongs to no language: tags, special tokens, LaTeX commands, formulas, links, code
 _NEUTRAL = re.compile(
     r"</?[A-Za-z_]{1,32}>|<\|[A-Za-z_]{1,32}\|>|\\[A-Za-z]+|\$[^$\n]{0,200}\$|https?://\S+|`[^`\n]{0,200}`"
 )
@@ -27,7 +27,7 @@ def shares(text: str) -> dict[str, float] | None:
     """Shares of Chinese, English and other script in what a text says, adding up to 1; None when it says nothing.
 
     An English word counts for 1.6 Chinese characters, which say about as much; a word of another script counts as one
-    of English. Figures, single letters, tags, LaTeX, links and code are of no language.
+    of English. Figures, single letters, tags, LaTeX, links and code belong to no language.
     """
     text = _NEUTRAL.sub(" ", _FENCED.sub(" ", text) if "```" in text else text)
     if text.isascii():
@@ -63,10 +63,6 @@ class LanguageConsistency(RewardFunction):
     def columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """`prompts` where the prompt decides."""
         return ("prompts",) if self.language == "as_prompt" else ()
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def judge(self, text: str, *, prompts: Completion = "", **_: Any) -> float | None:
         wanted = self._wanted(prompts)

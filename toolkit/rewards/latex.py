@@ -50,7 +50,7 @@ DEFAULT = Equivalence()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """Equal or not, or None with the reason why it cannot be said."""
 
     equal: bool | None
@@ -58,17 +58,17 @@ class Verdict:
 
 
 @lru_cache(maxsize=8192)  # a group repeats its answers, and a time-out is not waited for twice
-def equivalent(answer: str, gold: str, how: Equivalence = DEFAULT) -> Verdict:
+def equivalent(answer: str, gold: str, how: Equivalence = DEFAULT) -> Comparison:
     """Whether two texts hold the same mathematics. The order matters to math-verify.
 
     Tags are stripped first. Where several formulas stand in a text, the last box counts, else the last formula.
     """
     if max(len(answer), len(gold)) > MAX_CHARS:
-        return Verdict(None if len(gold) > MAX_CHARS else False, f"longer than {MAX_CHARS} characters")
+        return Comparison(None if len(gold) > MAX_CHARS else False, f"longer than {MAX_CHARS} characters")
     return pool().ask(strip_tags(answer), strip_tags(gold), how)
 
 
-def equivalent_all(pairs: Sequence[tuple[str, str]], how: Equivalence, workers: int) -> list[Verdict]:
+def equivalent_all(pairs: Sequence[tuple[str, str]], how: Equivalence, workers: int) -> list[Comparison]:
     """`equivalent` of many (answer, gold) pairs, by several workers at a time."""
     if len(pairs) < 2 or workers < 2:
         return [equivalent(answer, gold, how) for answer, gold in pairs]
@@ -147,16 +147,16 @@ class Pool:
     _idle: queue.LifoQueue[_Worker] = field(default_factory=queue.LifoQueue)
     _pid: int = field(default_factory=os.getpid)
 
-    def ask(self, answer: str, gold: str, how: Equivalence) -> Verdict:
+    def ask(self, answer: str, gold: str, how: Equivalence) -> Comparison:
         """Compare in a worker, which is lent to one caller at a time."""
         settings = {name: value for name, value in asdict(how).items() if name not in ("read", "timeout_s")}
         request = {"answer": answer, "gold": gold, "read": how.read, "settings": settings, "timeout_s": how.timeout_s}
         worker = self._worker()
         reply = worker.ask(request)
         if reply is None:
-            return Verdict(None, f"math-verify took more than {how.timeout_s:g} s, or died")
+            return Comparison(None, f"math-verify took more than {how.timeout_s:g} s, or died")
         self._idle.put(worker)
-        return Verdict(reply["equal"], reply["why"])
+        return Comparison(reply["equal"], reply["why"])
 
     def _worker(self) -> _Worker:
         """An idle worker that lives, or a new one."""

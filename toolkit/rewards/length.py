@@ -1,7 +1,7 @@
 """How long is the completion? In tokens, from TRL's `completion_ids`.
 
 Without them (texts scored from a file) a token is taken as four bytes of UTF-8, which is about right for English
-and for Chinese under Qwen's tokenizer; a completion that is cut at the limit is then not seen exactly.
+and for Chinese under Qwen's tokenizer; a completion that is truncated at the limit is then not seen exactly.
 """
 
 from __future__ import annotations
@@ -64,10 +64,6 @@ class LengthBand(_ByLength):
         if not 0 <= self.low <= self.high or self.high == 0:
             raise RewardError(f"reward {self.name!r}: the band is {self.low} to {self.high}", "0 <= low <= high")
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def of_length(self, n: int) -> float:
         if n < self.low:
             return n / self.low
@@ -112,7 +108,7 @@ class Overlong(_ByLength):
     """
 
     name: ClassVar[str] = "overlong"
-    purpose: ClassVar[str] = "Makes the length limit felt before it cuts, so that a cut answer is not noise."
+    purpose: ClassVar[str] = "Makes the length limit felt before it truncates, so that a truncated answer is not noise."
     weakness: ClassVar[str] = "None by length alone, but too wide a cache pays for short answers without reasoning."
 
     max_tokens: int = 512

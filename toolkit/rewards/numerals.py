@@ -93,7 +93,7 @@ def parse_number(text: str) -> Fraction | None:
     return _read(text) if len(text) <= MAX_ANSWER_CHARS else None
 
 
-@lru_cache(maxsize=8192)  # a group gives the same few answers, and each is held against the same gold answer
+@lru_cache(maxsize=8192)  # a group gives the same few answers, and each is compared with the same gold answer
 def _read(text: str) -> Fraction | None:
     text = text.strip()
     if _BARE.fullmatch(text):

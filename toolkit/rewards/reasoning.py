@@ -75,14 +75,7 @@ def steps_of(text: str) -> set[str]:
 
 
 @dataclass(frozen=True)
-class _Share(RewardFunction):
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
-
-@dataclass(frozen=True)
-class Steps(_Share):
+class Steps(RewardFunction):
     """1 for `low` to `high` different steps of reasoning; fewer earn their share, more fall to 0 at twice `high`.
 
     A step is a line or a sentence of three words or with an equation; steps that differ in figures only are one.
@@ -109,7 +102,7 @@ class Steps(_Share):
 
 
 @dataclass(frozen=True)
-class Connectives(_Share):
+class Connectives(RewardFunction):
     """The number of different connecting words (`so`, `because`, `then`; 因为, 所以) over `wanted`, at most 1.
 
     Only what stands inside `<reasoning>` or `<think>` counts, or all but the answer where there is neither.
@@ -140,7 +133,7 @@ class Connectives(_Share):
 
 
 @dataclass(frozen=True)
-class Verification(_Share):
+class Verification(RewardFunction):
     """1 when the completion announces a check and an equation that holds follows it closely, 0.5 for the words alone.
 
     The words are those of `CHECKS`; the equation must stand in the 240 characters after them.

@@ -79,10 +79,6 @@ class Distinct(RewardFunction):
         if self.n < 1:
             raise RewardError(f"reward {self.__name__!r}: n is {self.n}", "at least 1")
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, *, completion_ids: Sequence[int] | None = None, **_: Any) -> float | None:
         return distinct(tokens_of(text, completion_ids), self.n) or 0.0
 
@@ -143,10 +139,6 @@ class Printable(RewardFunction):
     def __post_init__(self) -> None:
         if not 0 < self.worst <= 1:
             raise RewardError(f"reward {self.name!r}: worst is {self.worst}", "a share, above 0 and at most 1")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     def judge(self, text: str, **_: Any) -> float | None:
         return max(0.0, 1.0 - nonprintable_frac(text) / self.worst)

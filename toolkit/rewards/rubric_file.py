@@ -9,10 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import did_you_mean
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.files import read_yaml
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.rubric import Element, Forbidden, Length, Required, Rubric, Structure
-from toolkit.rewards.table_file import Reader, read_table
+from toolkit.rewards.table_file import Reader
 
 SALES_ZH = Path(__file__).parent / "rubrics" / "sales_zh.yaml"
 
@@ -25,7 +26,8 @@ def load_rubric(path: str | Path) -> Rubric:
             below 0, an order that names no required element.
     """
     source = f"rubric {path}"
-    return _Reader(source).rubric(read_table(path, source, "a YAML file of keys and values"))
+    table = read_yaml(Path(path).expanduser(), source, "a YAML file of keys and values", RewardError)
+    return _Reader(source).rubric(table)
 
 
 class _Reader(Reader):
@@ -82,8 +84,9 @@ class _Reader(Reader):
         order = keys.get("order", [])
         for name in order if isinstance(order, list) else [order]:
             if name not in names:
-                hint = did_you_mean(str(name), names) or f"one of {', '.join(names)}" * bool(names)
-                self.fail(f"structure.order names {name!r}, which is no required element", hint)
+                known = f"one of {', '.join(names)}" if names else "names of required elements"
+                found = f"structure.order names {name!r}, which is no required element"
+                self.fail(found, did_you_mean(str(name), names) or known)
         return Structure(
             tuple(order),
             self._phrases(keys.get("ends_with_any", []), "structure.ends_with_any"),

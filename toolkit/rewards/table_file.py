@@ -1,32 +1,13 @@
-"""A YAML file of keys and values, read strictly: every error is one line that names the file and the place in it."""
+"""Checks the tables of a YAML file strictly: every error is one line that names the file and the place in it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards.completions import one_line
-
-
-def read_table(path: str | Path, source: str, wanted: str) -> Any:
-    """What the file holds. `source` names it in errors, `wanted` says what it should be.
-
-    Raises:
-        RewardError: no such file, no text, no YAML.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        # Not the whole error, which quotes the text: it may be an API key that was put in the wrong place
-        detail = one_line(str(getattr(error, "problem", None) or getattr(error, "strerror", None) or "no text"), 100)
-        raise RewardError(f"{source} cannot be read{where} ({detail})", wanted) from error
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from toolkit.errors import DataError
 
 MARK = "__assertion_reached__"
 MAX_CHARS = 100_000
-"""Of one test; what is longer is a file that got into the wrong column."""
+"""A longer test is a file that got into the wrong column."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Assertions:
     names: tuple[str, ...]
     """What the code must define."""
     modules: tuple[str, ...]
-    """Of the standard library, used without an import (`math.isclose(...)`)."""
+    """Modules of the standard library that it uses without an import (`math.isclose(...)`)."""
 
 
 @lru_cache(maxsize=256)

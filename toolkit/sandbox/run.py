@@ -92,7 +92,7 @@ def run_tests(program: str, tests: Sequence[str], level: Level, limits: Limits =
             code = stack.enter_context(Sandbox(level, limits, "serve", {"program": program}, code_ends))
             judge = stack.enter_context(Sandbox(level, limits, "judge", {"tests": prepared}, judge_ends))
         lines = judge.report()
-        # The code's process is asked only when it has gone: it waits for more requests otherwise
+        # The code's report is read only once its process has ended: until then it waits for more requests
         has_gone = any(line.get("gone") == "" for line in lines)
         why = _why_missing(code.report() if has_gone else lines)
     verdicts = {line["test"]: TestRun(line["passed"], line["why"]) for line in lines if "test" in line}

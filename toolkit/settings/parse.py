@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
+from toolkit import files
 from toolkit.errors import SettingsError, did_you_mean
 from toolkit.settings.grpo_flags import GRPO_PREFIX, grpo_to_args, parse_grpo, split_grpo
 from toolkit.settings.spelling import PYTHON_SPELLING, blaming, flag_name, from_tyro, spelled, words_of
@@ -72,21 +73,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: missing file, not UTF-8, broken YAML (with the line), or not a mapping.
     """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"--config {path} cannot be read ({error.strerror})", "a YAML file of settings") from error
-    except UnicodeDecodeError as error:
-        found = f"--config {path} is not UTF-8 at byte {error.start}"
-        raise SettingsError(found, "`name: value` lines in UTF-8", "save the file as UTF-8") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # PyYAML lets a date such as 2024-99-99 through
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise SettingsError(f"--config {path} is not YAML{line}", "`name: value` lines", "fix the file") from error
+    wanted = "a YAML file of `name: value` lines"
+    loaded = files.read_yaml(path, f"--config {path}", wanted, SettingsError)
     if not isinstance(loaded, dict):
-        raise SettingsError(f"--config {path} holds {type(loaded).__name__}", "`name: value` lines", "fix the file")
+        raise SettingsError(f"--config {path} holds {type(loaded).__name__}", wanted, "fix the file")
     return _without_nulls(loaded)
 
 

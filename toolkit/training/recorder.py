@@ -11,6 +11,7 @@ from typing import Any
 from toolkit.machine.memory import resident_peak_gib, torch_peaks_gib
 from toolkit.runs import Run
 from toolkit.runs import metrics as keys
+from toolkit.runs.groups import zero_std_frac
 from toolkit.runs.names import PROGRESS, step_name
 from toolkit.training.observers import Observer, Round
 
@@ -67,18 +68,6 @@ class Recorder(Observer):
         torch: Any = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # so that the peaks are a step's
-
-
-def zero_std_frac(rewards: list[list[float]], num_generations: int) -> float:
-    """Share of groups in which every completion earned the same, so that none teaches anything; 0 to 1.
-
-    Compared exactly, function by function: TRL's `frac_reward_zero_std` takes the standard deviation of the
-    weighted sum and misses groups when a weight is not exact in binary (0.2).
-    `rewards` holds one row a completion, in groups of `num_generations`; NaN counts as a value.
-    """
-    keys = [tuple(map(_or_none, row)) for row in rewards]
-    groups = [keys[i : i + num_generations] for i in range(0, len(keys), num_generations)]
-    return sum(len(set(group)) == 1 for group in groups) / len(groups) if groups else 0.0
 
 
 def peak_memory() -> dict[str, float]:

@@ -26,7 +26,7 @@ from toolkit import __version__, cli
         (["reward", "check", "correct", "--datset", "x"], "did you mean --dataset?"),
         (["reward", "check", "correct", "format"], "unexpected argument 'format'"),
         (["reward", "check", "correct", "--n_rows", "0"], "--n_rows is 0"),
-        (["reward", "check", "correct", "--dataset", "no-such.jsonl"], "no-such.jsonl is no file"),
+        (["reward", "check", "correct", "--dataset", "no-such.jsonl"], "no-such.jsonl does not exist"),
         (["reward", "score", "--reward", "correct"], "no --input given"),
         (["reward", "score", "--reward", "correct,correct", "--input", "x"], "has 'correct' twice"),
     ],

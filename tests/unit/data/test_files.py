@@ -11,6 +11,7 @@ from toolkit import data
 from toolkit.data import arithmetic, files
 from toolkit.errors import DataError, ModelError
 from toolkit.models import locate
+from toolkit.rewards import is_number
 from toolkit.settings import DataSettings
 
 ROWS: list[dict[str, object]] = [{"q": f"What is {i} plus 1?", "a": str(i + 1)} for i in range(20)]
@@ -71,8 +72,26 @@ def test_unusable_rows_are_named(
     rows: list[dict[str, object]], question: str, answer: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
-        files.load(write(tmp_path / "rows.jsonl", rows), question, answer, 4)
+        files.load(write(tmp_path / "rows.jsonl", rows), question, answer, 4, is_gold=is_number)
     assert said in str(caught.value)
+
+
+def test_a_gold_answer_need_not_be_a_number(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"q": f"What is {i}?", "a": "many\n#### a few"} for i in range(5)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    assert {row["answer"] for row in files.load(path, "q", "a", 1).train} == {"a few"}
+    settings = DataSettings(dataset=str(path), question_column="q", answer_column="a")
+    assert len(data.load(settings, 0).train) == 4
+    with pytest.raises(DataError, match="row 1: gold answer 'a few' is not one number; wanted a number, or text that"):
+        data.load(settings, 0, is_gold=is_number)
+    with pytest.raises(DataError, match="row 1: gold answer 'a few' is not one usable answer"):
+        data.load(settings, 0, is_gold=lambda gold: gold in ("yes", "no"))
+
+
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [*ROWS, {"q": "What is \ud83d?", "a": "1"}]
+    with pytest.raises(DataError, match="row 21 has half a character in it"):
+        files.load(write(tmp_path / "rows.jsonl", rows), "q", "a", 1)
 
 
 @pytest.mark.parametrize(

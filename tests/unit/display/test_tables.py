@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from toolkit.display.tables import Table, facts, number, words
+from toolkit.display.tables import Table, facts, number, rest, words
 
 
 def table() -> Table:
@@ -65,3 +65,15 @@ def test_facts_wrap_beside_their_label() -> None:
         "a label  x x x x x x",
         "         x x x x x x",
     ]
+
+
+def test_brackets_are_no_markup() -> None:
+    made = Table(["[bold]name"])
+    made.add("[red]x[/red] [/]")
+    assert on_screen(made.rich()) == ["[bold]name", "[red]x[/red] [/]"]
+
+
+def test_a_column_of_beginnings_takes_the_width_that_is_left() -> None:
+    made = Table([number("n"), rest("text")])
+    made.add("1", "a text that is longer than the room for it")
+    assert on_screen(made.rich(), 32) == ["n  text", "1  a text that is longer than t…"]

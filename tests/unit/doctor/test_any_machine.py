@@ -87,15 +87,15 @@ def machines(draw: st.DrawFn) -> Facts:
 def test_every_description_has_a_verdict_and_one_line_for_what_is_wrong(machine: Facts) -> None:
     report = doctor.examine(machine)
     json.dumps(report.as_json())
-    for check in report.checks:
+    for check in report.findings:
         assert check.found
-        assert not any("\n" in text for text in (check.found, check.wanted, check.remedy))
-        if check.status in ("warn", "fail"):
-            assert check.remedy, f"{check.name}: {check.found}, and no way out"
+        assert not any("\n" in text for text in (check.found, check.wanted, check.next_step))
+        if check.level in ("amber", "red"):
+            assert check.next_step, f"{check.name}: {check.found}, and no way out"
         if machine.shell != "bash":
-            assert not check.remedy.startswith(("export ", "unset ", "rm ", "kill "))
+            assert not check.next_step.startswith(("export ", "unset ", "rm ", "kill "))
         if machine.shell == "powershell":
-            assert "&&" not in check.remedy
-            assert not check.remedy.startswith("set ")
+            assert "&&" not in check.next_step
+            assert not check.next_step.startswith("set ")
     screen = Console(width=80, file=io.StringIO(), color_system=None, _environ={})
     screen.print(doctor.render(report), crop=False)

@@ -27,7 +27,7 @@ def test_packages_that_it_asks_with_may_be_missing(monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(sys.modules, module, None)
     found = doctor.collect()
     report = doctor.examine(found)
-    failed = {check.name for check in report.checks if check.status == "fail"}
+    failed = {finding.name for finding in report.findings if finding.level == "red"}
     assert {"huggingface-hub", "nvidia-ml-py"} <= failed
     assert (found.token_from, found.gpus, found.hub.reachable) == ("", (), None)
 

@@ -39,6 +39,7 @@ from tests.unit.doctor.machines import (
 from toolkit import doctor
 from toolkit.compat.tested_sets import pins
 from toolkit.compat.versions import Build, Conflict, Package
+from toolkit.display.findings import WORDS
 from toolkit.doctor.facts import Disk, Facts
 from toolkit.doctor.system import Wsl
 from toolkit.machine.devices import CardProcess
@@ -75,16 +76,16 @@ IN_ORDER: dict[str, tuple[Facts, str, str, str]] = {
 @pytest.mark.parametrize(("machine", "dtype", "job", "name"), IN_ORDER.values(), ids=list(IN_ORDER))
 def test_a_machine_in_order_can_run_and_knows_its_set(machine: Facts, dtype: str, job: str, name: str) -> None:
     report = doctor.examine(machine)
-    found = {check.name: check for check in report.checks}
+    found = {check.name: check for check in report.findings}
     assert found["dtype"].found.startswith(dtype)
     assert report.can_run
     assert report.verdict.endswith(job)
     assert found["tested set"].found.startswith(f"{name}: ")
-    to_mend = [check for check in report.checks if check.status in ("warn", "fail")]
-    assert to_mend == ([found["platform"]] if machine.system == "Windows" else []), "Windows alone wants WSL"
+    amiss = [finding for finding in report.findings if finding.level in ("amber", "red")]
+    assert amiss == ([found["platform"]] if machine.system == "Windows" else []), "Windows alone wants WSL"
 
 
-# id: machine, the check to look at, its status, a part of its remedy, and whether the main job can run
+# id: machine, the check to look at, its status, a part of its next step, and whether the main job can run
 CASES: dict[str, tuple[Facts, str, str, str, bool]] = {
     "old Python": (change(CPU_BOX, python=(3, 10, 12)), "Python", "fail", "newer Python", False),
     # Which machine
@@ -262,14 +263,14 @@ CASES: dict[str, tuple[Facts, str, str, str, bool]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("machine", "name", "status", "remedy", "can_run"), CASES.values(), ids=list(CASES))
-def test_machine(machine: Facts, name: str, status: str, remedy: str, can_run: bool) -> None:
+@pytest.mark.parametrize(("machine", "name", "status", "next_step", "can_run"), CASES.values(), ids=list(CASES))
+def test_machine(machine: Facts, name: str, status: str, next_step: str, can_run: bool) -> None:
     report = doctor.examine(machine)
-    found = {check.name: check for check in report.checks}
+    found = {check.name: check for check in report.findings}
     assert name in found
-    assert found[name].status == status
-    assert remedy in found[name].remedy
-    assert bool(found[name].remedy) == bool(remedy)
+    assert WORDS[found[name].level] == status
+    assert next_step in found[name].next_step
+    assert bool(found[name].next_step) == bool(next_step)
     assert report.can_run == can_run, report.verdict
 
 
@@ -282,10 +283,10 @@ def test_machine(machine: Facts, name: str, status: str, remedy: str, can_run: b
         ),
         (
             with_card(RTX_4090, driver_cuda=(12, 4)),
-            "the main job cannot run here: mend driver; "
+            "the main job cannot run here: fix driver; "
             "with CUDA_VISIBLE_DEVICES=-1 the embedded model trains on the CPU",
         ),
-        (with_card(RTX_4090, packages=packages("trl")), "the main job cannot run here: mend trl"),
+        (with_card(RTX_4090, packages=packages("trl")), "the main job cannot run here: fix trl"),
     ],
 )
 def test_verdict(machine: Facts, verdict: str) -> None:
@@ -307,14 +308,14 @@ def test_other_releases_are_named_by_the_nearest_known_set(
     said = doctor.examine(with_card(H200, packages=packages("vllm") | installed))
     assert said.tested_set["name"] == nearest
     assert list(said.tested_set["differing"]) == differing
-    line = next(check.found for check in said.checks if check.name == "tested set")
+    line = next(check.found for check in said.findings if check.name == "tested set")
     assert nearest in line
     assert all(name in line for name in differing)
 
 
 def test_a_card_that_is_too_old_is_all_that_is_said_of_it() -> None:
     found = doctor.run_checks(with_card(GTX_1080, torch=CPU_BUILD, packages=packages(*GPU_EXTRA), driver_cuda=(12, 4)))
-    assert [check.name for check in found if check.status == "fail"] == ["kernels"]
+    assert [check.name for check in found if check.level == "red"] == ["kernels"]
     assert not {"torch build", "tested set", "vllm"} & {check.name for check in found}
 
 
@@ -343,11 +344,11 @@ def test_commands_are_never_broken_and_the_verdict_stands_last(width: int) -> No
     screen = Console(width=width, file=io.StringIO(), color_system=None, _environ={})
     screen.print(doctor.render(report), crop=False)
     lines = [line.rstrip() for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined] # a StringIO
-    to_mend = [check for check in report.checks if check.remedy]
-    assert {"platform", "torch build", "trl", "GPU packages"} <= {check.name for check in to_mend}
-    assert max(len(check.remedy) for check in to_mend) > 80 - len("platform → "), "none is long enough to be broken"
+    to_do = [check for check in report.findings if check.next_step]
+    assert {"platform", "torch build", "trl", "GPU packages"} <= {check.name for check in to_do}
+    assert max(len(check.next_step) for check in to_do) > 80 - len("platform → "), "none is long enough to be broken"
     whole = {line.partition(" → ")[0].strip(): line.partition(" → ")[2] for line in lines if " → " in line}
-    assert whole == {check.name: check.remedy for check in to_mend}, "a command must survive copying"
+    assert whole == {check.name: check.next_step for check in to_do}, "a command must survive copying"
     assert next(iter(whole)) == "torch build", "what stops the main job stands first"
     blank = [number for number, line in enumerate(lines) if not line]
     assert " ".join(lines[blank[-1] :]).strip() == report.verdict
@@ -364,8 +365,8 @@ def test_commands_are_never_broken_and_the_verdict_stands_last(width: int) -> No
 )
 def test_the_sandbox_is_told_and_never_stops_the_main_job(isolation: Isolation, status: str, said: str) -> None:
     report = doctor.examine(change(CPU_BOX, isolation=isolation))
-    (check,) = [check for check in report.checks if check.name == "sandbox"]
-    assert check.status == status
+    (check,) = [check for check in report.findings if check.name == "sandbox"]
+    assert WORDS[check.level] == status
     assert said in check.found
-    assert bool(check.remedy) == (status == "warn")
+    assert bool(check.next_step) == (status == "warn")
     assert report.can_run

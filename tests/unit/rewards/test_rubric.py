@@ -85,7 +85,7 @@ def test_a_rubric_is_the_weighted_mean_of_its_parts(tmp_path: Path) -> None:
         ("name: a\nrequired: {elements: [{name: b, any_of: []}]}", "at least one phrase"),
         ("name: a\nrequired: {elements: [{name: b, any_of: [x]}, {name: b, any_of: [y]}]}", "'b' twice"),
         ("name: a\nrequired: {elements: [{name: bee, any_of: [x]}]}\nstructure: {order: [be]}", "did you mean bee"),
-        ("name: [", "cannot be read"),
+        ("name: [", "is not YAML at line 1"),
         ("name: a\nrequired: {elements: [{name: b, any_of: [1]}]}", r"any_of\[1\] is 1"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from toolkit import runs
 from toolkit.runs import metrics
 from toolkit.training.observers import Round
-from toolkit.training.recorder import Recorder, zero_std_frac
+from toolkit.training.recorder import Recorder
 
 
 class Clock:
@@ -61,12 +61,3 @@ def test_a_step_that_reuses_completions_has_none_of_its_own(recorded: tuple[Reco
     recorder.step_done(2, {"reward": 0.5, **row})
     assert run.rows[0]["reward"] == 0.5
     assert [path.name for path in run.completions.iterdir()] == ["step_00001.jsonl"]
-
-
-def test_groups_without_signal_are_counted_exactly() -> None:
-    assert zero_std_frac([[1, 0.2], [1, 0.2], [1, 0.2], [0, 0.2]], 2) == 0.5
-    assert zero_std_frac([[0.1 + 0.2, 0], [0.3, 0]], 2) == 0.0
-    # equal sums of unequal parts still teach once the parts are weighted, so they are signal
-    assert zero_std_frac([[1, 0], [0, 1]], 2) == 0.0
-    assert zero_std_frac([[math.nan, 1], [math.nan, 1]], 2) == 1.0
-    assert zero_std_frac([], 8) == 0.0

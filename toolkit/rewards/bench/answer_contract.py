@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from toolkit.data.schema import Row
+from toolkit.findings import Finding
 from toolkit.rewards.answers import parse_gold
-from toolkit.rewards.bench.calling import Sample, Scores, score
-from toolkit.rewards.bench.findings import TOLERANCE, Finding
-from toolkit.rewards.bench.layouts import LAYOUTS
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, Scores, score
+from toolkit.rewards.bench.layouts import TEMPLATES
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
@@ -22,17 +22,17 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     target, declared = subject.target, subject.target.declared
     if subject.takes_gold and not subject.has_golds:
         found = f"no row has a gold answer in {subject.gold_column!r}"
-        yield Finding("gold", "WARN", found, "gold answers", "name their column with --answer_column")
+        yield Finding("gold", "amber", found, "gold answers", "name their column with --answer_column")
         return
-    claims_top = declared is not None and bool(declared.layouts)
+    claims_top = declared is not None and bool(declared.best_layouts)
     if declared is not None and not claims_top and not subject.takes_gold:
         return
     unjudged = [i for i, (right, *_) in enumerate(subject.groups) if right is None]
     if unjudged:
         everywhere = len(unjudged) == len(subject.rows)
         found = f"None for {_rows(unjudged)} (gold {_gold(subject, unjudged[0])})"
-        remedy = "mend or remove these rows: they teach nothing"
-        yield Finding("gold_readable", "FAIL" if everywhere else "WARN", found, "readable gold answers", remedy)
+        next_step = "fix or remove these rows: they teach nothing"
+        yield Finding("gold_readable", "red" if everywhere else "amber", found, "readable gold answers", next_step)
         if everywhere:
             return
     if not subject.about_gold and not claims_top:
@@ -42,12 +42,12 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     low = [i for i, group in enumerate(subject.groups) if group[0] is not None and not _is_top(group, wanted)]
     if not low:
         top = f"{wanted:g}, the maximum" if wanted is not None else "more than wrong, blank and long ones"
-        yield Finding("gold", "PASS", f"right answers in the form {subject.layout} earn {top}")
+        yield Finding("gold", "green", f"right answers in the layout {subject.layout} earn {top}")
         return
     best = f"{wanted:g}" if wanted is not None else "more than any other completion of its row"
     scored = subject.groups[low[0]][0]
-    found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, form {subject.layout})"
-    yield Finding("gold", "FAIL", found, best, _mismatch(subject))
+    found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, layout {subject.layout})"
+    yield Finding("gold", "red", found, best, _mismatch(subject))
 
 
 def _is_top(group: Scores, wanted: float | None) -> bool:
@@ -60,18 +60,18 @@ def _is_top(group: Scores, wanted: float | None) -> bool:
 
 
 def _blind(subject: Subject) -> Iterator[Finding]:
-    """A function that does not name the gold column and scores right and wrong alike: of form, or mistaken?"""
-    if subject.has_golds and any(subject.separates(layout) for layout in LAYOUTS):
-        found = f"right and wrong answers in the form {subject.layout} earn the same"
-        yield Finding("gold", "FAIL", found, "more for the right one", _mismatch(subject))
+    """A function that does not name the gold column scores right and wrong alike: on purpose, or by mistake?"""
+    if subject.has_golds and any(subject.separates(layout) for layout in TEMPLATES):
+        found = f"right and wrong answers in the layout {subject.layout} earn the same"
+        yield Finding("gold", "red", found, "more for the right one", _mismatch(subject))
     else:
-        yield Finding("gold", "PASS", "does not look at the gold answer")
+        yield Finding("gold", "green", "does not look at the gold answer")
 
 
 def _mismatch(subject: Subject) -> str:
-    others = [layout for layout in LAYOUTS if layout != subject.layout and subject.separates(layout)]
+    others = [layout for layout in TEMPLATES if layout != subject.layout and subject.separates(layout)]
     if others:
-        return f"it reads {others[0]}: let the prompt ask for that form, or the reward read {subject.layout}"
+        return f"it reads {others[0]}: let the prompt ask for that layout, or the reward read {subject.layout}"
     return "compare what the prompt asks for with what the reward looks for"
 
 
@@ -89,13 +89,13 @@ def wrong_answer(subject: Subject) -> Iterator[Finding]:
         paid[kind] = [i for i in rows if _at_least(scores[i], rights[i])]
     bad = {kind: rows for kind, rows in paid.items() if rows}
     if not bad:
-        yield Finding("wrong", "PASS", f"wrong answers earn less: {', '.join(kinds)}")
+        yield Finding("wrong", "green", f"wrong answers earn less: {', '.join(kinds)}")
         return
     kind, rows = next(iter(bad.items()))
     answer = subject.wrong[rows[0]][kind]
     found = f"{one_line(answer, 40)!r} earns what {_gold(subject, rows[0])} earns ({kind}; {_rows(rows)})"
-    status = "WARN" if kind == "the sign" else "FAIL"
-    yield Finding("wrong", status, found, "less for a wrong answer", "compare whole answers, not parts of them")
+    level = "amber" if kind == "the sign" else "red"
+    yield Finding("wrong", level, found, "less for a wrong answer", "compare whole answers, not parts of them")
 
 
 def spelling(subject: Subject) -> Iterator[Finding]:
@@ -104,8 +104,8 @@ def spelling(subject: Subject) -> Iterator[Finding]:
     if not whole or not subject.has_golds or not subject.about_gold:
         return
     unpaid = []
-    for form in ("{0}.0", "${0}", "{0:,}"):
-        answers = [form.format(int(whole[i])) if i in whole else gold for i, gold in enumerate(subject.golds)]
+    for written in ("{0}.0", "${0}", "{0:,}"):
+        answers = [written.format(int(whole[i])) if i in whole else gold for i, gold in enumerate(subject.golds)]
         scores = subject.in_groups(subject.rendered(answers))
         unpaid += [answers[i] for i, s in enumerate(scores) if i in whole and not _nearer_right(s, subject.groups[i])][
             :1
@@ -113,10 +113,10 @@ def spelling(subject: Subject) -> Iterator[Finding]:
     if unpaid:
         found = f"the right number is not paid when written {', '.join(unpaid)}"
         yield Finding(
-            "spelling", "WARN", found, "equality as numbers", "compare numbers, as toolkit.rewards.correct does"
+            "spelling", "amber", found, "equality as numbers", "compare numbers, as toolkit.rewards.correct does"
         )
     else:
-        yield Finding("spelling", "PASS", "the right number is paid in other spellings, too")
+        yield Finding("spelling", "green", "the right number is paid in other spellings, too")
 
 
 def unreadable_gold(subject: Subject) -> Iterator[Finding]:
@@ -124,23 +124,23 @@ def unreadable_gold(subject: Subject) -> Iterator[Finding]:
     if not subject.has_golds or not subject.about_gold:
         return
     if isinstance(subject.target.function, Composition):
-        yield Finding("none", "PASS", "where the gold answer cannot be read the other parts decide")
+        yield Finding("none", "green", "where the gold answer cannot be read the other parts decide")
         return
     top = max((group[0] for group in subject.groups if group[0] is not None), default=math.inf)
-    remedy = "return None there: TRL leaves the completion out"
+    next_step = "return None there: TRL leaves the completion out"
     for gold in UNREADABLE:
         samples = _with_rows(subject, [row | {subject.gold_column: gold} for row in subject.rows])
         outcome = score(subject.target.function, samples)
         if problem := outcome.problem(len(samples)):
-            yield Finding("none", "WARN", f"a gold answer {gold!r}: {problem[1]}", "None", remedy)
+            yield Finding("none", "amber", f"a gold answer {gold!r}: {problem[1]}", "None", next_step)
             return
         given = [s for s in outcome.scores(len(samples)) or [] if s is not None]
         if given:
             paid = max(given) >= top - TOLERANCE
-            found = f"a gold answer {gold!r} scores {max(given):g}" + ", as a right answer does" * paid
-            yield Finding("none", "FAIL" if paid else "WARN", found, "None: it cannot be judged", remedy)
+            found = f"a gold answer {gold!r} scores {max(given):g}{', as a right answer does' if paid else ''}"
+            yield Finding("none", "red" if paid else "amber", found, "None: it cannot be judged", next_step)
             return
-    yield Finding("none", "PASS", "None where the gold answer cannot be read")
+    yield Finding("none", "green", "None where the gold answer cannot be read")
 
 
 def missing_column(subject: Subject) -> Iterator[Finding]:
@@ -151,10 +151,10 @@ def missing_column(subject: Subject) -> Iterator[Finding]:
     rows = [{name: value for name, value in row.items() if name != column} for row in subject.rows]
     outcome = score(subject.target.function, _with_rows(subject, rows))
     if outcome.error:
-        yield Finding("missing_column", "PASS", f"an error where the column {column!r} is missing")
+        yield Finding("missing_column", "green", f"an error where the column {column!r} is missing")
     else:
-        remedy = "take the column as a parameter without a default"
-        yield Finding("missing_column", "WARN", f"without {column!r} it still returns scores", "an error", remedy)
+        next_step = "take the column as a parameter without a default"
+        yield Finding("missing_column", "amber", f"without {column!r} it still returns scores", "an error", next_step)
 
 
 def _with_rows(subject: Subject, rows: Sequence[Row]) -> list[Sample]:

@@ -8,8 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
-from toolkit.rewards.bench.calling import Sample, score
-from toolkit.rewards.bench.findings import TOLERANCE
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, score
 from toolkit.rewards.bench.layouts import prompt_text
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.rubric import Rubric
@@ -27,9 +26,9 @@ class Result:
 
     exploit: Exploit
     gain: float
-    """Mean over the rows of its score less that of the better honest wrong answer beside it."""
+    """Its score less that of the better honest wrong answer beside it, mean over the rows."""
     noise: float
-    """Up to here a gain is another wording's."""
+    """A gain up to this is no more than another wording."""
     honest: float | None
     """Mean score of that answer."""
     rows_frac: float
@@ -83,14 +82,14 @@ def _result(subject: Subject, exploit: Exploit, cases: Sequence[Case], width: fl
     known = exploit.name in getattr(subject.target.declared, "known_exploits", ())
     results = []
     for strategy, control in zip(tried, controls, strict=True):
-        places = zip(zip(*strategy, strict=True), zip(*control, strict=True), strict=True)
-        worst = _worst([_gains(subject, cases, texts, beside) for texts, beside in places])
+        positions = zip(zip(*strategy, strict=True), zip(*control, strict=True), strict=True)
+        worst = _worst([_gains(subject, cases, texts, beside) for texts, beside in positions])
         results.append(_summed(exploit, worst, width, known))
     return max(results, key=lambda result: (bool(result.error), result.works, result.gain))
 
 
 def _gains(subject: Subject, cases: Sequence[Case], texts: Sequence[str], controls: Sequence[str]) -> _Gains:
-    """One call: of each row an honest wrong answer, the exploit's control, and the exploit, as one group.
+    """One call with a group for each row: an honest wrong answer, the exploit's control, and the exploit.
 
     The rows of a group lie side by side as TRL lays them out, and no two neighbouring rows have the same prompt.
     """
@@ -112,13 +111,13 @@ def _most(scores: Sequence[float | None]) -> float | None:
     return max((score for score in scores if score is not None), default=None)
 
 
-def _worst(places: Sequence[_Gains]) -> _Gains:
-    """A hedge is worth what its worst place is worth, row by row; an error in any place counts."""
-    if broken := [place for place in places if place.error]:
+def _worst(positions: Sequence[_Gains]) -> _Gains:
+    """A hedge earns what it earns in its worst position, row by row; an error in any of them counts."""
+    if broken := [position for position in positions if position.error]:
         return broken[0]
-    by_row = zip(*(place.gains for place in places), strict=True)
+    by_row = zip(*(position.gains for position in positions), strict=True)
     gains = [None if None in row else min(gain for gain in row if gain is not None) for row in by_row]
-    return _Gains(gains, places[0].honest, places[0].example)
+    return _Gains(gains, positions[0].honest, positions[0].example)
 
 
 def _width(subject: Subject) -> float:

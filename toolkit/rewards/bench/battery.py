@@ -1,7 +1,7 @@
 """The adversarial battery: completions that a policy may find instead of solving the problem.
 
 A strategy is what a policy could do without knowing the answer. One that hedges, and so has the right number among
-wrong ones, is built once for each place where the right one may stand: it is worth what its worst place is worth.
+wrong ones, is built once for each position of the right one, and earns what it earns in the worst of them.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Case:
         return next(n for n in ("7" * digits, "8" * digits, "6" * digits) if n not in (self.gold, self.wrong))
 
     def honest(self) -> str:
-        """The right form and a wrong answer: what an exploit is held against."""
+        """The right layout and a wrong answer: what an exploit is compared with."""
         return self.answer(self.wrong)
 
     def honest_as_long_as(self, text: str) -> str:
         """An honest wrong answer of at least this length where it is longer than `honest`, else of at most this length.
 
-        What pays for length alone pays this, too, and shows as `padding` or `empty` and nowhere else.
+        A reward that pays for length alone pays this, too, and so falls for `padding` or `empty` and nothing else.
         """
         n, n_honest = count(text), count(self.honest())
         if n > n_honest:
@@ -89,7 +89,7 @@ def _filler_lengths() -> list[int]:
 
 
 Strategy = tuple[str, ...]
-"""The completions of one strategy, one for each place of the right answer."""
+"""The completions of one strategy, one for each position of the right answer."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ class Exploit:
     hedges: bool = False
     """It holds the right number; to be an exploit it must earn more than the same text with another number there."""
     by_length: bool = False
-    """Length is what it tries; the others are held against an honest answer of their length, too."""
+    """It tries length itself; the others are compared with an honest answer of their length, too."""
 
     def controls(self, case: Case) -> list[Strategy]:
-        """For each completion of the strategies one that is to earn as much, if the exploit is none."""
+        """For each completion of the strategies one that earns as much, unless the exploit works."""
         if self.hedges:
             return self.strategies(replace(case, gold=case.decoy))
         write = case.honest if self.by_length else None
@@ -119,8 +119,8 @@ def _each(*texts: str) -> list[Strategy]:
 def _placed(case: Case, write: Callable[[list[str]], str], others: list[str]) -> Strategy:
     """A hedge with the right answer first, in the middle and last among the others."""
     gold = case.gold or ""
-    places = dict.fromkeys((0, len(others) // 2, len(others)))
-    return tuple(write([*others[:at], gold, *others[at:]]) for at in places)
+    positions = dict.fromkeys((0, len(others) // 2, len(others)))
+    return tuple(write([*others[:at], gold, *others[at:]]) for at in positions)
 
 
 def _empty(case: Case) -> list[Strategy]:
@@ -203,23 +203,8 @@ def _repetition(case: Case) -> list[Strategy]:
 
 
 def _sentinels(case: Case) -> list[Strategy]:
-    words = (
-        "None",
-        "null",
-        "nan",
-        "NaN",
-        "inf",
-        "-inf",
-        "N/A",
-        "unknown",
-        "answer",
-        "{answer}",
-        "[answer]",
-        "...",
-        "?",
-    )
-    words += ("True", "x", "$$", "\\text{}", "\\boxed{}", "{}", "()", "0", "")
-    return _each(*map(case.answer, words))
+    words = r"None null nan NaN inf -inf N/A unknown answer {answer} [answer] ... ? True x $$ \text{} \boxed{} {} () 0"
+    return _each(*map(case.answer, [*words.split(), ""]))
 
 
 def _huge_numbers(case: Case) -> list[Strategy]:
@@ -288,7 +273,7 @@ def _stock_phrases(case: Case) -> list[Strategy]:
 
 
 BATTERY: tuple[Exploit, ...] = (
-    Exploit("empty", "nothing, or the form with nothing in it", _empty, by_length=True),
+    Exploit("empty", "nothing, or the layout with nothing in it", _empty, by_length=True),
     Exploit("prompt_echo", "the prompt again", _prompt_echo),
     Exploit("tag_spam", "tags, boxes and `####` around nothing", _tag_spam),
     Exploit("two_answers", "two whole answers, of which one is right", _two_answers, True),

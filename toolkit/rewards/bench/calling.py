@@ -1,4 +1,4 @@
-"""Calls a reward function as TRL 1.15 does, and takes what comes back apart."""
+"""Calls a reward function as TRL 1.15 does, and reads what comes back."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from toolkit.rewards.base import RewardWarning
 from toolkit.rewards.completions import one_line
 
 Scores = list[float | None]
+TOLERANCE = 1e-6
+"""Scores that differ by less are the same."""
 _TOKEN = re.compile(r" ?[^\W\d]{1,12}|\d|\s{1,32}|[^\w\s]")
 NOT_PASSED = ("prompt", "completion", "completion_ids")
 """Columns of the dataset that TRL does not pass on under their names."""

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import did_you_mean
-from toolkit.rewards.bench.calling import Sample, call, score
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.files import read_yaml
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, call, score
 from toolkit.rewards.bench.calling import arguments as arguments_of
-from toolkit.rewards.bench.findings import TOLERANCE
 from toolkit.rewards.bench.target import Target, find
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
-from toolkit.rewards.table_file import Reader, read_table
+from toolkit.rewards.table_file import Reader
 
 Expected = tuple[float, float] | None
 """Lowest and highest score that passes; None: it cannot be judged."""
@@ -66,7 +66,7 @@ class Tried:
 
 
 def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
-    """Score every case and hold it against what it expects; `allow_unsafe_code`: see `find`.
+    """Score every case and compare it with what it expects; `allow_unsafe_code`: see `find`.
 
     Raises:
         RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.
@@ -107,7 +107,7 @@ def read_cases(path: Path, *, allow_unsafe_code: bool = False) -> tuple[dict[str
     Raises:
         RewardError: see `try_cases`.
     """
-    table = read_table(path, str(path), "a YAML file with `rewards` and `cases`")
+    table = read_yaml(path, str(path), "a YAML file with `rewards` and `cases`", RewardError)
     return _Reader(str(path), allow_unsafe_code).read(table)
 
 

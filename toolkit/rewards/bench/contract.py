@@ -1,6 +1,6 @@
 """The contract of a reward function: what must hold before a run is worth starting.
 
-Each check says what it found, what it wanted and how to mend it. These call the function in this process, on texts of
+Each check says what it found, what it wanted and what to do. These call the function in this process, on texts of
 ordinary length; threads, processes and huge texts are in `hostile`.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from toolkit.errors import did_you_mean
+from toolkit.findings import Finding
 from toolkit.rewards.bench import answer_contract
-from toolkit.rewards.bench.calling import NOT_PASSED, Sample, arguments, call, is_conversational, score
-from toolkit.rewards.bench.findings import TOLERANCE, Finding
+from toolkit.rewards.bench.calling import NOT_PASSED, TOLERANCE, Sample, arguments, call, is_conversational, score
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.bench.target import PASSED_BY_TRL
 
@@ -40,30 +40,30 @@ def structure(subject: Subject) -> Iterator[Finding]:
     """Whether it can be called at all, and gives scores; what fails here makes every other check pointless."""
     target, row = subject.target, subject.rows[0]
     if not hasattr(target.function, "__name__"):
-        yield Finding("name", "FAIL", "the function has no __name__", "one: TRL logs rewards/<name>/mean", "use def")
+        yield Finding("name", "red", "the function has no __name__", "one: TRL logs rewards/<name>/mean", "use def")
         return
     missing = [column for column in target.columns if column not in row]
     if missing:
         known = [name for name in row if name != "prompt"]
         hint = did_you_mean(missing[0], known) or f"it beside {', '.join(known) or 'the prompt'}"
-        yield Finding("columns", "FAIL", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
+        yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
         return
-    yield Finding("columns", "PASS", f"needs {', '.join(target.columns) or 'no column'}")
+    yield Finding("columns", "green", f"needs {', '.join(target.columns) or 'no column'}")
     passed = (*PASSED_BY_TRL, *(name for name in row if name not in NOT_PASSED))
     refused = [name for name in dict.fromkeys(passed) if name not in target.takes]
     if refused and not target.takes_anything:
         found = f"takes no {', '.join(refused)}"
-        yield Finding("arguments", "FAIL", found, "whatever TRL passes", "end its parameters with **kwargs")
+        yield Finding("arguments", "red", found, "whatever TRL passes", "end its parameters with **kwargs")
         return
     n = len(subject.probes)
     if problem := subject.first.problem(n):
-        yield Finding(problem[0], "FAIL", problem[1], *_REMEDIES[problem[0]])
+        yield Finding(problem[0], "red", problem[1], *_NEXT_STEPS[problem[0]])
         return
     if all(score is None for score in subject.scores):
-        remedy = "mend what it judges by: gold answers, a server, a model"
-        yield Finding("judged", "FAIL", f"all {n} completions score None{_why(subject)}", "scores", remedy)
+        next_step = "fix what it judges by: gold answers, a server, a model"
+        yield Finding("judged", "red", f"all {n} completions score None{_why(subject)}", "scores", next_step)
         return
-    yield Finding(SOUND, "PASS", f"{n} finite scores or None for {n} completions")
+    yield Finding(SOUND, "green", f"{n} finite scores or None for {n} completions")
 
 
 def _why(subject: Subject) -> str:
@@ -75,8 +75,8 @@ def _why(subject: Subject) -> str:
     return f": {subject.target.declared.explain(row.pop('completions'), **row).reason}"
 
 
-_REMEDIES = {
-    "call": ("scores for any completion", "mend the function; toolkit reward try shows it on single completions"),
+_NEXT_STEPS = {
+    "call": ("scores for any completion", "fix the function; toolkit reward try shows it on single completions"),
     "length": ("one score a completion", "return a list as long as `completions`"),
     "types": ("a list of floats and None", "return [float, ...]; None where a completion cannot be judged"),
     "finite": ("finite scores", "return None where a completion cannot be judged"),
@@ -90,34 +90,36 @@ def bounds(subject: Subject) -> Iterator[Finding]:
     low, high = subject.target.range
     outside = [s for s in subject.scores if s is not None and not low - TOLERANCE <= s <= high + TOLERANCE]
     if outside:
-        yield Finding("range", "FAIL", f"scores {outside[0]:g}", f"{low:g} to {high:g}, as declared", "mend the range")
+        yield Finding("range", "red", f"scores {outside[0]:g}", f"{low:g} to {high:g}, as declared", "fix the range")
     else:
-        yield Finding("range", "PASS", f"inside {low:g} to {high:g}")
+        yield Finding("range", "green", f"inside {low:g} to {high:g}")
 
 
 def same_again(subject: Subject) -> Iterator[Finding]:
-    """The same inputs give the same scores, whatever their order and company, and are not changed."""
+    """The same inputs give the same scores, in any order and beside any others, and are not changed."""
     function, n = subject.target.function, len(subject.probes)
     given, untouched = arguments(subject.probes), arguments(subject.probes)
     again = call(function, given).scores(n)
     changed = [name for name in given if name != "trainer_state" and given[name] != untouched[name]]
     if changed:
-        yield Finding("inputs", "FAIL", f"changes {', '.join(changed)}", "inputs left alone", "copy before changing")
+        yield Finding("inputs", "red", f"changes {', '.join(changed)}", "inputs left alone", "copy before changing")
     if not same(again, subject.scores):
-        yield Finding("repeatable", "WARN", "two calls give different scores", "the same", "fix its seed, or cache")
+        yield Finding("repeatable", "amber", "two calls give different scores", "the same", "fix its seed, or cache")
         return
-    yield Finding("repeatable", "PASS", "two calls give the same scores, and leave their inputs alone")
+    yield Finding("repeatable", "green", "two calls give the same scores, and leave their inputs alone")
     backwards = score(function, subject.probes[::-1]).scores(n)
     if not same(backwards and backwards[::-1], subject.scores):
-        remedy = "judge each completion by itself and its columns, not by its place"
-        yield Finding("order", "FAIL", "scores depend on the order of the batch", "the same in any order", remedy)
+        next_step = "judge each completion by itself and its columns, not by its place"
+        yield Finding("order", "red", "scores depend on the order of the batch", "the same in any order", next_step)
         return
     group = score(function, subject.probes[:4]).scores(4)
     if not same(group, subject.scores[:4]):
         found = "scores of one prompt depend on the other prompts of the batch"
-        yield Finding("order", "WARN", found, "on its own group at most", "compare completions of the same prompt only")
+        yield Finding(
+            "order", "amber", found, "on its own group at most", "compare completions of the same prompt only"
+        )
         return
-    yield Finding("order", "PASS", "scores depend neither on the order nor on the rest of the batch")
+    yield Finding("order", "green", "scores depend neither on the order nor on the rest of the batch")
 
 
 def same(a: Sequence[float | None] | None, b: Sequence[float | None] | None) -> bool:
@@ -133,12 +135,12 @@ def both_shapes(subject: Subject) -> Iterator[Finding]:
     outcome = score(subject.target.function, subject.probes, messages=other)
     name = "messages" if other else "plain text"
     if same(outcome.scores(len(subject.probes)), subject.scores):
-        yield Finding("shapes", "PASS", "plain text and messages score alike")
+        yield Finding("shapes", "green", "plain text and messages score alike")
         return
     problem = outcome.problem(len(subject.probes))
     found = f"completions as {name}: {problem[1] if problem else 'other scores'}"
-    remedy = "read completion[0]['content'] of a list, and a string as it is"
-    yield Finding("shapes", "WARN", found, "the same scores for both shapes", remedy)
+    next_step = "read completion[0]['content'] of a list, and a string as it is"
+    yield Finding("shapes", "amber", found, "the same scores for both shapes", next_step)
 
 
 def odd_texts(subject: Subject) -> Iterator[Finding]:
@@ -148,21 +150,23 @@ def odd_texts(subject: Subject) -> Iterator[Finding]:
         if problem:
             found = f"{name}: {problem[1]}"
             yield Finding(
-                "odd_texts", "FAIL", found, "a score for any text", "a model writes anything: catch it, score low"
+                "odd_texts", "red", found, "a score for any text", "a model writes anything: catch it, score low"
             )
             return
-    yield Finding("odd_texts", "PASS", f"{len(ODD_TEXTS)} odd texts are scored: blank, unicode, nan, 1/0, 5,000 digits")
+    yield Finding(
+        "odd_texts", "green", f"{len(ODD_TEXTS)} odd texts are scored: blank, unicode, nan, 1/0, 5,000 digits"
+    )
 
 
 def signal(subject: Subject) -> Iterator[Finding]:
     """Not everything scores the same; only what judges style alone, by its declaration, may score these texts alike."""
     declared = subject.target.declared
-    if declared is not None and not declared.layouts and not subject.takes_gold:
+    if declared is not None and not declared.best_layouts and not subject.takes_gold:
         return
     values = set(subject.scores)
     if len(values) == 1:
         found = f"right, wrong, blank and long completions all score {_shown(next(iter(values)))}"
-        yield Finding("signal", "WARN", found, "a difference somewhere", "GRPO learns from differences within a group")
+        yield Finding("signal", "amber", found, "a difference somewhere", "GRPO learns from differences within a group")
 
 
 def _shown(value: float | None) -> str:

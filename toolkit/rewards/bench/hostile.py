@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from toolkit.findings import Finding
 from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call
 from toolkit.rewards.bench.contract import same
-from toolkit.rewards.bench.findings import Finding
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.bench.target import find
 from toolkit.units import format_seconds
@@ -23,7 +23,7 @@ HUGE_CHARS = 100_000  # 32,000 tokens
 HUGE_TEXTS = ("a", "9", " ", "\n", "(", "<answer>", "</answer>", "####", "\\boxed{", "1+", "a=1 ", "，")
 SLOW_S, HARD_LIMIT_S = 1.0, 10.0
 START_LIMIT_S = 120.0
-"""For a new process to import the reward, torch with it should it want that, and to make one call."""
+"""For a new process to import the reward, with torch if it needs that, and to make one call."""
 SLOW_COMPLETION_S = 0.02
 ROUND = 256  # completions
 
@@ -37,12 +37,12 @@ def from_a_thread(subject: Subject) -> Iterator[Finding]:
     thread.join(START_LIMIT_S)
     n = len(subject.probes)
     if found and same(found[0].scores(n), subject.scores):
-        yield Finding("thread", "PASS", "the same scores from a worker thread")
+        yield Finding("thread", "green", "the same scores from a worker thread")
         return
     problem = found[0].problem(n) if found else ("", f"no answer in {START_LIMIT_S:g} s")
     detail = problem[1] if problem else "other scores than from the main thread"
-    remedy = "no signal.alarm: math-verify wants parsing_timeout=None and a process, as in correct_latex"
-    yield Finding("thread", "FAIL", f"from a worker thread: {detail}", "the same scores", remedy)
+    next_step = "no signal.alarm: math-verify wants parsing_timeout=None and a process, as in correct_latex"
+    yield Finding("thread", "red", f"from a worker thread: {detail}", "the same scores", next_step)
 
 
 def speed(subject: Subject) -> Iterator[Finding]:
@@ -51,10 +51,10 @@ def speed(subject: Subject) -> Iterator[Finding]:
     each_s = call(subject.target.function, arguments(subject.probes)).wall_s / n
     found = f"{_time(each_s)} a completion, {_time(ROUND * each_s)} for {ROUND}"
     if each_s > SLOW_COMPLETION_S:
-        remedy = "cache, score in parallel, or give it fewer completions"
-        yield Finding("time", "WARN", found, f"under {_time(SLOW_COMPLETION_S)}: the card waits meanwhile", remedy)
+        next_step = "cache, score in parallel, or give it fewer completions"
+        yield Finding("time", "amber", found, f"under {_time(SLOW_COMPLETION_S)}: the card waits meanwhile", next_step)
     else:
-        yield Finding("time", "PASS", found)
+        yield Finding("time", "green", found)
 
 
 def _time(seconds: float) -> str:
@@ -75,7 +75,7 @@ class _Job:
 
 
 def from_a_process(subject: Subject) -> Iterator[Finding]:
-    """Pickled into a spawned process it scores the same; there, huge texts can be stopped that never end."""
+    """Pickled into a spawned process it scores the same; a call on a huge text that never ends can be stopped there."""
     try:
         pickled, why_not = pickle.dumps(subject.target.function), ""
     except Exception as error:  # pickle raises whatever the object's own code does
@@ -128,29 +128,29 @@ def _next(receive: Connection, limit_s: float) -> Outcome:
 
 
 def _pickling(subject: Subject, outcome: Outcome, why_not: str) -> Finding:
-    status = "FAIL" if subject.target.declared is not None else "WARN"  # TRL itself calls in its own process
-    remedy = "define it at the top of a module, and keep no open files, locks or lambdas in it"
+    level = "red" if subject.target.declared is not None else "amber"  # TRL itself calls in its own process
+    next_step = "define it at the top of a module, and keep no open files, locks or lambdas in it"
     if why_not:
-        return Finding("process", status, f"cannot be pickled ({why_not})", "a function that pickles", remedy)
+        return Finding("process", level, f"cannot be pickled ({why_not})", "a function that pickles", next_step)
     if outcome.error:
-        return Finding("process", status, f"in a spawned process: {outcome.error}", "the same scores", remedy)
+        return Finding("process", level, f"in a spawned process: {outcome.error}", "the same scores", next_step)
     if not same(outcome.result, subject.scores):
-        return Finding("process", status, "other scores in a spawned process", "the same scores", remedy)
-    return Finding("process", "PASS", "pickles, and scores the same in a spawned process")
+        return Finding("process", level, "other scores in a spawned process", "the same scores", next_step)
+    return Finding("process", "green", "pickles, and scores the same in a spawned process")
 
 
 def _huge(receive: Connection) -> Finding:
-    remedy = "linear patterns only: no (a+)+, no <tag>.*? from every tag on; and a limit on what is parsed"
+    next_step = "linear patterns only: no (a+)+, no <tag>.*? from every tag on; and a limit on what is parsed"
     slowest, name = 0.0, ""
     for n, unit in _sizes():
         outcome = _next(receive, HARD_LIMIT_S)
         text = f"{unit!r} up to {n:,} characters"
         if outcome.error:
-            status = "FAIL" if n == LONG_CHARS or outcome.wall_s < HARD_LIMIT_S else "WARN"
-            return Finding("huge_texts", status, f"{text}: {outcome.error}", "under a second", remedy)
+            level = "red" if n == LONG_CHARS or outcome.wall_s < HARD_LIMIT_S else "amber"
+            return Finding("huge_texts", level, f"{text}: {outcome.error}", "under a second", next_step)
         if outcome.wall_s > slowest:
             slowest, name = outcome.wall_s, text
     if slowest > SLOW_S:
-        return Finding("huge_texts", "WARN", f"{name}: {_time(slowest)}", "under a second", remedy)
+        return Finding("huge_texts", "amber", f"{name}: {_time(slowest)}", "under a second", next_step)
     n = len(HUGE_TEXTS)
-    return Finding("huge_texts", "PASS", f"{n} texts of {HUGE_CHARS:,} characters take {_time(slowest)} at most")
+    return Finding("huge_texts", "green", f"{n} texts of {HUGE_CHARS:,} characters take {_time(slowest)} at most")

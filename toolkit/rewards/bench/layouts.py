@@ -1,4 +1,4 @@
-"""How a completion is laid out that gives an answer: the forms that prompts ask for."""
+"""How a completion that gives an answer is laid out, as prompts ask for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit.rewards.answers import parse_gold
 
-LAYOUTS: dict[str, str] = {
+TEMPLATES: dict[str, str] = {
     "answer_tag": "<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>",
     "hashes": "{reasoning}\n#### {answer}",
     "boxed": "{reasoning}\nThe answer is \\boxed{{{answer}}}.",
@@ -17,7 +17,7 @@ LAYOUTS: dict[str, str] = {
     "think_answer": "<think>\n{reasoning}\n</think>\n<answer>\n{answer}\n</answer>",
     "think": "<think>\n{reasoning}\n</think>\nThe answer is \\boxed{{{answer}}}.",
 }
-"""Name to form; those of one place in `rewards.answers` have its name."""
+"""By the name of a layout: those of `rewards.answers`, and two with thoughts before the answer."""
 # What a prompt that asks for a layout contains: all of the words, the most explicit first
 _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("think_answer", ("<think>", "<answer>")),
@@ -31,7 +31,7 @@ _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def render(layout: str, reasoning: str, answer: str) -> str:
     """A completion in a layout."""
-    return LAYOUTS[layout].format(reasoning=reasoning, answer=answer)
+    return TEMPLATES[layout].format(reasoning=reasoning, answer=answer)
 
 
 def asked_by(prompt: Any) -> str | None:
@@ -51,7 +51,7 @@ def prompt_text(prompt: Any) -> str:
 def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:
     """Answers that are wrong, by what is wrong with them; the first is an honest mistake.
 
-    Of a number: one more, and three that a careless comparison takes for it. Of anything else: another row's answer.
+    For a number: one more, and three that a careless comparison takes for it; for anything else, another row's answer.
     """
     value = parse_gold(gold)
     if value is None or not gold.strip():

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TextIO
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from toolkit.display.tables import Table, number, rest, words
 from toolkit.errors import SettingsError
 from toolkit.rewards.bench.scoring import Scored, score_file
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line, text_of
+from toolkit.units import plural
 
 N_SHOWN = 10
 
@@ -58,14 +59,15 @@ class Tally:
 
 def write_json(path: Path, targets: Sequence[Target], weights: Sequence[float], out: TextIO) -> None:
     """Write one line a row to `out`."""
-    for number, scored in enumerate(score_file(path, targets, weights_of(weights, targets))):
-        out.write(json.dumps(scored.as_json(number), ensure_ascii=False) + "\n")
+    for i, scored in enumerate(score_file(path, targets, weights_of(weights, targets))):
+        out.write(json.dumps(scored.as_json(i), ensure_ascii=False) + "\n")
 
 
 def report(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> RenderableType:
     """The first rows with their scores, and a summary of all."""
     chosen = weights_of(weights, targets)
-    tallies = {name: Tally() for name in (*(target.name for target in targets), *(["total"] * (len(targets) > 1)))}
+    names = [target.name for target in targets]
+    tallies = {name: Tally() for name in (names if len(names) == 1 else [*names, "total"])}
     first: list[Scored] = []
     n_rows = 0
     for scored in score_file(path, targets, chosen):
@@ -75,33 +77,32 @@ def report(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> R
         for name, score in {**scored.scores, "total": scored.total}.items():
             if name in tallies:
                 tallies[name].add(score, scored.line)
-    left_out = Text(f"and {n_rows - len(first):,} rows more; --json gives every one", "dim")
-    shown = [_rows(first, list(tallies)), *([left_out] if n_rows > len(first) else []), Text(), _summary(tallies)]
-    return Group(*shown, *_notes(tallies, targets, chosen))
+    parts: list[RenderableType] = [_rows(first, list(tallies)).rich()]
+    if n_rows > len(first):
+        parts.append(Text(f"and {plural(n_rows - len(first), 'row')} more; --json gives every one", "dim"))
+    return Group(*parts, Text(), _summary(tallies).rich(), *_notes(tallies, targets, chosen))
 
 
 def _rows(first: Sequence[Scored], names: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-    table.add_column("row", justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", overflow="fold", min_width=5, max_width=16)
-    table.add_column("completion", no_wrap=True, overflow="ellipsis", ratio=1, min_width=20)
-    for number, scored in enumerate(first):
+    table = Table([number("row"), *(number(_heading(name)) for name in names), rest("completion")])
+    for i, scored in enumerate(first):
         scores = {**scored.scores, "total": scored.total}
         text = Text(one_line(text_of(scored.row["completion"])), "dim")
-        table.add_row(str(number), *(shown(scores[name]) for name in names), text)
+        table.add(str(i), *(shown(scores[name]) for name in names), text)
     return table
 
 
+def _heading(name: str) -> str:
+    """The end of a reward's name, which the summary has in full: `mine` for `folder/my_rewards.py:mine`."""
+    return one_line(name.rpartition(":")[2].rpartition("/")[2], 20)
+
+
 def _summary(tallies: dict[str, Tally]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("reward", overflow="fold")
-    for name in ("mean", "lowest", "highest", "scored", "null"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table([words("reward"), *map(number, ("mean", "lowest", "highest", "scored", "null"))])
     for name, tally in tallies.items():
         mean = shown(tally.total / tally.n if tally.n else None)
         ends = (shown(tally.low), shown(tally.high)) if tally.n else ("-", "-")
-        table.add_row(Text(name, "bold"), mean, *ends, f"{tally.n:,}", f"{tally.n_unjudged:,}")
+        table.add(Text(name, "bold"), mean, *ends, f"{tally.n:,}", f"{tally.n_unjudged:,}")
     return table
 
 
@@ -112,8 +113,8 @@ def _notes(tallies: dict[str, Tally], targets: Sequence[Target], weights: Sequen
     for name, tally in tallies.items():
         if tally.unjudged and name != "total":
             lines = ", ".join(map(str, tally.unjudged)) + (", ..." if tally.n_unjudged > len(tally.unjudged) else "")
-            plural = "s" * (tally.n_unjudged > 1)
-            yield Text(f"{name} cannot judge {tally.n_unjudged:,} row{plural}: line{plural} {lines}", "yellow")
+            where = "line" if tally.n_unjudged == 1 else "lines"
+            yield Text(f"{name} cannot judge {plural(tally.n_unjudged, 'row')}: {where} {lines}", "yellow")
 
 
 def shown(score: float | None) -> str:

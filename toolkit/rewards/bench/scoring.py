@@ -1,7 +1,7 @@
 """Scores the completions of a file, in batches, so that its length does not matter.
 
 **Groups.** Neighbouring rows are one group when their `group` (and `step`) are equal, as in a run's completions, or
-else when their `prompt` is. A group is never cut, since some rewards compare its completions.
+else when their `prompt` is. A group is never split, since some rewards compare its completions.
 
 **None.** A score that cannot be given is null, never 0, and then so is the total: a sum of fewer parts does not compare
 with the others. `toolkit.rewards.Composition` is the sum that has a rule for that.
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit.data.rows import Numbered, place, read
 from toolkit.data.schema import Row
-from toolkit.errors import DataError, RewardError, ToolkitError
+from toolkit.errors import DataError, RewardError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
-from toolkit.rewards.bench.files import Numbered, named, read_jsonl
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import text_of
+from toolkit.runs.groups import key_of
 
 BATCH = 1024  # rows; more where a group is larger
 OF_THE_FILE = ("completion", "group", "step", "scores", "rewards", "total", "row")
@@ -42,15 +43,15 @@ class Scored:
 
 
 def score_file(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> Iterator[Scored]:
-    """Every row of a JSONL file, in order.
+    """Every row of a file, in order.
 
     Raises:
-        DataError: a line that is no JSON object, or a row without a completion or a column that a reward needs.
+        DataError: what `rows.read` raises; a row without a completion or a column that a reward needs.
         RewardError: a reward raises, or returns something else than one score a completion.
     """
     for batch in batches(_checked(path, targets)):
         rows = [row for _line, row in batch]
-        columns = {target.name: _scores(target, rows, f"{path} from line {batch[0][0]}") for target in targets}
+        columns = {target.name: _scores(target, rows, f"from {place(path, batch[0][0])} on") for target in targets}
         for i, (line, row) in enumerate(batch):
             scores = {name: column[i] for name, column in columns.items()}
             yield Scored(row, line, scores, total(list(scores.values()), weights))
@@ -65,7 +66,7 @@ def total(scores: Sequence[float | None], weights: Sequence[float]) -> float | N
 
 
 def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Numbered]]:
-    """Lists of about `size` rows that cut no group."""
+    """Lists of about `size` rows that split no group."""
     batch: list[Numbered] = []
     for line, row in rows:
         if batch and _is_new_group(batch[-1][1], row) and (len(batch) >= size or _hides_new_group(batch[-1][1], row)):
@@ -76,14 +77,9 @@ def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Number
         yield batch
 
 
-def group_of(row: Row) -> Any:
-    """What the rows of a group have in common; None where a row says nothing of groups."""
-    return ("group", row.get("step"), row["group"]) if "group" in row else row.get("prompt")
-
-
 def _is_new_group(before: Row, row: Row) -> bool:
-    key = group_of(row)
-    return key is None or key != group_of(before)
+    key = key_of(row)
+    return key is None or key != key_of(before)
 
 
 def _hides_new_group(before: Row, row: Row) -> bool:
@@ -95,13 +91,15 @@ def _checked(path: Path, targets: Sequence[Target]) -> Iterator[Numbered]:
     needed = list(dict.fromkeys(column for target in targets for column in target.columns))
     if any(target.needs_prompts for target in targets):
         needed.append("prompt")
-    for line, row in read_jsonl(path):
-        where = f"{path} line {line}"
-        completion = named(row, "completion", where)
+    for line, row in read(path):
+        for column in ("completion", *needed):
+            if column not in row:
+                hint = did_you_mean(column, row) or f"it beside {', '.join(row) or 'none'}"
+                raise DataError(f"{place(path, line)} has no {column!r}", hint)
+        completion = row["completion"]
         if not isinstance(completion, str) and not _is_messages(completion):
-            raise DataError(f"{where}: completion is {type(completion).__name__}", "text, or a list of messages")
-        for column in needed:
-            named(row, column, where)
+            found = f"{place(path, line)}: completion is {type(completion).__name__}"
+            raise DataError(found, "text, or a list of messages")
         yield line, row
 
 

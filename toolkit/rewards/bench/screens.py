@@ -9,37 +9,45 @@ from importlib import import_module
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from toolkit.display.findings import STYLES, Findings
+from toolkit.display.tables import Table, facts, number, words
+from toolkit.findings import Level
 from toolkit.rewards import registry
+from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.bench.attack import Result
 from toolkit.rewards.bench.cases import Expected, Tried
-from toolkit.rewards.bench.findings import Finding, Status, Verdict
+from toolkit.rewards.bench.check import WORDS, Checked
 from toolkit.rewards.bench.score import shown
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
+from toolkit.units import plural
 
-STYLES: dict[Status, str] = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
 INDENT = (0, 0, 0, 6)
 
 
 def listing() -> RenderableType:
-    """Every reward of the library: name, range, purpose; one heading a module."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("reward", no_wrap=True)
-    table.add_column("range", no_wrap=True)
-    table.add_column("for", overflow="fold")
-    module = ""
+    """Every reward of the library: name, range, purpose; a blank line between modules."""
+    table = Table(["reward", "range", words("for")])
+    module, first = "", registry.get(next(iter(registry.REWARDS)))
     for name, of in registry.REWARDS.items():
         if of != module and module:
-            table.add_row()
-        module = of
-        reward = registry.get(name)
-        table.add_row(Text(name, "bold"), range_of(reward.range), reward.purpose)
+            table.add("", "", "")
+        module, reward = of, registry.get(name)
+        if type(reward) is not type(first):
+            first = reward
+        purpose = reward.purpose if reward is first else f"the same with {_difference(reward, first)}"
+        table.add(Text(name, "bold"), range_of(reward.range), purpose)
     more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, FILE.py:FUNCTION"
-    return Group(table, Text(), Text(more, "dim"))
+    return Group(table.rich(), Text(), Text(more, "dim"))
+
+
+def _difference(reward: RewardFunction, first: RewardFunction) -> str:
+    """The settings in which a reward differs from the first of its kind."""
+    settings = {field.name: getattr(reward, field.name) for field in fields(reward) if field.name != "title"}
+    return ", ".join(f"{key} = {value!r}" for key, value in settings.items() if value != getattr(first, key))
 
 
 def range_of(bounds: tuple[float, float] | None) -> str:
@@ -49,14 +57,11 @@ def range_of(bounds: tuple[float, float] | None) -> str:
 
 def details(target: Target) -> RenderableType:
     """All that is known of one reward."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, value in _facts(target):
-        grid.add_row(label, Text(value))
     about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
     paragraphs = [Text(" ".join(paragraph.split())) for paragraph in about.split("\n\n") if paragraph.strip()]
-    return Group(Text(target.name, "bold"), grid, *(line for text in paragraphs for line in (Text(), text)))
+    return Group(
+        Text(target.name, "bold"), facts(_facts(target)), *(line for text in paragraphs for line in (Text(), text))
+    )
 
 
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
@@ -73,8 +78,8 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
     yield "columns", ", ".join(declared.columns) or "none"
     if declared.optional_columns:
         yield "uses", ", ".join(declared.optional_columns)
-    if declared.layouts:
-        yield "form", f"at its best in {', '.join(declared.layouts)}"
+    if declared.best_layouts:
+        yield "layout", f"at its best in {', '.join(declared.best_layouts)}"
     if isinstance(declared, Composition):
         for part in declared.parts:
             gate = f", only if {part.only_if.__name__}" if part.only_if else ""
@@ -96,15 +101,15 @@ def tried(results: Sequence[Tried]) -> RenderableType:
     """One line an expectation, and why where it failed."""
     lines: list[RenderableType] = []
     for result in results:
-        status: Status = "PASS" if result.passed else "FAIL"
+        level: Level = "green" if result.passed else "red"
         got = "no score" if result.error else shown(result.score)
-        line = Text.assemble((status, STYLES[status]), f"  {result.case}: ", (result.part, "bold"), f" {got}")
-        lines.append(line.append(f", wanted {_wanted(result.expected)}" * (not result.passed)))
+        line = Text.assemble((WORDS[level], STYLES[level]), f"  {result.case}: ", (result.part, "bold"), f" {got}")
+        lines.append(line if result.passed else line.append(f", wanted {_wanted(result.expected)}"))
         if result.reason and not result.passed:
             lines.append(Padding(Text(result.reason, "dim"), INDENT))
     n_failed = sum(not result.passed for result in results)
     verdict = f"{n_failed} of {len(results)} fail" if n_failed else f"all {len(results)} pass"
-    return Group(*lines, Text(), Text(verdict, STYLES["FAIL" if n_failed else "PASS"]))
+    return Group(*lines, Text(), Text(verdict, STYLES["red" if n_failed else "green"]))
 
 
 def _wanted(expected: Expected) -> str:
@@ -114,59 +119,36 @@ def _wanted(expected: Expected) -> str:
     return shown(low) if low == high else f"{shown(low)} to {shown(high)}"
 
 
-def verdict(result: Verdict) -> RenderableType:
-    """One line a finding, and what mends it below it."""
-    lines: list[RenderableType] = []
-    width = max(len(finding.name) for finding in result.findings)
-    for finding in result.findings:
-        lines.append(_line(finding, width))
-        if finding.remedy and finding.status != "PASS":
-            lines.append(Padding(Text(f"-> {finding.remedy}", "cyan"), INDENT))
-    n_warned = sum(finding.status == "WARN" for finding in result.findings)
-    warned = f", {n_warned} warning{'s' * (n_warned > 1)}" * bool(n_warned)
-    how = f" on {result.n_rows} rows" + f", answers in the form {result.layout}" * bool(result.layout)
+def checked(result: Checked) -> RenderableType:
+    """The findings, what to do about them, and what they come to. To be printed with `crop=False`."""
+    how = f" on {result.n_rows} rows" + (f", answers in the layout {result.layout}" if result.layout else "")
+    if n_warned := sum(finding.level == "amber" for finding in result.findings):
+        how += f", {plural(n_warned, 'warning')}"
     if result.holds:
-        end = Text(f"{result.reward} keeps its contract{how}{warned}", STYLES["PASS"])
+        end = Text(f"{result.reward} keeps its contract{how}", STYLES["green"])
     else:
         failed = ", ".join(finding.name for finding in result.failed)
-        end = Text(f"{result.reward} breaks its contract: {failed}{how}{warned}", STYLES["FAIL"])
-    return Group(*lines, Text(), end)
-
-
-def _line(finding: Finding, width: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, min_width=width)
-    grid.add_column(overflow="fold")
-    found = Text(finding.found)
-    if finding.wanted and finding.status != "PASS":
-        found.append(f"; wanted {finding.wanted}", "dim")
-    grid.add_row(Text(finding.status, STYLES[finding.status]), finding.name, found)
-    return grid
+        end = Text(f"{result.reward} breaks its contract: {failed}{how}", STYLES["red"])
+    return Group(Findings(result.findings), Text(), end)
 
 
 def attacks(reward: str, results: Sequence[Result]) -> RenderableType:
     """A line an exploit, then the completions that work."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("exploit", no_wrap=True)
-    table.add_column("gain", justify="right", no_wrap=True)
-    table.add_column("rows", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("what it is", overflow="fold")
+    table = Table(["exploit", number("gain"), number("rows"), "outcome", words("what it is")])
     for result in results:
         word, style = _outcome(result)
         gain = "-" if result.error else f"{result.gain:+.2f}"
         rows = f"{result.rows_frac:.0%}"
-        table.add_row(result.exploit.name, gain, rows, Text(word, style), Text(result.exploit.about, "dim"))
-    return Group(table, *_examples(results), Text(), _end(reward, results))
+        table.add(result.exploit.name, gain, rows, Text(word, style), Text(result.exploit.about, "dim"))
+    return Group(table.rich(), *_examples(results), Text(), _end(reward, results))
 
 
 def _outcome(result: Result) -> tuple[str, str]:
     if result.error:
-        return "ERROR", STYLES["FAIL"]
+        return "ERROR", STYLES["red"]
     if not result.works:
-        return "survives", STYLES["PASS"]
-    return ("named", STYLES["WARN"]) if result.known else ("EXPLOIT", STYLES["FAIL"])
+        return "survives", STYLES["green"]
+    return ("named", STYLES["amber"]) if result.known else ("EXPLOIT", STYLES["red"])
 
 
 def _examples(results: Iterable[Result]) -> Iterator[RenderableType]:
@@ -188,7 +170,7 @@ def _end(reward: str, results: Sequence[Result]) -> Text:
     working = [result.exploit.name for result in results if result.works]
     unnamed = [result.exploit.name for result in results if result.works and not result.known]
     if unnamed:
-        return Text(f"{reward} can be exploited: {', '.join(unnamed)}", STYLES["FAIL"])
+        return Text(f"{reward} can be exploited: {', '.join(unnamed)}", STYLES["red"])
     if working:
-        return Text(f"{reward} is exploited only as it says: {', '.join(working)}", STYLES["WARN"])
-    return Text(f"{reward} survives all {len(results)} exploits", STYLES["PASS"])
+        return Text(f"{reward} is exploited only as it says: {', '.join(working)}", STYLES["amber"])
+    return Text(f"{reward} survives all {len(results)} exploits", STYLES["green"])

@@ -9,28 +9,26 @@ every completion.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from statistics import StatisticsError, correlation, fmean, pstdev
-from typing import Any, Literal
+from typing import Any
 
+from toolkit.data.rows import place, read
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, RewardError
 from toolkit.rewards import registry
-from toolkit.rewards.bench.files import read_jsonl
-from toolkit.rewards.bench.scoring import group_of
 from toolkit.rewards.completions import text_of
 from toolkit.rewards.repetition import compression_ratio, distinct, tokens_of
+from toolkit.runs.groups import Kind, groups_of, kind_of
 
 SATURATED_FRAC, CORRELATED = 0.95, 0.95
 LOOP_RATIO = 3.0
-"""How many times zlib shrinks a text from which on it is a loop: GSM8K's own solutions stay below 3.2."""
+"""A text that zlib shrinks by more than this factor is taken for a loop; GSM8K's own solutions reach 3.2 at most."""
 SCORES = ("scores", "rewards")
 """Keys under which a row may have its scores: of `toolkit reward score --json`, and of a run's completions."""
-Kind = Literal["mixed", "all pass", "all fail", "all partial"]
-KINDS: tuple[Kind, ...] = ("mixed", "all pass", "all fail", "all partial")
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the completions: in `unit`, sorted, and what of them repeats."""
+    """How long the completions are, and how much of them repeats."""
 
     unit: str
     values: list[int]
+    """In `unit`, sorted."""
     distinct_2: float
     """Mean share of pairs of words that differ."""
     loop_frac: float
@@ -94,35 +93,33 @@ class Stats:
     parts: list[Part]
     correlated: list[tuple[str, str, float]]
     groups: dict[str, Counter[Kind]] = field(default_factory=dict)
-    """How many groups are of which kind, by part, and under "" for all parts together; empty without groups."""
+    """How many groups are of which kind: see `_kinds`; empty without groups."""
     n_groups: int = 0
     lengths: Lengths | None = None
     """None where the rows have no completions."""
 
 
-def read(path: Path) -> list[Row]:
+def scored_rows(path: Path) -> list[Row]:
     """The rows of a file, or of all training steps of a run folder, in the order of steps.
 
     Raises:
-        DataError: no such file, no completions in the folder, or a row without scores.
+        DataError: what `rows.read` raises; no completions in the folder, or a row without scores.
     """
     files = [path]
     if path.is_dir():
         inside = path / "completions" if (path / "completions").is_dir() else path
         files = sorted(inside.glob("step_*.jsonl"))
         if not files:
-            raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a JSONL file")
+            raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a file of rows")
     rows = []
     for file in files:
-        for line, row in read_jsonl(file):
+        for number, row in read(file):
             scores = next((row[key] for key in SCORES if isinstance(row.get(key), dict)), None)
             if not scores or not all(value is None or _is_number(value) for value in scores.values()):
                 next_step = "score it: toolkit reward score --reward NAME --input FILE --json"
                 wanted = 'a key `scores` or `rewards`, {"NAME": 1.0}'
-                raise DataError(f"{file} line {line} has no scores", wanted, next_step)
+                raise DataError(f"{place(file, number)} has no scores", wanted, next_step)
             rows.append(row | {"scores": scores})
-    if not rows:
-        raise DataError(f"{path} has no rows", "at least one")
     return rows
 
 
@@ -149,39 +146,15 @@ def _part(name: str, values: list[float | None]) -> Part:
     return Part(name, values, (min(low, seen[0]), max(high, seen[1])))
 
 
-def groups_of(rows: Sequence[Row]) -> list[list[Row]]:
-    """Neighbouring rows of one group; empty where the rows say nothing of groups, or each is alone."""
-    if any(group_of(row) is None for row in rows):
-        return []
-    groups = [list(members) for _key, members in groupby(rows, group_of)]
-    return groups if any(len(group) > 1 for group in groups) else []
-
-
-def _kinds(groups: Iterable[Sequence[Row]], parts: Sequence[Part]) -> dict[str, Counter[Kind]]:
-    counts: dict[str, Counter[Kind]] = {name: Counter() for name in ("", *(part.name for part in parts))}
-    for group in groups:
-        kinds: list[Kind] = [kind_of([row["scores"].get(part.name) for row in group], part.bounds) for part in parts]
-        for part, kind in zip(parts, kinds, strict=True):
-            counts[part.name][kind] += 1
-        counts[""][_together(kinds)] += 1
+def _kinds(grouped: Sequence[Sequence[Row]], parts: Sequence[Part]) -> dict[str, Counter[Kind]]:
+    """By part, and under "" for all parts together."""
+    names = [part.name for part in parts]
+    bounds = {part.name: part.bounds for part in parts}
+    counts: dict[str, Counter[Kind]] = {}
+    for name, together in (*((name, [name]) for name in names), ("", names)):
+        scores = ([[row["scores"].get(part) for part in together] for row in group] for group in grouped)
+        counts[name] = Counter(kind_of(group, [bounds[part] for part in together]) for group in scores)
     return counts
-
-
-def _together(kinds: Sequence[Kind]) -> Kind:
-    if "mixed" in kinds:
-        return "mixed"
-    return kinds[0] if len(set(kinds)) == 1 else "all partial"
-
-
-def kind_of(values: Sequence[float | None], bounds: tuple[float, float]) -> Kind:
-    """`mixed` when the scores of a group differ, else where they all lie: at the top, at the bottom, or between.
-
-    Compared exactly: equal scores of one reward are equal floats. Scores that are all None lie between.
-    """
-    if len(set(values)) > 1:
-        return "mixed"
-    low, high = bounds
-    return "all pass" if values[0] == high else "all fail" if values[0] == low else "all partial"
 
 
 def _correlated(parts: Sequence[Part]) -> Iterator[tuple[str, str, float]]:

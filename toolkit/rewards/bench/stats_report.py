@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from toolkit.display.tables import Table, facts, number, words
 from toolkit.errors import DataError
 from toolkit.files import replace_file
 from toolkit.rewards.bench.score import shown
-from toolkit.rewards.bench.stats import KINDS, LOOP_RATIO, Part, Stats, examine, read
-from toolkit.units import format_frac
+from toolkit.rewards.bench.stats import LOOP_RATIO, Lengths, Part, Stats, examine, scored_rows
+from toolkit.runs.groups import KINDS
+from toolkit.units import format_frac, plural
 
 N_BINS = 20
 INK, GREY, BLUE, GREEN = "#222222", "#767676", "#4DA8E6", "#009E73"
@@ -26,7 +27,7 @@ def give(path: Path, png: Path | None) -> RenderableType:
     Raises:
         DataError: the file cannot be read or has no scores, or the PNG cannot be written.
     """
-    stats = examine(read(path))
+    stats = examine(scored_rows(path))
     target = png or (path / "reward_stats.png" if path.is_dir() else path.with_suffix(".stats.png"))
     if target.suffix.lower() != ".png":
         raise DataError(f"--png {target} is no PNG", "a name that ends in .png")
@@ -38,7 +39,8 @@ def give(path: Path, png: Path | None) -> RenderableType:
 
 
 def _screen(stats: Stats) -> Iterator[RenderableType]:
-    yield Text(f"{stats.n_rows:,} completions" + f" in {stats.n_groups:,} groups" * bool(stats.n_groups), "bold")
+    groups = f" in {plural(stats.n_groups, 'group')}" if stats.n_groups else ""
+    yield Text(plural(stats.n_rows, "completion") + groups, "bold")
     yield Text()
     yield _parts(stats.parts)
     for a, b, r in stats.correlated:
@@ -46,61 +48,45 @@ def _screen(stats: Stats) -> Iterator[RenderableType]:
     yield Text()
     if stats.groups:
         yield _groups(stats)
-        yield Text("all fail: too hard, or not in the format yet; all pass: too easy; neither teaches anything", "dim")
+        yield Text(
+            "all wrong: too hard, or not in the format yet; all right: too easy; neither teaches anything", "dim"
+        )
     else:
         yield Text("no groups: rows need a `group`, or equal prompts side by side", "dim")
     if stats.lengths:
         yield Text()
-        yield _lengths(stats)
+        yield facts(_lengths(stats.lengths))
 
 
-def _parts(parts: Sequence[Part]) -> Table:
-    table = _table("part", ("mean", "std", "lowest", "highest", "null"), "")
+def _parts(parts: Sequence[Part]) -> RenderableType:
+    table = Table([words("part"), *map(number, ("mean", "std", "lowest", "highest", "null")), words()])
     for part in parts:
-        mean, std, low, high = part.summary
         n_null = len(part.values) - len(part.judged)
-        figures = (shown(mean), shown(std), shown(low), shown(high), f"{n_null:,}")
-        table.add_row(Text(part.name, "bold"), *figures, Text(part.remark, "yellow"))
-    return table
+        table.add(Text(part.name, "bold"), *map(shown, part.summary), f"{n_null:,}", Text(part.remark, "yellow"))
+    return table.rich()
 
 
-def _groups(stats: Stats) -> Table:
-    table = _table("groups", KINDS)
+def _groups(stats: Stats) -> RenderableType:
+    table = Table([words("groups"), *map(number, KINDS)])
     for name in (*(part.name for part in stats.parts), ""):
         shares = [format_frac(stats.groups[name][kind] / stats.n_groups) for kind in KINDS]
-        table.add_row(Text(name or "all parts together", "bold"), *shares)
-    return table
+        table.add(Text(name or "all parts together", "bold"), *shares)
+    return table.rich()
 
 
-def _lengths(stats: Stats) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    found = stats.lengths
-    if found is None:
-        return grid
+def _lengths(found: Lengths) -> Iterator[tuple[str, str]]:
     longest = found.values[-1]
+    spread = f"median {found.at(0.5):,}, 95 % below {found.at(0.95):,}, longest {longest:,} {found.unit}"
     at_limit = found.values.count(longest) / len(found.values)
-    cut = f", which {format_frac(at_limit)} reach: cut off?" * (at_limit > 0.05)
-    spread = f"median {found.at(0.5):,}, 95 % below {found.at(0.95):,}, longest {longest:,}"
-    grid.add_row("length", f"{spread} {found.unit}{cut}")
-    grid.add_row("repetition", f"{format_frac(found.distinct_2)} of word pairs differ on average")
-    grid.add_row("loops", f"{format_frac(found.loop_frac)} shrink more than {LOOP_RATIO:g} times")
+    if at_limit > 0.05:
+        spread += f", which {format_frac(at_limit)} reach: truncated?"
+    yield "length", spread
+    yield "repetition", f"{format_frac(found.distinct_2)} of word pairs differ on average"
+    yield "loops", f"{format_frac(found.loop_frac)} shrink more than {LOOP_RATIO:g} times"
     if found.copy_frac is not None:
-        grid.add_row("copies", f"{format_frac(found.copy_frac)} are said word for word twice in their group")
+        yield "copies", f"{format_frac(found.copy_frac)} are said word for word twice in their group"
     if found.blank_frac:
-        grid.add_row("blank", format_frac(found.blank_frac))
-    return grid
-
-
-def _table(first: str, columns: Sequence[str], last: str | None = None) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    if last is not None:
-        table.add_column(last, overflow="fold")
-    return table
+        yield "blank", format_frac(found.blank_frac)
 
 
 def draw(stats: Stats, title: str) -> bytes:

@@ -9,7 +9,7 @@ from itertools import chain
 
 from toolkit.data.schema import Row
 from toolkit.rewards.bench.calling import Outcome, Sample, Scores, score
-from toolkit.rewards.bench.layouts import LAYOUTS, asked_by, render, wrong_answers
+from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers
 from toolkit.rewards.bench.target import Target
 
 NO_GOLD = "17"
@@ -29,7 +29,7 @@ class Subject:
 
     @cached_property
     def golds(self) -> list[str]:
-        """The gold answers as text; "17" where a row has none, for rewards that look at the form alone."""
+        """The gold answers as text; "17" where a row has none, for rewards that look at the layout alone."""
         given = [row.get(self.gold_column) for row in self.rows]
         return [NO_GOLD if gold is None or not str(gold).strip() else str(gold) for gold in given]
 
@@ -63,9 +63,9 @@ class Subject:
             return self.asked
         declared = self.target.declared
         if declared is not None:
-            readable = [layout for layout in declared.layouts if layout in LAYOUTS]
+            readable = [layout for layout in declared.best_layouts if layout in TEMPLATES]
         else:
-            readable = [layout for layout in LAYOUTS if self.has_golds and self.separates(layout)]
+            readable = [layout for layout in TEMPLATES if self.has_golds and self.separates(layout)]
         if self.asked and (self.asked in readable or not readable):
             return self.asked
         return readable[0] if readable else "answer_tag"
@@ -80,12 +80,12 @@ class Subject:
 
     @cached_property
     def wrong(self) -> list[dict[str, str]]:
-        """Of every row its wrong answers by what is wrong with them, the honest mistake first."""
+        """The wrong answers of every row by what is wrong with them, the honest mistake first."""
         return [wrong_answers(gold, self.golds) for gold in self.golds]
 
     @property
     def mistakes(self) -> list[str]:
-        """Of every row the honest mistake."""
+        """The honest mistake of every row."""
         return [next(iter(wrong.values())) for wrong in self.wrong]
 
     def rendered(self, answers: Sequence[str], layout: str = "") -> list[Sample]:

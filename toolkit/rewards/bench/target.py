@@ -154,8 +154,8 @@ def _callable(module: ModuleType, attribute: str, name: str) -> Callable[..., An
     found = getattr(module, attribute, None)
     functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     if found is None:
-        hint = did_you_mean(attribute, functions) or f"one of {', '.join(functions[:8])}" * bool(functions)
-        raise RewardError(f"{name}: there is no {attribute!r}", hint or "a function")
+        known = f"one of {', '.join(functions[:8])}" if functions else "a function"
+        raise RewardError(f"{name}: there is no {attribute!r}", did_you_mean(attribute, functions) or known)
     if inspect.isclass(found):
         raise RewardError(f"{name} is a class", "an instance of it", f"for example: my_reward = {attribute}()")
     if not callable(found):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from toolkit.errors import HubError, ModelError, RewardError, did_you_mean
 from toolkit.models import locate
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.completions import Completion, one_line, text_of
+from toolkit.rewards.completions import Completion, one_line, text_of, utf8
 from toolkit.rewards.learned.score_cache import ScoreCache, digest
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -92,7 +92,7 @@ class RewardModel(RewardFunction):
         if isinstance(found, str):
             return found
         shown = ", ".join(f"{logit:.4g}" for logit in found)
-        return f"logit{'s' * (len(found) > 1)} {shown} of {self.model}"
+        return f"{'logit' if len(found) == 1 else 'logits'} {shown} of {self.model}"
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
@@ -173,14 +173,14 @@ class Classifier:
             text = text.replace(token, f"{token[:1]} {token[1:]}")
         if not self._tokenizer.chat_template:
             asked = prompt if isinstance(prompt, str) else "\n".join(text_of([message]) for message in prompt)
-            return _utf8(asked + text), ""
+            return utf8(asked + text), ""
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         said = [{"role": turn.get("role"), "content": text_of([turn])} for turn in turns]
         try:
             whole = self._tokenizer.apply_chat_template([*said, {"role": "assistant", "content": text}], tokenize=False)
         except TemplateError as error:
             return "", f"the chat template of {self._settings.model} refuses the prompt: {one_line(str(error), 80)}"
-        return _utf8(whole), ""
+        return utf8(whole), ""
 
     def _forward(self, texts: Mapping[int, str]) -> dict[int, tuple[float, ...]]:
         """The logits of texts that are not known yet, where all are finite."""
@@ -276,7 +276,3 @@ def _tokenizer(model: str, source: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         detail = one_line(str(error), 140)
         raise RewardError(f"the tokenizer of reward model {model} cannot be loaded ({detail})") from error
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")  # tokenizers refuse lone surrogates

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from toolkit.errors import RewardError
 from toolkit.rewards.base import Explanation, RewardFunction, RewardWarning
-from toolkit.rewards.completions import Completion, one_line, text_of
+from toolkit.rewards.completions import Completion, one_line, text_of, utf8
 from toolkit.rewards.learned import grading
 from toolkit.rewards.learned.endpoint import Endpoint
 from toolkit.rewards.learned.score_cache import FileCache, ScoreCache, digest
@@ -100,10 +100,6 @@ class Judge(RewardFunction):
     def _fail(self, found: str, wanted: str) -> NoReturn:
         raise RewardError(f"judge: {found}", wanted)
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def judge(self, text: str, *, prompts: Completion, answer: object = None, **_: Any) -> float | None:
         return _bench(self).judged([_Item(prompts, text, answer)])[0].score
 
@@ -111,7 +107,8 @@ class Judge(RewardFunction):
         """Judge one completion, and say what the judge said last, in one line."""
         row = self._checked(row)
         found = _bench(self).judged([_Item(row["prompts"], text_of(completion), row.get("answer"))])[0]
-        return Explanation(found.score, one_line(found.reason + f": {found.detail}" * bool(found.detail)))
+        detail = f": {found.detail}" if found.detail else ""
+        return Explanation(found.score, one_line(found.reason + detail))
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
@@ -120,11 +117,11 @@ class Judge(RewardFunction):
         answers = lists.get("answer", [None] * len(completions))
         rows = zip(lists["prompts"], map(text_of, completions), answers, strict=True)
         found = _bench(self).judged([_Item(*row) for row in rows])
-        if blamed := [verdict for verdict in found if verdict.blamed and verdict.score is not None]:
+        if blamed := [judgement for judgement in found if judgement.blamed and judgement.score is not None]:
             self._warn_once("scores 0", blamed[0])
             if log_metric := extra.get("log_metric"):
                 log_metric(f"unreadable/{self.__name__}_frac", len(blamed) / len(found))
-        return [verdict.score for verdict in found]
+        return [judgement.score for judgement in found]
 
     def _report(
         self, scores: list[float | None], completions: Sequence[Completion], columns: Mapping[str, Any]
@@ -134,12 +131,12 @@ class Judge(RewardFunction):
         if log_metric := columns.get("log_metric"):
             log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
 
-    def _warn_once(self, outcome: str, verdict: _Verdict) -> None:
-        told, kind = _bench(self).told, f"{outcome}: {verdict.reason}"
+    def _warn_once(self, outcome: str, judgement: _Judgement) -> None:
+        told, kind = _bench(self).told, f"{outcome}: {judgement.reason}"
         if kind not in told:
             told.add(kind)
-            shown = f"reward {self.__name__!r} {kind}{f' ({verdict.detail})' * bool(verdict.detail)}"
-            warnings.warn(shown, RewardWarning, stacklevel=4)
+            detail = f" ({judgement.detail})" if judgement.detail else ""
+            warnings.warn(f"reward {self.__name__!r} {kind}{detail}", RewardWarning, stacklevel=4)
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class _Item:
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class _Judgement:
     score: float | None
     reason: str
     detail: str = ""
@@ -172,27 +169,27 @@ class _Bench:
         about = (s.base_url, s.criteria, list(s.scale), s.max_characters, self._body)
         self._about = json.dumps(about, sort_keys=True, default=str)
         self._has_judged = False
-        self.last_failure = _Verdict(None, "")
+        self.last_failure = _Judgement(None, "")
         self.told: set[str] = set()
         """Reasons that were warned of."""
 
-    def judged(self, items: Sequence[_Item]) -> list[_Verdict]:
-        """One verdict an item; the same item is sent once."""
-        verdicts: dict[str, _Verdict] = {}
+    def judged(self, items: Sequence[_Item]) -> list[_Judgement]:
+        """One judgement an item; the same item is sent once."""
+        judgements: dict[str, _Judgement] = {}
 
         def ask(places: list[int]) -> dict[int, float]:
             found = self._ask_all([items[i] for i in places])
-            verdicts.update(zip((keys[i] for i in places), found, strict=True))
+            judgements.update(zip((keys[i] for i in places), found, strict=True))
             return {i: v.score for i, v in zip(places, found, strict=True) if v.score is not None and not v.blamed}
 
         keys = [digest(self._about, *self._shown(item)) for item in items]
         known = self._cache.get_all(keys, ask)
         return [
-            verdicts.get(key) or _Verdict(score, f"judged before: {score:.3g}")
+            judgements.get(key) or _Judgement(score, f"judged before: {score:.3g}")
             for key, score in zip(keys, known, strict=True)
         ]
 
-    def _ask_all(self, items: Sequence[_Item]) -> list[_Verdict]:
+    def _ask_all(self, items: Sequence[_Item]) -> list[_Judgement]:
         """A server that is down is asked once a batch, so that it does not hold up every step by every time-out."""
         found = [self._ask(items[0])] if self._endpoint.is_down else []
         pool = ThreadPoolExecutor(min(len(items), self._settings.concurrency), "judge")
@@ -201,34 +198,34 @@ class _Bench:
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C, only what is under way is waited for
         if self._has_judged:
-            found = [replace(verdict, score=0.0) if verdict.blamed else verdict for verdict in found]
-        self.last_failure = next((verdict for verdict in found if verdict.score is None), self.last_failure)
+            found = [replace(judgement, score=0.0) if judgement.blamed else judgement for judgement in found]
+        self.last_failure = next((judgement for judgement in found if judgement.score is None), self.last_failure)
         return found
 
-    def _ask_unless_down(self, item: _Item) -> _Verdict:
-        return _Verdict(None, "the judge does not answer") if self._endpoint.is_down else self._ask(item)
+    def _ask_unless_down(self, item: _Item) -> _Judgement:
+        return _Judgement(None, "the judge does not answer") if self._endpoint.is_down else self._ask(item)
 
-    def _ask(self, item: _Item) -> _Verdict:
+    def _ask(self, item: _Item) -> _Judgement:
         s, said = self._settings, ""
         for _ in range(s.retries + 1):  # the mark in the request is new each time, so even at temperature 0 it may help
             messages = grading.messages(*self._shown(item), s.criteria, s.scale)
             reply = self._endpoint.complete({**self._body, "messages": messages})
             if reply.text is None:
-                return _Verdict(None, f"the judge gives no reply: {reply.why}", reply.detail, reply.refused)
+                return _Judgement(None, f"the judge gives no reply: {reply.why}", reply.detail, reply.refused)
             score = grading.read_score(reply.text, s.scale)
             said = one_line(reply.text[-400:], 120)
             if score is not None:
                 self._has_judged = True
                 share = (score - s.scale[0]) / (s.scale[1] - s.scale[0])
-                return _Verdict(share, f"{score:g} of {s.scale[1]:g}", said)
+                return _Judgement(share, f"{score:g} of {s.scale[1]:g}", said)
         found = f"the judge's reply has no score from {s.scale[0]:g} to {s.scale[1]:g}"
-        return _Verdict(None, found, said, blamed=True)
+        return _Judgement(None, found, said, blamed=True)
 
     def _shown(self, item: _Item) -> tuple[str, str, str | None]:
         """Question, completion and reference answer, as they are sent: UTF-8 has no lone surrogates."""
         text = grading.shortened(item.text, self._settings.max_characters)
-        answer = None if item.answer is None else _utf8(str(item.answer))
-        return _utf8(grading.question_of(item.prompt)), _utf8(text), answer
+        answer = None if item.answer is None else utf8(str(item.answer))
+        return utf8(grading.question_of(item.prompt)), utf8(text), answer
 
 
 @cache
@@ -250,7 +247,3 @@ def _parsed(url: str):
         return urlsplit(url) if url else None
     except ValueError:
         return None
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")

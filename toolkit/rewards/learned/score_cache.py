@@ -58,8 +58,8 @@ class ScoreCache(Generic[V]):
 class FileCache(ScoreCache[float]):
     """Scores from 0 to 1, with a file that outlives the process: a `{"key": ..., "score": ...}` a line, and no text.
 
-    Lines are only added, by several processes if need be; a file that holds more than twice `size` of them when it is
-    opened is cut to the last `size`. A line that cannot be read (a process was killed while it wrote) is passed over.
+    Lines are only added, by several processes if need be. A file that holds more than twice `size` of them when it is
+    opened keeps the last `size`. A line that cannot be read (a process was killed while it wrote) is skipped.
 
     Raises:
         RewardError: the file cannot be read or written.

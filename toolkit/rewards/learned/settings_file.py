@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from toolkit.errors import RewardError
+from toolkit.files import read_yaml
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.table_file import Reader, read_table
+from toolkit.rewards.table_file import Reader
 
 R = TypeVar("R", bound=RewardFunction)
 SUFFIXES = (".yaml", ".yml")
@@ -25,7 +26,7 @@ def load_settings(kind: type[R], path: str | Path) -> R:
             No message quotes a value of the wrong kind: it may be an API key that was put in the wrong place.
     """
     source = f"{kind.name} {path}"
-    table = read_table(path, source, "a YAML file of settings")
+    table = read_yaml(Path(path).expanduser(), source, "a YAML file of settings", RewardError)
     reader = Reader(source)
     if not isinstance(table, dict):  # the reader would quote it
         reader.fail("it is no table of settings", "keys and values, such as `model: NAME`")

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing takes as long as half a start of the interpreter
     from typing import Any
 
-MAX_MESSAGE = 8 * 2**20  # bytes: a longer message is cut off, and with it the conversation
+MAX_MESSAGE = 8 * 2**20  # bytes: a longer message ends the conversation
 
 
 class CannotCrossError(BaseException):  # a test's own `except Exception` must not take it for the code's

@@ -13,9 +13,8 @@ from toolkit import runs
 from toolkit.data.schema import Row
 from toolkit.errors import RewardError
 from toolkit.rewards import correct, format, registry
-from toolkit.rewards.bench.check import check, check_before_training, refusal
-from toolkit.rewards.bench.files import training_rows
-from toolkit.rewards.bench.findings import Verdict
+from toolkit.rewards.bench.check import WORDS, Checked, check, check_before_training, refusal
+from toolkit.rewards.bench.rows import training_rows
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.bench.target import find
 from toolkit.training.grpo import Reward, check_rewards
@@ -30,11 +29,11 @@ def rows() -> list[Row]:
     return training_rows(str(PROBLEMS), 16)[0]
 
 
-def statuses(verdict: Verdict) -> dict[str, str]:
-    return {finding.name: finding.status for finding in verdict.findings}
+def statuses(checked: Checked) -> dict[str, str]:
+    return {finding.name: WORDS[finding.level] for finding in checked.findings}
 
 
-def before_training(name: str, rows: list[Row]) -> Verdict:
+def before_training(name: str, rows: list[Row]) -> Checked:
     return check_before_training(getattr(user_rewards, name), rows)
 
 
@@ -42,14 +41,14 @@ def before_training(name: str, rows: list[Row]) -> Verdict:
 def test_every_reward_of_ours_keeps_the_contract(name: str, rows: list[Row]) -> None:
     target = find(name)
     made = [row | {"prompt": [{"role": "user", "content": row["question"]}]} for row in rows]  # asks for no format
-    verdict = check_before_training(target.function, made)
-    assert [finding for finding in verdict.findings if finding.status == "FAIL"] == []
+    checked = check_before_training(target.function, made)
+    assert [finding for finding in checked.findings if finding.level == "red"] == []
 
 
 def test_whole_check_passes_thread_process_and_huge_texts(rows: list[Row]) -> None:
-    verdict = check(Subject(find("correct"), rows))
-    assert verdict.holds
-    found = statuses(verdict)
+    checked = check(Subject(find("correct"), rows))
+    assert checked.holds
+    found = statuses(checked)
     assert set(found.values()) == {"PASS"}
     assert {"thread", "process", "huge_texts", "time", "none", "gold", "wrong"} <= set(found)
 
@@ -80,9 +79,9 @@ def test_async_function_is_called_as_trl_calls_it(rows: list[Row]) -> None:
     ],
 )
 def test_a_trap_stops_a_run_under_its_name(name: str, finding: str, rows: list[Row]) -> None:
-    verdict = before_training(name, rows)
-    assert [failed.name for failed in verdict.failed] == [finding]
-    error = refusal(verdict)
+    checked = before_training(name, rows)
+    assert [failed.name for failed in checked.failed] == [finding]
+    error = refusal(checked)
     assert error is not None
     assert f"reward {name!r} fails its check {finding!r}" in str(error)
 
@@ -90,7 +89,7 @@ def test_a_trap_stops_a_run_under_its_name(name: str, finding: str, rows: list[R
 def test_mismatch_of_prompt_and_reward_says_what_the_reward_reads(rows: list[Row]) -> None:
     failed = before_training("only_boxed", rows).failed[0]
     assert "earns 0" in failed.found
-    assert "it reads boxed" in failed.remedy
+    assert "it reads boxed" in failed.next_step
     assert check_before_training(find("correct_hashes").function, rows).failed[0].name == "gold"
 
 
@@ -114,7 +113,7 @@ def test_signal_alarm_fails_off_the_main_thread_and_does_not_stop_a_run(rows: li
 def test_pattern_without_end_is_stopped_in_its_process(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toolkit.rewards.bench.hostile.HARD_LIMIT_S", 1.0)
     found = {f.name: f for f in check(Subject(find("tests.unit.rewards.bench.user_rewards:endless"), rows)).findings}
-    assert found["huge_texts"].status == "FAIL"
+    assert found["huge_texts"].level == "red"
     assert "'a' up to 8,000 characters" in found["huge_texts"].found
 
 
@@ -124,15 +123,15 @@ def test_what_cannot_be_pickled_is_told(rows: list[Row]) -> None:
 
 def test_missing_column_is_found_before_the_first_call(rows: list[Row]) -> None:
     without = [{name: value for name, value in row.items() if name != "answer"} for row in rows]
-    verdict = check_before_training(correct, without)
-    assert [finding.name for finding in verdict.findings] == ["columns"]
-    assert not verdict.holds
+    checked = check_before_training(correct, without)
+    assert [finding.name for finding in checked.findings] == ["columns"]
+    assert not checked.holds
 
 
 def test_rows_whose_gold_cannot_be_read_are_named(rows: list[Row]) -> None:
     broken = [*rows[:2], rows[2] | {"answer": "twelve or so"}, *rows[3:]]
     found = {finding.name: finding for finding in check_before_training(correct, broken).findings}
-    assert found["gold_readable"].status == "WARN"
+    assert found["gold_readable"].level == "amber"
     assert "row 3" in found["gold_readable"].found
     nothing = [row | {"answer": "it depends"} for row in rows]
     assert not check_before_training(correct, nothing).holds

@@ -14,7 +14,7 @@ from toolkit import cli
 from toolkit.rewards import registry
 from toolkit.rewards.bench import scoring
 from toolkit.rewards.bench.cases import try_cases
-from toolkit.rewards.bench.files import training_rows
+from toolkit.rewards.bench.rows import training_rows
 from toolkit.rewards.bench.target import find, find_all
 
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
@@ -78,7 +78,7 @@ def test_what_a_reward_prints_stays_out_of_the_json(
     assert [line["scores"] for line in lines] == [{name: float(len(row["completion"]))} for row in ROWS[:2]]
 
 
-def test_batches_cut_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_split_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(i + 1, {"prompt": f"p{i // 3}", "completion": "x"}) for i in range(30)]
     sizes = [len(batch) for batch in scoring.batches(iter(rows), size=4)]
     assert sizes == [6, 6, 6, 6, 6]
@@ -105,7 +105,7 @@ def test_table_shows_first_rows_summary_and_what_cannot_be_judged(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([ROWS[0], '{"prompt": '], "line 2 is no JSON"),
+        ([ROWS[0], '{"prompt": '], "line 2 is not JSON"),
         ([ROWS[0], "[1, 2]"], "line 2 holds [1, 2]"),
         ([ROWS[0], {"prompt": "a", "answer": "1"}], "line 2 has no 'completion'"),
         ([ROWS[0], {"completion": "1", "anwser": "1"}], "line 2 has no 'answer'; did you mean anwser?"),
@@ -160,7 +160,8 @@ def test_failed_case_says_why_and_ends_with_1(tmp_path: Path, capsys: pytest.Cap
         (CASES.replace("r1_bundle/steps", "r1_bundle/step") % 1, "did you mean r1_bundle/steps"),
         (CASES % "high", "cases[1].expect.correct is 'high'"),
         (CASES % "[1, 0]", "cases[1].expect.correct is [1, 0]"),
-        ("rewards: [correct", "cannot be read at line"),
+        ("rewards: [correct", "is not YAML at line 1; wanted a YAML file with `rewards` and `cases`; fix the file"),
+        ("rewards: 2024-99-99", "is not YAML"),
     ],
 )
 def test_bad_case_file_is_one_line(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +191,22 @@ def test_unknown_reward_is_one_line(name: str, said: str, capsys: pytest.Capture
     shown = capsys.readouterr().err
     assert len(shown.splitlines()) == 1
     assert said in shown
+
+
+def test_the_list_says_of_a_second_reward_of_a_kind_how_it_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reward", "list"]) == 0
+    lines = {line.split()[0]: line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert lines["correct_signed"].endswith("the same with wrong = -1.0")
+    assert lines["distinct_2"].endswith("the same with n = 2")
+    assert "Varied wording" in lines["distinct_1"]
+
+
+def test_a_long_name_leaves_room_for_the_completion(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "tests.unit.rewards.bench.user_rewards:sound"
+    assert cli.main(["reward", "score", "--reward", f"{name},correct", "--input", str(written(ROWS[:2]))]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].split() == ["row", "sound", "correct", "total", "completion"]
+    assert name in shown
 
 
 def test_list_and_show_say_range_purpose_and_weakness(

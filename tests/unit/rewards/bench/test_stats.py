@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolkit import cli, runs
-from toolkit.rewards.bench.stats import examine, kind_of, read
+from toolkit.rewards.bench.stats import examine, scored_rows
 from toolkit.runs.names import step_name
 
 
@@ -44,16 +44,15 @@ def test_groups_without_signal_are_told_apart() -> None:
     ]
     stats = examine([r | {"scores": r["rewards"]} for r in rows])
     assert stats.n_groups == 4
-    assert stats.groups[""] == {"all pass": 1, "all fail": 1, "all partial": 1, "mixed": 1}
-    assert stats.groups["correct"] == {"all pass": 1, "all fail": 2, "mixed": 1}
+    assert stats.groups[""] == {"all right": 1, "all wrong": 1, "partly right": 1, "mixed": 1}
+    assert stats.groups["correct"] == {"all right": 1, "all wrong": 2, "mixed": 1}
 
 
 def test_ends_are_those_that_the_reward_declares() -> None:
-    assert kind_of([0.5, 0.5], (0.0, 1.0)) == "all partial"
     # A file in which nothing else was seen says nothing of what is best
     stats = examine([{"scores": {"steps": 0.5, "mine": 0.5}, "prompt": "p"} for _ in range(2)])
-    assert stats.groups["steps"] == {"all partial": 1}
-    assert stats.groups["mine"] == {"all pass": 1}
+    assert stats.groups["steps"] == {"partly right": 1}
+    assert stats.groups["mine"] == {"all right": 1}
 
 
 def test_lengths_copies_and_loops() -> None:
@@ -70,7 +69,7 @@ def test_run_folder_gives_figures_and_a_picture(tmp_path: Path, capsys: pytest.C
         run.write_completions(step_name(step), [row(i // 2, correct=float(i % 2)) for i in range(4)])
     run.write_completions("before", [{"prompt": "p", "completion": "x"}])  # no training step, and no scores
     run.close()
-    assert len(read(run.folder)) == 8
+    assert len(scored_rows(run.folder)) == 8
     assert cli.main(["reward", "stats", str(run.folder)]) == 0
     assert "8 completions in 4 groups" in capsys.readouterr().out
     assert (run.folder / "reward_stats.png").read_bytes().startswith(b"\x89PNG")
@@ -91,7 +90,7 @@ def test_output_of_score_is_taken_and_png_goes_where_it_is_asked(tmp_path: Path)
     [
         ('{"completion": "x"}', [], "line 1 has no scores"),
         ('{"scores": {"a": "high"}}', [], "line 1 has no scores"),
-        ("", [], "has no rows"),
+        ("", [], "is empty; wanted at least one row"),
         ('{"scores": {"a": 1}}', ["--png", "/no/such/folder/x.png"], "cannot be written"),
         ('{"scores": {"a": 1}}', ["--png", "x.pdf"], "is no PNG"),
     ],

@@ -411,7 +411,7 @@ def test_a_judge_comes_from_a_file_and_travels(server: Server, tmp_path: Path) -
         ("concurrency: 0", "concurrency is 0; wanted at least 1"),
         ("body: {messages: []}", "body has 'messages'"),
         ("- a", "is no table of settings"),
-        ("a: [", "cannot be read"),
+        ("a: [", "is not YAML at line 2"),
     ],
 )
 def test_a_bad_file_is_one_line_that_quotes_no_secret(tmp_path: Path, text: str, said: str) -> None:

@@ -1,29 +1,8 @@
-"""One finding, and the shell lines that several checks hand out as remedies."""
+"""The shell lines that several checks hand out as what to do next."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from toolkit.doctor.facts import Facts
-
-Status = Literal["ok", "warn", "fail", "info"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding. `wanted` is empty where there is nothing to want.
-
-    `fail`: the main job, the recipe as it starts without flags, cannot run. `warn`: it runs otherwise than it should,
-    or may. `info`: nothing has to be mended.
-    """
-
-    name: str
-    status: Status
-    found: str
-    wanted: str = ""
-    remedy: str = ""
-    """One line, a command where one helps; every `warn` and `fail` has it."""
 
 
 def set_variables(facts: Facts, **variables: str) -> str:

@@ -9,13 +9,13 @@ import time
 import pytest
 
 from tests.paths import SHARED
-from toolkit.rewards.answers import PLACES, Place, equal, find_answer, parse_gold
+from toolkit.rewards.answers import LAYOUTS, Layout, equal, find_answer, parse_gold
 from toolkit.rewards.registry import get
 
 GSM8K = SHARED / "data" / "gsm8k" / "train.jsonl"
 
 # The completion, and a gold answer that it gives (RIGHT) or does not give (WRONG)
-RIGHT: dict[Place, list[tuple[str, str]]] = {
+RIGHT: dict[Layout, list[tuple[str, str]]] = {
     "answer_tag": [
         ("<answer>18</answer>", "18"), ("<answer>The answer is 18.</answer>", "18"),
         (r"<answer>\boxed{18}</answer>", "18"), ("<answer>#### 18</answer>", "18"), ("<answer>9*2=18</answer>", "18"),
@@ -82,7 +82,7 @@ RIGHT: dict[Place, list[tuple[str, str]]] = {
         (r"\boxed{\$1,234.50}", "1234.5"), (r"\boxed{18~\text{km/h}}", "18"),
     ],
 }  # fmt: skip
-WRONG: dict[Place, list[tuple[str, str]]] = {
+WRONG: dict[Layout, list[tuple[str, str]]] = {
     "answer_tag": [
         ("<answer>9*2=19</answer>", "19"), ("<answer>18 or 19</answer>", "18"), ("<answer>18, 19</answer>", "19"),
     ],
@@ -112,27 +112,27 @@ WRONG: dict[Place, list[tuple[str, str]]] = {
 }  # fmt: skip
 
 
-def cases(table: dict[Place, list[tuple[str, str]]]) -> list[tuple[Place, str, str]]:
-    return [(place, text, gold) for place, listed in table.items() for text, gold in listed]
+def cases(table: dict[Layout, list[tuple[str, str]]]) -> list[tuple[Layout, str, str]]:
+    return [(layout, text, gold) for layout, listed in table.items() for text, gold in listed]
 
 
-@pytest.mark.parametrize(("place", "text", "gold"), cases(RIGHT))
-def test_a_right_answer_is_found_and_read(place: Place, text: str, gold: str) -> None:
-    assert equal(find_answer(text, (place,)), gold) is True
+@pytest.mark.parametrize(("layout", "text", "gold"), cases(RIGHT))
+def test_a_right_answer_is_found_and_read(layout: Layout, text: str, gold: str) -> None:
+    assert equal(find_answer(text, (layout,)), gold) is True
 
 
-@pytest.mark.parametrize(("place", "text", "gold"), cases(WRONG))
-def test_what_is_not_the_answer_is_not_taken_for_it(place: Place, text: str, gold: str) -> None:
-    assert equal(find_answer(text, (place,)), gold) is False
+@pytest.mark.parametrize(("layout", "text", "gold"), cases(WRONG))
+def test_what_is_not_the_answer_is_not_taken_for_it(layout: Layout, text: str, gold: str) -> None:
+    assert equal(find_answer(text, (layout,)), gold) is False
 
 
-def test_the_first_place_that_is_there_decides() -> None:
+def test_the_first_layout_that_is_there_decides() -> None:
     text = "The answer is 17. \\boxed{18}\n#### 19\n<answer>20</answer>"
-    order: tuple[Place, ...] = ("boxed", "answer_is", "hashes", "answer_tag")
+    order: tuple[Layout, ...] = ("boxed", "answer_is", "hashes", "answer_tag")
     assert [find_answer(text, order[i:]) for i in range(4)] == ["18", "17", " 19", "20"]
     assert find_answer("The answer is 17. So 18.", ("boxed", "answer_is", "last_number")) == "17"
-    assert find_answer("<answer>many</answer> 18", PLACES) == "many"
-    assert find_answer("none", PLACES) is None
+    assert find_answer("<answer>many</answer> 18", LAYOUTS) == "many"
+    assert find_answer("none", LAYOUTS) is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_percent_is_its_number_and_its_hundredth_but_bare_numbers_are_not_scal
     assert [equal(*pair) for pair in (("0.5", "50"), ("50", "0.5"), ("0.5%", "50%"), ("40%", "0.5"))] == [False] * 4
 
 
-TEMPLATES: dict[Place, list[str]] = {
+TEMPLATES: dict[Layout, list[str]] = {
     "answer_tag": [
         "<reasoning>\n{s}\n</reasoning>\n<answer>\n{x}\n</answer>", "{s}<answer>${x}</answer>",
         "<answer>{x} dollars</answer>", "<answer>{x}.</answer>", "<answer>The answer is {x}</answer>",
@@ -180,17 +180,17 @@ TEMPLATES: dict[Place, list[str]] = {
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K files are not beside the repository")
-@pytest.mark.parametrize("place", PLACES)
-def test_every_gsm8k_answer_agrees_in_every_format(place: Place) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_gsm8k_answer_agrees_in_every_format(layout: Layout) -> None:
     rng, n = random.Random(0), 0
     for line in GSM8K.read_text().splitlines():
         solution, _, gold = json.loads(line)["answer"].rpartition("####")
         value = int(gold.replace(",", ""))
         wrong = rng.choice((value + 1, value - 1, value * 10 + 3, value + 100, -value or 7))
-        template = rng.choice(TEMPLATES[place])
+        template = rng.choice(TEMPLATES[layout])
         for said, right in ((str(value), True), (f"{value:,}", True), (str(wrong), False), (f"{wrong:,}", False)):
             text = template.format(s=solution.strip(), x=said)
-            assert equal(find_answer(text, (place,)), gold) is right, (template, said, gold)
+            assert equal(find_answer(text, (layout,)), gold) is right, (template, said, gold)
             n += 1
     assert n == 4 * 7473
 

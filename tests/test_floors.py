@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -135,3 +136,18 @@ def test_a_recipe_has_no_machinery() -> None:
         assert not any(isinstance(node, ast.Try) for node in ast.walk(tree)), path.name
         assert "print(" not in path.read_text(), path.name
         assert len(path.read_text().splitlines()) <= 110, path.name
+
+
+def test_the_walks_of_the_readme_name_functions_that_exist_and_never_climb() -> None:
+    told = (ROOT / "README.md").read_text().partition("Two walks")[2].partition("A change comes with")[0]
+    hops = 0
+    for branch in re.split(r"\n- |;", told):
+        floors = []
+        for file, function in re.findall(r"`([\w/]+\.py):(\w+)`", branch):
+            path = ROOT / "toolkit" / file
+            names = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+            assert function in names, f"{file} has no function {function}"
+            floors.append(floor_of(module_name(path)))
+        assert floors == sorted(floors, reverse=True), branch
+        hops += len(floors)
+    assert hops >= 15

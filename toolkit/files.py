@@ -30,10 +30,14 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:
-    """Write a mapping as JSON, atomically; paths become strings, NaN becomes null."""
-    text = json.dumps(finite(value), indent=2, ensure_ascii=False, default=str) + "\n"
-    replace_file(path, text.encode())
+    """Write a mapping as JSON, atomically; see `as_json`."""
+    replace_file(path, (json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n").encode())
     return path
+
+
+def as_json(value: Any) -> Any:
+    """The same value as it would be read back from JSON: paths become strings, tuples lists, NaN None."""
+    return json.loads(json.dumps(finite(value), default=str))
 
 
 def finite(value: Any) -> Any:

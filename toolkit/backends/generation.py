@@ -23,6 +23,14 @@ def in_eval_mode(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
+def prompt_ids(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int]]:
+    """Token ids as TRL's rollouts take them. Text would get a second BOS where tokenizers add one (Llama 3's does)."""
+    rendered = tokenizer.apply_chat_template(
+        list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True, padding=False
+    )
+    return rendered["input_ids"]
+
+
 def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
     """Generate with the model's own `generate`; results in the order of `prompts`."""
     import torch

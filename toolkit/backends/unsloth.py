@@ -22,7 +22,7 @@ from toolkit.backends.base import (
     check_tokenizer,
     verify_4bit,
 )
-from toolkit.backends.generation import generate_with_transformers, in_eval_mode
+from toolkit.backends.generation import generate_with_transformers, in_eval_mode, prompt_ids
 from toolkit.backends.shared import check_targets, device_fields, dtype_name, linear_targets, merge_16bit
 from toolkit.compat import compiled_cache
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
@@ -219,9 +219,8 @@ def _sampling_params(policy: Policy, temperature: float, **more: Any) -> Any:
 
 
 def _generate_with_vllm(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
-    texts = [policy.tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
     outputs = policy.model.fast_generate(
-        texts,
+        [{"prompt_token_ids": ids} for ids in prompt_ids(policy.tokenizer, prompts)],
         sampling_params=_sampling_params(policy, sampling.temperature, max_tokens=sampling.max_completion_length),
         lora_request=policy.model.load_lora(ROLLOUT_LORA, load_tensors=True),
         use_tqdm=False,

@@ -35,6 +35,8 @@ class Situation:
     """Model and data are here, so that nothing has to ask the network."""
     pushes: bool = False
     """The result is to be uploaded."""
+    debug: bool = False
+    """All that the engines say is to be seen."""
 
     @property
     def sleeps(self) -> bool:
@@ -98,6 +100,15 @@ VARIABLES = (
     Variable(
         "UNSLOTH_DISABLE_CPU_FALLBACK", "unsloth_zoo", _when(lambda run: run.on_gpu and run.unsloth),
         "a run whose torch sees no card trains on the CPU otherwise, and says so in one line",
+    ),
+    # Where nvcc and ninja are there Unsloth asks for its sampler, which vLLM 0.31 refuses on compute capability 7.5
+    Variable(
+        "UNSLOTH_VLLM_NO_FLASHINFER", "unsloth_zoo", _when(lambda run: run.on_gpu and run.unsloth and run.vllm),
+        "untruncated sampling never uses FlashInfer's sampler, and building it takes minutes",
+    ),
+    Variable(
+        "VLLM_LOGGING_LEVEL", "vllm", _when(lambda run: run.vllm and not run.debug, "ERROR"),
+        "each rollout wakes an engine that is awake, and vLLM warns of it",
     ),
     Variable("VLLM_NO_USAGE_STATS", "vllm", _when(lambda run: run.vllm), "vLLM sends home what it runs on"),
 )  # fmt: skip

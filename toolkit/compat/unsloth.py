@@ -106,6 +106,10 @@ CALLS = (
 SWITCHES = tuple(
     dict.fromkeys(item.name for table in (VARIABLES, TRAPS) for item in table if item.name.startswith("UNSLOTH_"))
 )
+READ_ELSEWHERE = {
+    "UNSLOTH_DISABLE_STATISTICS": ("unsloth", "models/_utils.py"),
+    "UNSLOTH_VLLM_NO_FLASHINFER": ("unsloth_zoo", "vllm_utils.py"),
+}
 NAMES = (
     Names(
         "the model that fast_inference loads", "unsloth", ("models/llama.py", "models/_utils.py"),
@@ -122,8 +126,8 @@ NAMES = (
         after="class SamplingParams",
     ),
     Names("its switches", "unsloth_zoo", ("__init__.py", "compiler.py", "device_type.py"),
-          tuple(n for n in SWITCHES if n != "UNSLOTH_DISABLE_STATISTICS"), "{name}"),
-    Names("its switches", "unsloth", ("models/_utils.py",), ("UNSLOTH_DISABLE_STATISTICS",), "{name}"),
+          tuple(n for n in SWITCHES if n not in READ_ELSEWHERE), "{name}"),
+    *(Names("its switches", package, (file,), (name,), "{name}") for name, (package, file) in READ_ELSEWHERE.items()),
 )  # fmt: skip
 
 

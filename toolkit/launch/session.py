@@ -288,6 +288,7 @@ def _situation(settings: GrpoSettings, backend: Backend, gpus: Sequence[Gpu], of
         card=gpus[0].visible_as if backend.on_gpu and processes.world_size() == 1 else None,
         offline=offline,
         pushes=settings.record.push_to_hub is not None,
+        debug=settings.record.debug,
     )
 
 

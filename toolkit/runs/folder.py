@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolkit.errors import RunFolderError
-from toolkit.files import finite, replace_file, write_json
+from toolkit.files import as_json, finite, replace_file, write_json
 from toolkit.runs import metrics, reader
 from toolkit.runs.checkpoints import checkpoint_step, is_complete
 from toolkit.runs.names import ENVIRONMENT, LOCK, MEASUREMENTS, METRICS, PARITY, PROGRESS, SETTINGS, SUMMARY
@@ -72,7 +72,7 @@ class Run:
 
     def write(self, name: str, value: Mapping[str, Any]) -> Path:
         """Write `name` as JSON in one move; a reader sees the old file or the new one, never half."""
-        self.documents[name] = dict(value)
+        self.documents[name] = as_json(value)
         return write_json(self.folder / name, value) if self.writes else self.folder / name
 
     def update(self, name: str, **values: Any) -> None:

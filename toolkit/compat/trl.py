@@ -49,6 +49,21 @@ def keep_dtypes_at_resume(trainer: Any) -> None:
     wrap_method(trainer, LOAD_FROM_CHECKPOINT, keep)
 
 
+def train_in_float32(trainer: Any) -> None:
+    """Give the trained weights float32 under fp16 autocast, which is what its gradient scaler works on.
+
+    - Symptom: without bfloat16, step 1 of a 4-bit run ends in "_amp_foreach_non_finite_check_and_unscale_cuda"
+      not implemented for 'BFloat16' (https://github.com/pytorch/pytorch/issues/127176).
+    - Cause: TRL casts every adapter over a 4-bit base to bfloat16, whatever the arguments say.
+    - Remove when TRL takes `fp16` into account there.
+    """
+    import torch
+
+    for parameter in trainer.model.parameters():
+        if trainer.args.fp16 and parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
 def advance_sampler(dataloader: Any, step: int, gradient_accumulation_steps: int) -> None:
     """Bring TRL's sampler to the permutation of the epoch that a resumed run is in.
 

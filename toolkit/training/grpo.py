@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolkit.backends.base import Backend, Policy, count_4bit
+from toolkit.compat.trl import train_in_float32
 from toolkit.data.schema import Row
 from toolkit.display.console import say
 from toolkit.errors import DataError, SettingsError
@@ -151,6 +152,7 @@ def build_trainer(
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         found = f"TRL refuses the settings: {str(error).strip()}"
         raise SettingsError(found, next_step="change the named field") from error
+    train_in_float32(trainer)
     trainer.remove_callback(PrinterCallback)
     policy.model, policy.peft_config = trainer.model, None
     assembly = Assembly(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,3 +73,12 @@ def test_the_wrapped_methods_have_the_arguments_we_read() -> None:
 def test_a_method_that_is_gone_is_an_error_and_not_silence() -> None:
     with pytest.raises(ContractError, match="has no _calculate_rewards"):
         compat.wrap_method(object(), compat.CALCULATE_REWARDS, lambda method: method)
+
+
+@pytest.mark.parametrize(("fp16", "dtype"), [(True, torch.float32), (False, torch.bfloat16)])
+def test_under_fp16_the_adapter_is_trained_in_float32_beside_the_frozen_base(fp16: bool, dtype: torch.dtype) -> None:
+    assert "param.data = param.data.to(torch.bfloat16)" in inspect.getsource(GRPOTrainer.__init__)  # the cause
+    base, adapter = torch.nn.Linear(2, 2, dtype=torch.float16), torch.nn.Linear(2, 2, dtype=torch.bfloat16)
+    base.requires_grad_(False)
+    compat.train_in_float32(SimpleNamespace(model=torch.nn.Sequential(base, adapter), args=SimpleNamespace(fp16=fp16)))
+    assert (base.weight.dtype, adapter.weight.dtype) == (torch.float16, dtype)

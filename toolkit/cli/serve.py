@@ -55,9 +55,11 @@ class Serve:
         """
         from toolkit.compat.versions import GPU_LINE
         from toolkit.display.console import say
+        from toolkit.doctor import best_first
         from toolkit.machine.devices import find_gpus
 
         visible, why_no_gpu = find_gpus()
+        visible = best_first(visible)
         server = server_for(self, run_settings(self, visible, why_no_gpu), visible)
         if self.print:
             print(server)

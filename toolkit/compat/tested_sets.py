@@ -15,7 +15,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
-from toolkit.compat.versions import ReleaseSet
+from toolkit.compat.versions import Build, ReleaseSet
 
 FILE = Path(__file__).with_name("tested_sets.toml")
 TORCH_INDEX = "https://download.pytorch.org/whl"
@@ -122,6 +122,12 @@ class TestedSets:
         rows = [b for b in self.builds if b.cuda[0] == cuda[0] and b.cuda <= cuda]
         rows = [b for b in rows if not b.torch or SpecifierSet(b.torch).contains(torch, prereleases=True)]
         return max(rows, key=lambda build: build.cuda, default=None)
+
+    def can_run(self, system: str, capability: Capability, torch: Build | None) -> bool:
+        """Whether the main job runs on such a card, and the installed build of torch is not known to lack kernels."""
+        build = self.build_of(torch.cuda, torch.version) if torch and torch.cuda else None
+        has_kernels = build is None or build.has_kernels_for(capability)
+        return has_kernels and not self.for_machine(system, capability).impossible
 
     def nearest(self, row: MachineSet, tested: ReleaseSet, installed: Mapping[str, str]) -> Nearest:
         """This machine's set or a variant: the one that the fewest installed packages differ from.

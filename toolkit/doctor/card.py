@@ -54,7 +54,7 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
     found = f"{len(facts.gpus)} visible: {', '.join(gpu.name for gpu in facts.gpus)}"
     # Without an order CUDA counts the fastest card first and the driver the first slot
     next_step = set_variables(facts, CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=gpu.visible_as)
-    yield Finding("GPU", "amber", found, "one: a run takes the first", next_step)
+    yield Finding("GPU", "amber", found, f"one: a run takes the {gpu.name}", next_step)
 
 
 def _memory(facts: Facts) -> Iterator[Finding]:

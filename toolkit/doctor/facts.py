@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,8 +90,10 @@ class Facts:
         return self.sets.nearest(self.machine_set, self.tested, installed)
 
 
-def collect() -> Facts:
+def collect(hub: Hub | None = None) -> Facts:
     """Look at this machine; about a tenth of a second, and at most two more when the network hangs.
+
+    `hub` is what is known of the network; None asks.
 
     Raises:
         ContractError: see `versions.tested_set`.
@@ -118,7 +120,7 @@ def collect() -> Facts:
         torchvision=versions.find_build("torchvision"),
         work=_disk(Path.cwd()),
         model_cache=_disk(_hub_folder("HF_HUB_CACHE")),
-        hub=ask_hub(),
+        hub=hub or ask_hub(),
         token_from=_token_from(),
         isolation=find_isolation(),
         compiled_by=_compiled_by(Path(COMPILED_CACHE)),
@@ -129,9 +131,26 @@ def collect() -> Facts:
 
 def _gpus() -> tuple[list[Gpu], str]:
     try:
-        return find_gpus()
+        gpus, why = find_gpus()
     except ImportError:
         return [], "nvidia-ml-py is not installed, so the driver cannot be asked"
+    return best_first(gpus), why
+
+
+def best_first(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """The cards in the order in which a run of one process takes them.
+
+    That is the order of `CUDA_VISIBLE_DEVICES` where it is set. Else cards that can run the main job come before
+    others, larger ones before smaller ones, and among equals the driver's order decides.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return list(gpus)
+    sets, torch, system = tested_sets.load(), versions.find_build("torch"), platform.system()
+
+    def rank(gpu: Gpu) -> tuple[bool, float]:
+        return not sets.can_run(system, gpu.compute_capability, torch), -round(gpu.total_gib, 1)
+
+    return sorted(gpus, key=rank)
 
 
 def _driver_cuda() -> tuple[int, int] | None:

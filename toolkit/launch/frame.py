@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
 from toolkit.display.console import console, fail
+from toolkit.doctor import best_first
 from toolkit.errors import (
     EXIT_BAD_INPUT,
     EXIT_BUG,
@@ -103,7 +104,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
     if not visible:
         start_all_on_a_cpu()
     check_launch()
-    gpus = own_card_first(visible, processes.local_rank())
+    gpus = own_card_first(visible, processes.local_rank()) if processes.world_size() > 1 else best_first(visible)
     configs = recipe_file.parent / "configs"
     resume = first.record.resume
     if resume is not None:
@@ -111,7 +112,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
         given |= given_before(resume)
     else:
         # One preset for all processes: that of the smallest card
-        cards = visible if processes.world_size() == 1 else sorted(visible, key=lambda gpu: gpu.total_gib)
+        cards = gpus if processes.world_size() == 1 else sorted(visible, key=lambda gpu: gpu.total_gib)
         presets, why = choose_presets(first, given, cards, why_no_gpu, configs)
         given |= set_in_files(presets, configs)
     settings = parse(cls, argv, presets)

@@ -24,6 +24,7 @@ MAY_CHANGE_ON_RESUME = {
     "push_to_hub",
     "public",
     "force",
+    "check_machine",
     "debug",
     "parity",
     "parity_steps",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from toolkit import backends, runs
+from toolkit import backends, doctor, runs
 from toolkit.backends import vllm_server
 from toolkit.backends.base import has_vllm_inside
 from toolkit.compat import environment
@@ -69,11 +69,14 @@ class Session(Generic[S]):
 
         Raises:
             SettingsError: checkpoints that could not be resumed.
-            BackendError: see `backends.choose`, `backends.check_sharding` and `vllm_server.check`.
+            BackendError: see `backends.choose`, `doctor.check_before_loading`, `backends.check_sharding` and
+                `vllm_server.check`.
         """
         settings = resolved.settings
         check_save_steps(resolved.batch, settings.record.save_steps, settings.grpo.get("num_iterations", 1))
         choice = backends.choose(settings.model, gpus, why_no_gpu)
+        if choice.backend.on_gpu and settings.record.check_machine:
+            doctor.check_before_loading(gpus)
         backends.check_sharding(settings.model, on_gpu=choice.backend.on_gpu)
         vllm_server.check(settings.model, settings.lengths, settings.grpo, gpus[0] if choice.backend.on_gpu else None)
         reasons = [f"{settings.model.model} on the {choice.backend.name} backend", resolved.why]
@@ -275,7 +278,8 @@ def unused_cards(gpus: Sequence[Gpu]) -> list[str]:
     if n < 2 or processes.world_size() > 1:
         return []
     for_all = f"accelerate launch --num_processes {n} {shlex.quote(sys.argv[0])}"
-    return [f"one of {n} visible cards is used; for all, without Unsloth: {for_all}"]
+    another = f"CUDA_VISIBLE_DEVICES={gpus[1].visible_as} takes the {gpus[1].name}"
+    return [f"{gpus[0].name} is used, one of {n} visible cards; {another}; for all, without Unsloth: {for_all}"]
 
 
 def _situation(settings: GrpoSettings, backend: Backend, gpus: Sequence[Gpu], offline: bool) -> environment.Situation:

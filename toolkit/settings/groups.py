@@ -134,8 +134,10 @@ class RecordSettings:
     """Run folder to continue; its settings are taken over."""
     force: bool = False
     """Start even when the memory plan says that the run does not fit, or a reward fails its check."""
+    check_machine: bool = True
+    """On a card, let what `toolkit doctor` finds wrong with card, driver and packages stop the run before it loads."""
     debug: bool = False
-    """Show the traceback of an error."""
+    """Show the traceback of an error, and what the engines log."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def generate_bytes(shape: Shape, request: Request) -> float:
     KV: n S tokens in 16 bit, and one layer's again while it is concatenated; the prompts' pass: gate, up and their
     product, 6 I bytes a token; one position's logits in float32.
     """
-    n, length = request.n_rollouts, request.max_model_len
+    n, length = request.batch.generation_batch_size, request.max_model_len
     cache = n * length * rollout.kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
     prefill = 6 * n * request.max_prompt_length * shape.intermediate
     return cache + prefill + 4 * n * shape.vocab
@@ -166,7 +166,7 @@ def _engine(
         lora_rank=request.lora_rank,
         lora_bytes=2 * n_lora,
         own_weights=in_4bit if request.method == "qlora" else None,
-        n_rollouts=request.n_rollouts,
+        generation_batch_size=request.batch.generation_batch_size,
         kv_cache_dtype=request.kv_cache_dtype,
         cuda_graphs_gib=known["cuda_graphs"]["gib"],
     )

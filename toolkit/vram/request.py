@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.errors import SettingsError
-from toolkit.settings import RolloutSettings
-from toolkit.settings.batch import solve
+from toolkit.settings.batch import Batch, solve
 
 VLLM_MAX_LORA_RANK = 512  # vllm 0.31, config/lora.py
 UNSLOTH_OFFLOADS_FROM = 512  # max_seq_length (unsloth 2026.10.9, models/_utils.py)
@@ -94,10 +93,9 @@ class Request:
         return self.max_seq_length if self.task == "sft" else self.max_prompt_length + self.max_completion_length
 
     @property
-    def n_rollouts(self) -> int:
-        """Completions in one round of rollouts."""
-        steps = self.steps_per_generation or self.gradient_accumulation_steps
-        return self.per_device_train_batch_size * steps
+    def batch(self) -> Batch:
+        """Completions, prompts and passes of one round of rollouts."""
+        return Batch.of(self)
 
 
 @dataclass(frozen=True)
@@ -156,11 +154,4 @@ def check(request: Request) -> None:
     if request.task == "grpo":
         if request.num_generations < 2:
             raise SettingsError(f"--num_generations is {request.num_generations}", "at least 2")
-        solve(
-            RolloutSettings(
-                num_generations=request.num_generations,
-                per_device_train_batch_size=request.per_device_train_batch_size,
-                gradient_accumulation_steps=request.gradient_accumulation_steps,
-                steps_per_generation=request.steps_per_generation,
-            )
-        )
+        solve(request)

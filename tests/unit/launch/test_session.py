@@ -72,7 +72,8 @@ def test_the_planner_is_asked_about_the_run_that_will_be(
 ) -> None:
     request = request_of(asked(*argv), has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
     assert {name: getattr(request, name) for name in expected} == expected
-    assert (request.max_prompt_length, request.max_completion_length, request.n_rollouts) == (512, 1024, 32)
+    lengths = (request.max_prompt_length, request.max_completion_length)
+    assert (*lengths, request.batch.generation_batch_size) == (512, 1024, 32)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
 from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
-from toolkit.vram.search.scaling import passes_per_round
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, surely_fits
 
@@ -53,9 +52,8 @@ def test_offers_keep_the_passes_and_the_prompts(request: Request, shape: Shape, 
     for plan in candidates(request, shape, card):
         check(plan.request)
         assert can_run(plan)
-        assert passes_per_round(plan.request) == passes_per_round(request)
-        run = plan.request
-        assert run.n_rollouts // run.num_generations >= request.n_rollouts // request.num_generations
+        assert plan.request.batch.steps_per_generation == request.batch.steps_per_generation
+        assert plan.request.batch.prompts_per_generation >= request.batch.prompts_per_generation
 
 
 def test_groups_by_hand() -> None:

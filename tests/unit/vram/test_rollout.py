@@ -142,7 +142,7 @@ def test_what_unsloth_expects_is_not_what_vllm_finds() -> None:
 
 
 def test_weights_are_shared_or_copied() -> None:
-    shared, copied = engine(), engine(shared_weights=None, n_rollouts=32)
+    shared, copied = engine(), engine(shared_weights=None, generation_batch_size=32)
     assert shared.weights == 0
     assert copied.weights == 2 * 3_085_938_688
     assert shared.total + 2 * GIB == pytest.approx(0.6 * 23.2 * GIB, abs=4)

@@ -75,7 +75,7 @@ def test_lengths_and_passes_are_cut_no_further_than_needed(request: Request, sha
     if cut < asked:
         assert cut % 64 == 0
         assert not can_run(make_plan(with_length(found, min(asked, cut + 64)), shape, card))
-    assert found.n_rollouts == request.n_rollouts, "another cut of the same round"
+    assert found.batch.generation_batch_size == request.batch.generation_batch_size, "another cut of the same round"
     size, smaller = request.per_device_train_batch_size, found.per_device_train_batch_size
     if smaller < size:
         larger = next(n for n in range(smaller + 1, size + 1) if size % n == 0)
@@ -93,14 +93,14 @@ SMALL = st.sampled_from(["8", "10", "16"]).map(find_card)
 def test_where_nothing_is_found_even_the_most_frugal_run_is_too_large(
     request: Request, shape: Shape, card: Card
 ) -> None:
-    assume(request.n_rollouts % request.num_generations == 0)
+    assume(request.batch.generation_batch_size % request.num_generations == 0)
     assume(nearest_that_fits(request, shape, card) is None)
     prompts = -(-(request.max_prompt_length // 2) // 64) * 64
     frugal = replace(
         request, method="qlora", lora_rank=min(16, request.lora_rank), optim="adamw_8bit", dtype="bf16", beta=0.0,
         attention="sdpa", loss_head=None, gradient_checkpointing=None, upcast_embeddings=False,
         bnb_4bit_use_double_quant=True, generation="hf", standby=False,
-        per_device_train_batch_size=1, gradient_accumulation_steps=request.n_rollouts,
+        per_device_train_batch_size=1, gradient_accumulation_steps=request.batch.generation_batch_size,
         max_prompt_length=min(request.max_prompt_length, max(64, prompts)),
         max_completion_length=min(128, request.max_completion_length),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.search.scaling import largest, passes_per_round, with_num_generations
+from toolkit.vram.search.scaling import largest, with_num_generations
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, verdict_of
 from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet, render
@@ -65,11 +65,11 @@ def test_every_cell_is_the_plan_of_its_settings(request: Request, shape: Shape, 
 def test_the_batch_follows_the_group_and_the_prompts_stay(request: Request, n: int) -> None:
     moved = with_num_generations(request, n)
     check(moved)
-    assert moved.n_rollouts // n == request.n_rollouts // request.num_generations
+    assert moved.batch.prompts_per_generation == request.batch.prompts_per_generation
     share, rest = divmod(request.per_device_train_batch_size * n, request.num_generations)
     if rest == 0:
         assert moved.per_device_train_batch_size == share
-        assert passes_per_round(moved) == passes_per_round(request)
+        assert moved.batch.steps_per_generation == request.batch.steps_per_generation
     else:
         assert 1 <= moved.per_device_train_batch_size <= max(1, share)
 

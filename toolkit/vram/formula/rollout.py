@@ -216,7 +216,7 @@ def plan_engine(
     lora_rank: int,
     lora_bytes: int,
     own_weights: int | None = None,
-    n_rollouts: int = 256,
+    generation_batch_size: int = 256,
     kv_cache_dtype: KvDtype = "auto",
     cuda_graphs_gib: float = 2.4,
 ) -> Engine:
@@ -224,8 +224,9 @@ def plan_engine(
 
     `free_gib` is what is free when the engine starts. `shared_weights` is the size in bytes of the weights that engine
     and training share (Unsloth), or None for TRL colocate, where the engine loads `own_weights` bytes (None: 16 bit)
-    and runs at most the `n_rollouts` of one round at once. `lora_bytes` is the size in 16 bit of an adapter over all
-    projections at `lora_rank`; vLLM reserves its next larger rank, and TRL none. `standby` is Unsloth's.
+    and runs at most `generation_batch_size` sequences at once, those of one round. `lora_bytes` is the size in 16 bit
+    of an adapter over all projections at `lora_rank`; vLLM reserves its next larger rank, and TRL none. `standby` is
+    Unsloth's.
     """
     share = standby_share(usable_gib) if standby else gpu_memory_utilization
     if shared_weights is not None:
@@ -240,7 +241,7 @@ def plan_engine(
     else:
         own = weights = 2 * shape.parameters() if own_weights is None else own_weights
         lora, budget = 0, share * usable_gib * GIB
-        batched, n_seqs, longest = TRL_BATCHED_TOKENS, n_rollouts, max_model_len
+        batched, n_seqs, longest = TRL_BATCHED_TOKENS, generation_batch_size, max_model_len
     reserve = profiled_bytes(shape, batched, n_seqs)
     graphs = graph_bytes(shape, n_seqs, cuda_graphs_gib, lora=lora > 0)
     layout = kv_layout(shape, kv_cache_dtype)

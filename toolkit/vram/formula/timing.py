@@ -136,14 +136,14 @@ def rollout_s(request: Request, shape: Shape, engine: Engine | None, rates: Rate
     vLLM runs as many sequences as its cache holds at full length, in waves, and reads the prompt of a group once;
     transformers runs the whole round at once until its longest completion ends.
     """
-    n, vllm = request.n_rollouts, engine is not None
+    n, vllm = request.batch.generation_batch_size, engine is not None
     at_once = max(1, min(n, engine.n_concurrent(engine.longest))) if engine else n
     full, rest = divmod(n, at_once)
     step_s = full * decode_s(request, shape, at_once, rates, vllm=vllm)
     step_s += decode_s(request, shape, rest, rates, vllm=vllm) if rest else 0.0
     n_prompts = n / request.num_generations if engine else n
     prefill_s = 2 * n_prompts * request.max_prompt_length * shape.linear_parameters() / rates.flops
-    rounds = request.gradient_accumulation_steps / (request.steps_per_generation or request.gradient_accumulation_steps)
+    rounds = request.gradient_accumulation_steps / request.batch.steps_per_generation
     return rounds * (request.max_completion_length * step_s + prefill_s)
 
 
@@ -201,5 +201,5 @@ def scoring_passes(request: Request) -> int:
     if request.task == "sft":
         return 0
     corrects = request.framework == "trl" and request.generation == "vllm"
-    per_round = request.steps_per_generation or request.gradient_accumulation_steps
-    return int(request.beta > 0) + int(corrects or request.gradient_accumulation_steps % per_round != 0)
+    outlived = request.gradient_accumulation_steps % request.batch.steps_per_generation != 0
+    return int(request.beta > 0) + int(corrects or outlived)

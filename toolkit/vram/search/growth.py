@@ -18,7 +18,6 @@ from toolkit.vram.search.scaling import (
     length_name,
     lengths,
     longest,
-    passes_per_round,
     with_length,
     with_num_generations,
 )
@@ -101,9 +100,8 @@ def groups(request: Request, batch: int) -> list[int]:
     """Every num_generations that divides a round of passes of `batch` into at least as many prompts as asked."""
     if request.task == "sft":
         return [request.num_generations]  # without effect
-    completions = batch * passes_per_round(request)
-    n_prompts = request.n_rollouts // request.num_generations
-    most = min(completions // n_prompts, MAX_GENERATIONS)
+    completions = batch * request.batch.steps_per_generation
+    most = min(completions // request.batch.prompts_per_generation, MAX_GENERATIONS)
     return [n for n in range(2, most + 1) if completions % n == 0]
 
 

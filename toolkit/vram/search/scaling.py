@@ -61,7 +61,7 @@ def batches(request: Request) -> range:
     """Every per_device_train_batch_size that makes whole groups with the other settings as they are."""
     if request.task == "sft":
         return range(1, MAX_BATCH + 1)
-    unit = request.num_generations // math.gcd(request.num_generations, passes_per_round(request))
+    unit = request.num_generations // math.gcd(request.num_generations, request.batch.steps_per_generation)
     return range(unit, MAX_BATCH + 1, unit)
 
 
@@ -71,11 +71,6 @@ def generations(request: Request) -> range:
     return range(unit if unit > 1 else 2, MAX_GENERATIONS + 1, unit)
 
 
-def passes_per_round(request: Request) -> int:
-    """Forward passes that one round of rollouts feeds."""
-    return request.steps_per_generation or request.gradient_accumulation_steps
-
-
 def with_num_generations(request: Request, n: int) -> Request:
     """The same run with groups of `n`: as many prompts a round, and as large a share of a group in a forward pass.
 
@@ -83,10 +78,10 @@ def with_num_generations(request: Request, n: int) -> Request:
     takes the next smaller one that divides the round, and there are more passes or fewer.
     """
     share = request.per_device_train_batch_size * n // request.num_generations
-    completions = request.n_rollouts * n // request.num_generations
+    completions = request.batch.generation_batch_size * n // request.num_generations
     batch = next(size for size in range(max(1, share), 0, -1) if completions % size == 0)
     moved = replace(request, num_generations=n, per_device_train_batch_size=batch)
-    before, after = passes_per_round(request), completions // batch
+    before, after = request.batch.steps_per_generation, completions // batch
     if before == after:
         return moved
     if request.steps_per_generation is None:

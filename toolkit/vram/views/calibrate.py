@@ -42,7 +42,7 @@ KINDS = ("allocated", "reserved", "process")
 PLANNED = {
     "per_device_train_batch_size": lambda r: r.per_device_train_batch_size,
     "gradient_accumulation_steps": lambda r: r.gradient_accumulation_steps,
-    "steps_per_generation": lambda r: r.steps_per_generation or r.gradient_accumulation_steps,
+    "steps_per_generation": lambda r: r.batch.steps_per_generation,
     "num_generations": lambda r: r.num_generations,
     "max_completion_length": lambda r: r.max_completion_length,
     "lora_rank": lambda r: r.lora_rank,

@@ -18,7 +18,7 @@ from toolkit.vram.catalog import find
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import PlanFlags, Request
 from toolkit.vram.search.growth import Limit, candidates, limit_of, not_dominated, sizes, surely
-from toolkit.vram.search.scaling import length_name, passes_per_round
+from toolkit.vram.search.scaling import length_name
 from toolkit.vram.verdict import verdict_of
 from toolkit.vram.views.preset import check_preset, write_preset
 from toolkit.vram.views.sheet import MEANINGS, STYLES
@@ -122,8 +122,8 @@ def _together_table(pairs: Sequence[Pair]) -> Table:
 def _together_notes(request: Request) -> list[str]:
     if request.task == "sft":
         return []
-    n_prompts = request.n_rollouts // request.num_generations
-    notes = [f"with {passes_per_round(request)} passes and at least {n_prompts} prompts a round, as asked"]
+    n_passes, n_prompts = request.batch.steps_per_generation, request.batch.prompts_per_generation
+    notes = [f"with {n_passes} passes and at least {n_prompts} prompts a round, as asked"]
     if request.generation == "vllm":
         notes.append("a larger group in more passes of the same batch takes no more memory, only time")
     return notes

@@ -10,13 +10,12 @@ from typing import Any
 
 from toolkit.errors import SettingsError
 from toolkit.settings import ALL_LINEAR, GrpoSettings, RecordSettings
-from toolkit.settings.batch import Batch, check_save_steps, solve
+from toolkit.settings.batch import check_save_steps, solve
 from toolkit.settings.parse import parse
 from toolkit.vram.cards import Card
 from toolkit.vram.plan import Plan
 from toolkit.vram.request import Request
 from toolkit.vram.run_plan import request_of
-from toolkit.vram.search.scaling import passes_per_round
 from toolkit.vram.shapes import Shape, parse_targets
 from toolkit.vram.verdict import verdict_of
 from toolkit.vram.views.sheet import MEANINGS
@@ -119,11 +118,8 @@ def _model_of(request: Request, shape: Shape) -> str:
 
 def _save_steps(request: Request) -> int | None:
     """The first multiple of a round of rollouts from the recipes' own value on; None where that is one."""
-    run, usual = request, RecordSettings().save_steps
-    batch = Batch(
-        run.num_generations, run.per_device_train_batch_size, run.gradient_accumulation_steps, passes_per_round(run)
-    )
-    fitting = -(-usual // batch.steps_per_round()) * batch.steps_per_round()
+    usual, steps = RecordSettings().save_steps, request.batch.steps_per_round()
+    fitting = -(-usual // steps) * steps
     return None if fitting == usual else fitting
 
 

@@ -107,7 +107,7 @@ def _facts(plan: Plan) -> Table:
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
     if plan.engine is not None and plan.engine.longest:
-        facts.add_row("KV cache", _cache(plan.engine, plan.request.n_rollouts))
+        facts.add_row("KV cache", _cache(plan.engine, plan.request.batch.generation_batch_size))
     timing = estimate(plan.request, plan.shape, plan.card, plan.engine)
     if timing is not None:
         _add_times(facts, timing)
@@ -118,10 +118,12 @@ def _facts(plan: Plan) -> Table:
     return facts
 
 
-def _cache(engine: Engine, n_rollouts: int) -> str:
+def _cache(engine: Engine, generation_batch_size: int) -> str:
     n = engine.n_concurrent(engine.longest)
     held = f"{engine.kv_tokens:,} tokens: {n} sequences of {engine.longest:,} at once"
-    return held if n >= n_rollouts else f"{held}, a round of {n_rollouts} in {-(-n_rollouts // n)} waves"
+    if n >= generation_batch_size:
+        return held
+    return f"{held}, a round of {generation_batch_size} in {-(-generation_batch_size // n)} waves"
 
 
 def _add_times(facts: Table, timing: Timing) -> None:

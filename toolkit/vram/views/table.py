@@ -19,7 +19,6 @@ from toolkit.vram.search.scaling import (
     lengths,
     longest,
     longest_possible,
-    passes_per_round,
     with_length,
     with_num_generations,
 )
@@ -173,8 +172,8 @@ def _batch_notes(request: Request, rows: list[int]) -> tuple[str, ...]:
         return ()
     runs = [with_num_generations(request, row) for row in rows]
     sizes = ", ".join(f"{r.per_device_train_batch_size} for {r.num_generations}" for r in runs)
-    prompts = request.n_rollouts // request.num_generations
-    return (f"per_device_train_batch_size follows num_generations ({sizes}), at {prompts} prompts a round.",)
+    n_prompts = request.batch.prompts_per_generation
+    return (f"per_device_train_batch_size follows num_generations ({sizes}), at {n_prompts} prompts a round.",)
 
 
 def _cell(plan: Plan) -> Cell:
@@ -192,7 +191,7 @@ def _length_cell(tokens: int | None, limit: int) -> Cell:
 def _identity(run: Request, shape: Shape, card: Card) -> dict[str, Any]:
     is_grpo = run.task == "grpo"
     groups = {"num_generations": run.num_generations} if is_grpo else {}
-    rounds = {"steps_per_generation": passes_per_round(run)} if is_grpo else {}
+    rounds = {"steps_per_generation": run.batch.steps_per_generation} if is_grpo else {}
     return {
         "model": shape.name,
         "gpu": card.name,

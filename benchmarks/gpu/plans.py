@@ -11,8 +11,9 @@ from toolkit.machine.devices import Gpu
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.constants import for_capability, shipped
 from toolkit.vram.formula.timing import Timing, estimate
+from toolkit.vram.mapping import request_of
 from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.run_plan import card_of, request_of
+from toolkit.vram.run_plan import card_of
 from toolkit.vram.verdict import surely_fits, verdict_of
 
 LENGTH_STEP = 256  # tokens, of the search for the edge of an emulated card

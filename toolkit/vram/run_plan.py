@@ -5,17 +5,16 @@ Arithmetic on what it is given: nothing is asked, loaded or printed here, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import SettingsError
-from toolkit.settings import GrpoSettings
+from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.units import format_gib
 from toolkit.vram.cards import DRIVER_KEEPS_GIB, Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import rollout
-from toolkit.vram.formula.costs import Optim
+from toolkit.vram.mapping import flags_between, request_of
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.suggest import nearest_that_fits
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
 SHARES = tuple(percent / 100 for percent in range(5, 96))  # of the card, for vLLM; the rest is never all free
 OTHERS_HOLD_GIB = 0.25  # below it the difference is the uncertainty of the table, not another process
 OF_LABEL = (0.9, 1.02)  # what the driver reports of the size on the box: 0.937 (L4, with ECC) to 1.0
-OPTIMIZERS: dict[str, Optim] = {
-    "adamw_8bit": "adamw_8bit",
-    "adamw_bnb_8bit": "adamw_8bit",  # transformers has two names for it
-    "paged_adamw_8bit": "paged_adamw_8bit",
-}
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ def plan_run(
         notes.append(f"other processes hold {format_gib(held_gib)} of {card.name}, which the plan leaves them")
     chosen = request.generation == "vllm" and not share_is_given and not sets_its_own_share(request)
     share = request.gpu_memory_utilization if chosen else None
-    flags = () if can_run(plan) else _flags_that_run(request, shape, card, settings.model.lora_alpha, share_is_given)
+    flags = () if can_run(plan) else _flags_that_run(request, shape, card, settings.model, share_is_given)
     return RunPlan(plan, share, (*notes, *plan.warnings), flags)
 
 
@@ -108,38 +102,6 @@ def card_of(gpu: Gpu) -> tuple[Card, float]:
         known = Card(gpu.name, gpu.total_gib, usable_gib, None, None, None, capability, "the driver")
     held_gib = max(0.0, known.usable_gib - gpu.free_gib)
     return replace(known, usable_gib=round(known.usable_gib - held_gib, 2)), held_gib
-
-
-def request_of(
-    settings: GrpoSettings, *, has_bf16: bool, framework: Literal["unsloth", "trl"], has_vllm: bool
-) -> Request:
-    """What the planner is asked about a recipe's settings.
-
-    An optimizer that the planner does not know counts as adamw_torch, the largest of those that it does.
-    """
-    model, rollouts = settings.model, settings.rollout
-    checkpointing = model.gradient_checkpointing
-    generation = "vllm" if has_vllm and model.use_vllm is not False else "hf"
-    return Request(
-        model=model.model,
-        method="qlora" if model.load_in_4bit else "lora",
-        framework=framework,
-        lora_rank=model.lora_rank,
-        lora_targets=",".join(model.target_modules),
-        per_device_train_batch_size=rollouts.per_device_train_batch_size,
-        num_generations=rollouts.num_generations,
-        gradient_accumulation_steps=rollouts.gradient_accumulation_steps,
-        steps_per_generation=rollouts.steps_per_generation,
-        max_prompt_length=settings.data.max_prompt_length,
-        max_completion_length=rollouts.max_completion_length,
-        gradient_checkpointing="hf" if (framework, checkpointing) == ("trl", "unsloth") else checkpointing,
-        optim=OPTIMIZERS.get(settings.optim.optim, "adamw_torch"),
-        dtype="bf16" if has_bf16 else "fp16",
-        generation=generation,
-        gpu_memory_utilization=model.gpu_memory_utilization,
-        standby=model.standby and generation == "vllm",
-        beta=settings.optim.beta,
-    )
 
 
 def sets_its_own_share(request: Request) -> bool:
@@ -178,30 +140,17 @@ def _with_share(request: Request, shape: Shape, card: Card) -> tuple[Request, li
 
 
 def _flags_that_run(
-    request: Request, shape: Shape, card: Card, lora_alpha: int, share_is_given: bool
+    request: Request, shape: Shape, card: Card, model: ModelSettings, share_is_given: bool
 ) -> tuple[str, ...] | None:
     """The nearest settings that run here, as flags of the recipe; None when nothing is enough."""
     nearest = nearest_that_fits(request, shape, card)
-    return tuple(_flags(request, nearest[0].request, lora_alpha, share_is_given)) if nearest else None
-
-
-def _flags(before: Request, after: Request, lora_alpha: int, share_is_given: bool) -> Iterator[str]:
-    """What leads from one request to the other, in the recipe's flags, which mostly have the planner's names."""
+    if nearest is None:
+        return None
+    after = nearest[0].request
     unsaid = {"standby"} if after.generation == "hf" else set()
     if not share_is_given or sets_its_own_share(after) or after.generation == "hf":
         unsaid.add("gpu_memory_utilization")  # chosen again by the next run, or without effect
-    for name, value in asdict(after).items():
-        if value == getattr(before, name) or name in unsaid:
-            continue
-        match name:
-            case "method":
-                yield f"--load_in_4bit {'true' if value == 'qlora' else 'false'}"
-            case "generation":
-                yield f"--use_vllm {'true' if value == 'vllm' else 'false'}"
-            case "lora_rank":  # with the scale of the update, lora_alpha / lora_rank, as it was
-                yield f"--lora_rank {value} --lora_alpha {max(1, lora_alpha * value // before.lora_rank)}"
-            case _:
-                yield f"--{name} {str(value).lower() if isinstance(value, bool) else value}"
+    return tuple(flags_between(request, after, model, unsaid))
 
 
 def _find(name: str) -> Card | None:

@@ -33,23 +33,12 @@ from toolkit.vram.constants import (
     read_calibration,
     slack_kind,
 )
+from toolkit.vram.mapping import ran_otherwise
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import PlanFlags, Request
 from toolkit.vram.shapes import Shape
 
 KINDS = ("allocated", "reserved", "process")
-# Name in the effective settings -> what the planned request says of it
-PLANNED = {
-    "per_device_train_batch_size": lambda r: r.per_device_train_batch_size,
-    "gradient_accumulation_steps": lambda r: r.gradient_accumulation_steps,
-    "steps_per_generation": lambda r: r.batch.steps_per_generation,
-    "num_generations": lambda r: r.num_generations,
-    "max_completion_length": lambda r: r.max_completion_length,
-    "lora_rank": lambda r: r.lora_rank,
-    "load_in_4bit": lambda r: r.method == "qlora",
-    "use_vllm": lambda r: r.generation == "vllm",
-    "beta": lambda r: r.beta,
-}
 
 
 @dataclass(frozen=True)
@@ -222,10 +211,10 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 def _check_same(folder: Path, request: Request, effective: Mapping[str, Any]) -> None:
     """Refuse a run that was not what was planned: Unsloth, for one, may raise the batch."""
-    for name, planned in PLANNED.items():
-        if name in effective and effective[name] != planned(request):
-            found = f"{folder} ran with {name} {effective[name]} and was planned with {planned(request)}"
-            raise SettingsError(found, "a run of the settings that were planned")
+    if difference := ran_otherwise(request, effective):
+        name, ran, planned = difference
+        found = f"{folder} ran with {name} {ran} and was planned with {planned}"
+        raise SettingsError(found, "a run of the settings that were planned")
 
 
 def _peaks(plan: Plan) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs
+from toolkit.vram.formula.update import Update
 from toolkit.vram.request import PlanFlags, check
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +79,7 @@ def test_the_planners_figures_are_read_from_the_committed_points() -> None:
 
 
 def peak_of(point: dict[str, Any]) -> float:
-    update = costs.Update(**{**point["update"], "targets": tuple(point["update"]["targets"])})
+    update = Update(**{**point["update"], "targets": tuple(point["update"]["targets"])})
     return costs.peak(find(point["model"]), update).total
 
 

@@ -14,8 +14,8 @@ from toolkit.units import gib
 from toolkit.vram.cards import Card
 from toolkit.vram.constants import constants, narrowed, slack_kind
 from toolkit.vram.formula import costs, rollout
-from toolkit.vram.formula.steps import notes, update_of
 from toolkit.vram.formula.timing import estimate
+from toolkit.vram.formula.update import notes, update_of
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 

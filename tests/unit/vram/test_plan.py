@@ -10,7 +10,7 @@ import pytest
 from toolkit.errors import SettingsError
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.formula.steps import update_of
+from toolkit.vram.formula.update import update_of
 from toolkit.vram.plan import as_json, make_plan
 from toolkit.vram.request import Request, check
 

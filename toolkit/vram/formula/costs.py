@@ -12,98 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from toolkit.vram.formula import heads, layers
-from toolkit.vram.formula.layers import Adapters, Attention, Regime, Tokens
+from toolkit.vram.formula.update import Optim, Update
 
 if TYPE_CHECKING:
     from toolkit.vram.shapes import Shape
 
-Checkpointing = Literal["none", "hf", "unsloth"]
-Optim = Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"]
-Dtype = Literal["bf16", "fp16", "fp32"]
-
 NF4_BLOCK = 64  # weights that share one absmax
 DOUBLE_QUANT_BLOCK = 256  # absmax values that share one second-level constant
 ADAM_8BIT_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class Update:
-    """What one forward and backward pass consists of."""
-
-    quantization: Literal["nf4", "none"]
-    batch: int
-    """Sequences in one pass: per_device_train_batch_size."""
-    prompt: int
-    """0 in supervised training, where every token is scored."""
-    completion: int
-    rank: int = 32
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    method: Literal["lora", "full"] = "lora"
-    checkpointing: Checkpointing = "hf"
-    head: heads.Head = "chunked"
-    attention: Attention = "flash"
-    padded: bool = False
-    """Sequences of different length: attention then takes a mask."""
-    optim: Optim = "adamw_torch"
-    dtype: Dtype = "bf16"
-    double_quant: bool = True
-    upcast_embeddings: bool = False
-    """What `prepare_model_for_kbit_training` does: everything that is not in 4 bit becomes float32."""
-    lora_float32: bool = False
-    """Adapters over 4 bit in float32, as PEFT makes them and Unsloth keeps them; TRL casts them to bfloat16."""
-    autocast: bool = True
-    """Mixed precision, as a trainer has it; a loop of one's own does without."""
-    reference_copy: bool = False
-    """A second copy of all weights for the KL term, without which full fine-tuning has no reference. With adapters the
-    reference is the base with the adapter off: a pass without a graph, in the same pieces, that stays below the update.
-    """
-    accumulates: bool = False
-    """Gradients of an earlier pass are there when this one starts."""
-    chunks: int = 8
-    """Pieces that Unsloth's head computes the logits in."""
-
-    @property
-    def regime(self) -> Regime:
-        """Which types the layers' tensors have."""
-        if self.dtype == "fp32" or (self.upcast_embeddings and not self.autocast):
-            return "float32"
-        if self.method == "full":
-            return "full"
-        if not self.autocast:
-            return "loop16"
-        if self.upcast_embeddings:
-            return "prepared"
-        return "adapters16" if self.lora_bytes == 2 else "adapters32"
-
-    @property
-    def weight_bytes_each(self) -> int:
-        """Of a weight that is not in 4 bit."""
-        return 4 if self.dtype == "fp32" else 2
-
-    @property
-    def lora_bytes(self) -> int:
-        """Bytes of a trained LoRA weight: TRL casts it to bfloat16 over 4-bit; otherwise PEFT keeps float32."""
-        return 2 if self.quantization == "nf4" and not self.lora_float32 else 4
-
-    @property
-    def dequantised_bytes(self) -> int:
-        """Of an element of a matrix that is unpacked from 4 bit to be multiplied; 0 where none is."""
-        return self.weight_bytes_each if self.quantization == "nf4" else 0
-
-    @property
-    def eager_score_bytes(self) -> int:
-        """Of an entry in the four score matrices that eager attention holds: CUDA's softmax reads float16 itself, so
-        that its result is in 16 bit; bfloat16 is copied to float32 first."""
-        return 14 if self.dtype == "fp16" and layers.compute_bytes(self.regime) == 2 else 16
-
-    @property
-    def tokens(self) -> Tokens:
-        masked = self.padded or self.attention == "eager"
-        return Tokens(self.batch, self.prompt + self.completion, masked)
-
-    @property
-    def adapters(self) -> Adapters:
-        return Adapters.of(self.rank, self.targets)
 
 
 @dataclass(frozen=True)
@@ -165,11 +81,13 @@ def weight_bytes(shape: Shape, update: Update) -> float:
 def optimizer_bytes(n: int, bytes_each: int, optim: Optim, *, spared: int = 0) -> float:
     """Adam's two moments for `n` trained weights.
 
-    In the weights' own type for adamw_torch; one byte each with a float32 for every 256 in 8 bit. The paged form may
+    In the weights' own type for PyTorch's; one byte each with a float32 for every 256 in 8 bit. The paged form may
     leave for the host under pressure; it is counted as if it stayed, which is what a plan can promise. `spared`
     weights are those of a trained embedding, whose moments transformers' Trainer keeps out of 8 bit, in float32.
     """
-    if optim == "adamw_torch":
+    if optim == "none":
+        return 0.0
+    if optim in ("adamw_torch", "adamw_torch_fused"):
         return 2 * n * bytes_each
     return 2 * (n - spared) * (1 + 4 / ADAM_8BIT_BLOCK) + 2 * 4 * spared
 
@@ -263,10 +181,10 @@ def _moments(shape: Shape, update: Update) -> dict[str, Moment]:
     all_saved, saved, work = _layers(shape, update)
     head = heads.head_bytes(shape, update.head, regime, tokens, update.batch * update.completion, update.chunks)
     if update.checkpointing == "none":
-        casts = 2 * n if regime in ("adapters32", "prepared") else 0  # autocast's copies, kept by the graph
+        casts = 2 * n if regime in ("adapters32", "upcast") else 0  # autocast's copies, kept by the graph
         kept, first, last = all_saved + casts, all_saved - saved + work + casts, work + casts
     else:
-        casts = 2 * n / shape.n_layers if regime in ("adapters32", "prepared") else 0
+        casts = 2 * n / shape.n_layers if regime in ("adapters32", "upcast") else 0
         kept = stream * (shape.n_layers if update.checkpointing == "hf" else 1)
         frame = 2 * stream if update.checkpointing == "unsloth" else 0  # the layer's output and its gradient
         first, last = kept + frame + work + casts, min(kept, stream) + frame + work + casts

@@ -32,7 +32,7 @@ def head_bytes(shape: Shape, head: Head, regime: Regime, tokens: Tokens, n_score
     capped = stream_bytes(regime) * v if shape.logit_softcap else 0  # tanh keeps its result
     around = (4 + stream_bytes(regime)) * t * h  # the final norm's float32 input, and its output
     if head == "chunked":
-        cast = c * min(v, TILE_VOCAB) * h if regime == "prepared" else 0
+        cast = c * min(v, TILE_VOCAB) * h if regime == "upcast" else 0
         gathered = 4 * v * h if regime == "full" else 0
         return c * min(n_scored, TILE_TOKENS) * TILE_VOCAB + cast + gathered + 4 * c * n_scored * h + around
     if head == "logits":

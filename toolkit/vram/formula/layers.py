@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from toolkit.vram.shapes import Shape
 
 Attention = Literal["flash", "efficient", "eager"]
-Regime = Literal["adapters16", "adapters32", "prepared", "float32", "loop16", "full"]
+Regime = Literal["adapters16", "adapters32", "upcast", "float32", "loop16", "full"]
 """
 - adapters16: autocast, adapters in 16 bit: TRL over a 4-bit base.
 - adapters32: autocast, adapters in float32: PEFT over 16-bit weights, Unsloth over any; a 16-bit copy of x an adapter.
-- prepared: autocast over float32 embeddings and norms.
+- upcast: autocast over float32 embeddings and norms.
 - float32: everything computed in float32, or a loop without autocast over float32 embeddings and norms.
 - loop16: no autocast, 16-bit weights, float32 adapters: a float32 copy of x an adapter.
 - full: autocast, all weights trained.
@@ -89,7 +89,7 @@ def saved_widths(regime: Regime, a: Adapters) -> Widths:
             return Widths(8 + 2 * shared, 2 * (3 + a.down), 0, 2 * a.n)
         case "adapters32":
             return Widths(8 + 2 * copies, 2 * (3 + a.down), 2 * a.o, 2 * a.n)
-        case "prepared":
+        case "upcast":
             return Widths(8 + 2 * copies, 12 + 2 * a.down, 2 * a.o, 2 * a.n)
         case "float32":
             return Widths(8 + 4 * shared, 4 * (3 + a.down), 0, 4 * a.n)
@@ -108,7 +108,7 @@ def work_widths(regime: Regime, a: Adapters) -> Widths:
             return Widths(8 + 2 * (1 + shared), 12, 0, 2 * (a.n - a.down))
         case "adapters32":
             return Widths(8 + 2 * (1 + copies + 4 * a.down), 14 if a.down else 12, 2 * a.o, 2 * a.n)
-        case "prepared":
+        case "upcast":
             return Widths(8 + 2 * copies, 24, 2 * a.o, 2 * (a.n - a.down))
         case "float32":
             return Widths(8 + 4 * shared, 24, 0, 4 * (a.n - a.down))
@@ -127,7 +127,7 @@ def compute_bytes(regime: Regime) -> int:
 
 def stream_bytes(regime: Regime) -> int:
     """Bytes an element of the residual stream, and so of a checkpoint."""
-    return 4 if regime in ("float32", "prepared") else 2
+    return 4 if regime in ("float32", "upcast") else 2
 
 
 def attention_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime, adapters: Adapters) -> float:
@@ -241,6 +241,6 @@ def passing_layer(shape: Shape, tokens: Tokens, attention: Attention, regime: Re
 def _beside_scores(shape: Shape, tokens: Tokens, regime: Regime, adapters: Adapters) -> float:
     """What an eager layer holds beside its score matrices when those are at their largest."""
     c = compute_bytes(regime)
-    copies = {"adapters32": 2, "prepared": 2, "loop16": 4}.get(regime, 0) * adapters.n_qkv
+    copies = {"adapters32": 2, "upcast": 2, "loop16": 4}.get(regime, 0) * adapters.n_qkv
     per_token = (8 + copies) * shape.hidden + 3 * c * shape.q_dim + c * adapters.rank * adapters.n_qkv
     return tokens.total * per_token + _qk_norm_bytes(shape, tokens, regime)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.compat.contracts import require
+from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation.kernels import EFFICIENT, FLASH
-from toolkit.vram.simulation.spec import StepSpec
 
-# `StepSpec.attention` -> `attn_implementation` of the simulated model
-IMPLEMENTATIONS = {"cuda": "simulated_cuda", "efficient": "simulated_efficient", "eager": "simulated_eager"}
+# `Update.attention` -> `attn_implementation` of the simulated model
+# ("simulated_flash" would make transformers fetch a kernel)
+IMPLEMENTATIONS = {"flash": "simulated_cuda", "efficient": "simulated_efficient", "eager": "simulated_eager"}
 
 
 def register_cuda_attention() -> None:
@@ -32,22 +33,22 @@ def register_cuda_attention() -> None:
     attention = require(transformers, "AttentionInterface", "transformers 5.17")
     masks = require(masking_utils, "AttentionMaskInterface", "transformers 5.17")
     known_masks = require(masking_utils, "ALL_MASK_ATTENTION_FUNCTIONS", "transformers 5.17")
-    kinds = (("cuda", _cuda_attention, "sdpa"), ("efficient", _efficient_attention, "sdpa"))
+    kinds = (("flash", _cuda_attention, "sdpa"), ("efficient", _efficient_attention, "sdpa"))
     for kind, function, mask in (*kinds, ("eager", _eager_attention, "eager")):
         attention.register(IMPLEMENTATIONS[kind], function)
         masks.register(IMPLEMENTATIONS[kind], known_masks[mask])
 
 
-def expected_kernels(spec: StepSpec, config: Any) -> tuple[str, ...]:
+def expected_kernels(update: Update, config: Any) -> tuple[str, ...]:
     """Names of operations of which one runs in every layer; empty where there is no one kernel."""
     window = getattr(config, "sliding_window", None)
-    if spec.attention == "eager":
+    if update.attention == "eager":
         return ()
-    if spec.padded or spec.attention == "efficient":
+    if update.padded or update.attention == "efficient":
         return (EFFICIENT,)
-    if window is not None and window <= spec.prompt + spec.completion:  # layers with a window need a mask
+    if window is not None and window <= update.tokens.length:  # layers with a window need a mask
         return FLASH, EFFICIENT
-    return () if spec.dtype == "float32" else (FLASH,)
+    return () if update.dtype == "fp32" else (FLASH,)
 
 
 def _cuda_attention(

@@ -18,6 +18,25 @@ class Peak:
     by_part: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class SimulatedPeak:
+    """The highest moment of the second step, when Adam's moments are resident; all figures in bytes."""
+
+    peak_bytes: int
+    load_bytes: int
+    """Weights, adapters and buffers once loaded, before the first step."""
+    by_part: dict[str, int]
+    """What was alive at the peak; sums to `peak_bytes`. Keys: `PARTS`; `rest` is activations and workspaces."""
+    seconds: float
+    """Wall time of the answer."""
+    phase: str
+    """Where the peak fell: forward, backward or optimizer; which of the layers' backward passes."""
+    reserved_bytes: int | None = None
+    """What PyTorch's caching allocator would hold (`allocator.py`); None where the depth was extrapolated."""
+    depths: tuple[int, ...] = ()
+    """Layers of the simulated models: all of them, or the two depths from which the rest was extended."""
+
+
 class Ledger:
     """Books allocations under the current `phase`; knows nothing of tensors.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from toolkit.compat.contracts import require
-from toolkit.errors import ModelError
-from toolkit.vram.simulation.spec import StepSpec
+from toolkit.errors import ModelError, SettingsError
+from toolkit.vram.formula.update import Dtype, Update
 
 if TYPE_CHECKING:
     import torch
@@ -17,17 +17,27 @@ BNB = "bitsandbytes 0.50"
 NF4_BLOCK, NESTED_BLOCK = 64, 256  # weights to one scale, scales to one scale of scales
 
 
-def load_config(spec: StepSpec, layers: int | None = None) -> Any:
-    """Return the transformers config, cut to `layers` when given.
+def torch_dtype(dtype: Dtype) -> torch.dtype:
+    """`bf16` -> torch.bfloat16."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
+
+
+def load_config(config: Mapping[str, Any], layers: int | None = None) -> Any:
+    """Return transformers' config of the content of a config.json, with its first `layers` when given.
 
     Raises:
+        SettingsError: no `model_type`, the one key that is required.
         ModelError: an architecture that transformers does not know.
     """
     import transformers
 
-    plain = {name: copy.deepcopy(value) for name, value in spec.config.items()}
+    if "model_type" not in config:
+        raise SettingsError("a config without model_type", "the content of a model's config.json")
+    plain = {name: copy.deepcopy(value) for name, value in config.items()}
     kind = plain.pop("model_type")
-    plain.pop("quantization_config", None)  # what is quantised is the spec's to say
+    plain.pop("quantization_config", None)  # what is quantised is the update's to say
     if layers is not None:
         plain["num_hidden_layers"] = layers
         if plain.get("layer_types"):
@@ -38,7 +48,7 @@ def load_config(spec: StepSpec, layers: int | None = None) -> Any:
         raise ModelError(f"model_type {kind!r}", "an architecture that transformers knows", str(error)) from error
 
 
-def build_on_meta(spec: StepSpec, config: Any, attention: str) -> Any:
+def build_on_meta(update: Update, config: Any, attention: str) -> Any:
     """Return the model to train, over a quantised base or not, all its tensors on the meta device.
 
     PEFT casts adapters over 16-bit weights to float32; over 4-bit ones TRL casts them to bfloat16, whatever the dtype.
@@ -47,29 +57,29 @@ def build_on_meta(spec: StepSpec, config: Any, attention: str) -> Any:
     import torch
     import transformers
 
-    dtype = getattr(torch, spec.dtype)
+    dtype = torch_dtype(update.dtype)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
-        if spec.quantization == "nf4":
-            _quantise(model, dtype, double_quant=spec.double_quant)
-        if spec.prepared:
+        if update.quantization == "nf4":
+            _quantise(model, dtype, double_quant=update.double_quant)
+        if update.upcast_embeddings:
             from peft import prepare_model_for_kbit_training
 
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-        return model if spec.method == "full" else _with_adapters(model, spec)
+        return model if update.method == "full" else _with_adapters(model, update)
 
 
-def _with_adapters(model: Any, spec: StepSpec) -> Any:
+def _with_adapters(model: Any, update: Update) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    targets = "all-linear" if spec.targets == ("all-linear",) else list(spec.targets)
+    targets = list(update.targets)
     lora = LoraConfig(
-        r=spec.rank, lora_alpha=spec.rank, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets
+        r=update.rank, lora_alpha=update.rank, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets
     )
     peft_model = get_peft_model(model, lora)
-    if spec.quantization == "nf4":
-        dtype = getattr(torch, spec.lora_dtype or "bfloat16")
+    if update.quantization == "nf4":
+        dtype = torch.float32 if update.lora_float32 else torch.bfloat16
         for parameter in peft_model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)

@@ -21,13 +21,13 @@ from toolkit.units import format_count, format_seconds, gib
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs
-from toolkit.vram.formula.steps import spec_of, update_of
+from toolkit.vram.formula.update import Update, update_of
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import PlanFlags, Request
 from toolkit.vram.shapes import Shape
 
 if TYPE_CHECKING:
-    from toolkit.vram.simulation import SimulatedPeak, StepSpec
+    from toolkit.vram.simulation import SimulatedPeak
 
 NEEDED = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 ROWS = {
@@ -75,7 +75,7 @@ def give_simulation(flags: PlanFlags) -> None:
     update = update_of(request, shape, card)
     plan, formula = make_plan(request, shape, card), costs.peak(shape, update)
     _check_packages()
-    peak = _simulate(spec_of(update, shape.config), shape, full=flags.full)
+    peak = _simulate(shape, update, full=flags.full)
     slack_gib = plan.phases["update"].parts_gib["slack"]
     found = Comparison(shape, flags, _formula_gib(formula, slack_gib), _simulated_gib(peak), formula.moment.name, peak)
     if flags.json:
@@ -93,13 +93,13 @@ def _check_packages() -> None:
         )
 
 
-def _simulate(spec: StepSpec, shape: Shape, *, full: bool) -> SimulatedPeak:
+def _simulate(shape: Shape, update: Update, *, full: bool) -> SimulatedPeak:
     """Run the simulation, behind a spinner where somebody watches."""
     with Console(stderr=True).status(f"loading torch to simulate {shape.name}"), _others_silent():
         from toolkit.vram.simulation import extrapolate, simulate
 
         try:
-            return simulate(spec) if full else extrapolate(spec)
+            return (simulate if full else extrapolate)(shape.config, update)
         except ToolkitError:
             raise
         except (

@@ -13,6 +13,5 @@ Nothing heavy is imported until one of the functions is called.
 
 from toolkit.vram.simulation.ledger import SimulatedPeak
 from toolkit.vram.simulation.run import extrapolate, simulate
-from toolkit.vram.simulation.trl_step import simulate_trl_step
 
-__all__ = ["SimulatedPeak", "extrapolate", "simulate", "simulate_trl_step"]
+__all__ = ["SimulatedPeak", "extrapolate", "simulate"]

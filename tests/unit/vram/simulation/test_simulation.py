@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.unit.vram.simulation.steps import ALL_LINEAR, N_LINEAR, QWEN3_8B, QWEN25_1_5B, QWEN25_7B, STEP, TINY
+from tests.unit.vram.simulation.trl_step import simulate_trl_step
 from toolkit.errors import SettingsError
 from toolkit.vram.formula.update import Update
-from toolkit.vram.simulation import extrapolate, simulate, simulate_trl_step
+from toolkit.vram.simulation import extrapolate, simulate
 from toolkit.vram.simulation.allocator import rounded
 from toolkit.vram.simulation.ledger import Ledger
 

@@ -13,10 +13,10 @@ import tyro
 
 from toolkit import __version__
 from toolkit.backends.vllm_server import ServeFlags
+from toolkit.cli.plan import Plan
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
 from toolkit.settings.parse import parse
-from toolkit.vram.request import PlanFlags
 
 EXIT_CANNOT_RUN = 1
 
@@ -47,18 +47,6 @@ class Doctor:
         else:
             console.print(doctor.render(report, ascii_only=console.options.ascii_only), crop=False)
         return 0 if report.can_run else EXIT_CANNOT_RUN
-
-
-@dataclass(frozen=True)
-class Plan(PlanFlags):
-    """Will it fit? Plans the memory of a run on one card, without torch and without the card."""
-
-    def run(self) -> int:
-        """0 whatever the verdict is: a plan that does not fit is an answer, not a failure."""
-        from toolkit.vram.views import answer
-
-        answer.give(self)
-        return 0
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
-"""What is to be planned: the flags of `toolkit plan`, under TRL's, PEFT's, vLLM's and Unsloth's names."""
+"""What is to be planned, by the flags of `toolkit plan`: under TRL's, PEFT's, vLLM's and Unsloth's names."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from toolkit.errors import SettingsError
@@ -96,26 +95,6 @@ class Request:
     def batch(self) -> Batch:
         """Completions, prompts and passes of one round of rollouts."""
         return Batch.of(self)
-
-
-@dataclass(frozen=True)
-class PlanFlags(Request):
-    """A request, and what is wanted of it: the plan, a table, the largest that fits, a simulation, or a calibration."""
-
-    table: bool = False
-    """The plan over num_generations x completion length x checkpointing; `--gpu all` for the common cards."""
-    fit: bool = False
-    """The largest completion length, batch and num_generations that fit, and the Pareto list between them."""
-    simulate: bool = False
-    """The same step on fake tensors beside the formula (loads torch), from two shallow depths."""
-    full: bool = False
-    """With --simulate: all layers instead of two depths."""
-    calibrate: Path | None = None
-    """A finished run's folder: learn the constants of this card from its measured peaks."""
-    output: Path | None = None
-    """File to write: .md, .csv or .png for --table, .yaml (a preset for the recipes) for --fit."""
-    json: bool = False
-    """Print one JSON object."""
 
 
 def check(request: Request) -> None:

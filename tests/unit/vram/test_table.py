@@ -19,9 +19,8 @@ from toolkit.vram.request import Request, check
 from toolkit.vram.search.scaling import largest, with_num_generations
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, verdict_of
-from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet, render
+from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet
 from toolkit.vram.views.table import COMMON_CARDS, over_cards, over_lengths
-from toolkit.vram.views.table_files import comma_separated, markdown
 
 QWEN_3B = find("Qwen/Qwen2.5-3B-Instruct")
 
@@ -37,6 +36,7 @@ ONE_OF_EACH = Sheet(
     shade="darker the fuller",
     notes=("per_device_train_batch_size follows num_generations, " * 3,),
     records=({"a": 1},),
+    about={},
 )
 
 
@@ -119,28 +119,28 @@ def test_over_cards_one_more_step_does_not_fit() -> None:
 
 
 def test_markdown_is_one_table_with_a_mark_for_every_verdict() -> None:
-    lines = [line for line in markdown(ONE_OF_EACH).splitlines() if line.startswith("|")]
+    lines = [line for line in ONE_OF_EACH.markdown().splitlines() if line.startswith("|")]
     assert lines == [
         "| per_device_train_batch_size \\ max_completion_length | 256 | 512 | 1,024 | 32,768 |",
         "| --- | ---: | ---: | ---: | ---: |",
         "| 8 | 12.3 | 12.3 ~ | 12.3 kv | 12.3 ✗ |",
     ]
     sheet = over_lengths(Request(), QWEN_3B, find_card("4090"))
-    lines = [line for line in markdown(sheet).splitlines() if line.startswith("|")]
+    lines = [line for line in sheet.markdown().splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {len(sheet.columns) + 3}
     assert [line.split("|")[1].strip() for line in lines[2::4]] == ["none", "hf", "unsloth"]
 
 
 def test_csv_has_the_records() -> None:
     sheet = over_lengths(Request(task="sft"), QWEN_3B, find_card("3060"))
-    rows = list(csv.DictReader(io.StringIO(comma_separated(sheet))))
+    rows = list(csv.DictReader(io.StringIO(sheet.csv())))
     assert rows == [{name: str(value) for name, value in record.items()} for record in sheet.records]
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_screen_is_wide_enough(width: int) -> None:
     console = Console(width=width, file=io.StringIO(), color_system=None, _environ={})
-    console.print(render(over_lengths(Request(max_completion_length=1500), QWEN_3B, find_card("3060"))))
+    console.print(over_lengths(Request(max_completion_length=1500), QWEN_3B, find_card("3060")).render())
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     rows = [line for line in lines if line.split(" ")[0] in ("4", "8", "16", "32")]

@@ -18,7 +18,6 @@ from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import verdict_of
 from toolkit.vram.views.sheet import MEANINGS
-from toolkit.vram.views.table_files import save
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -49,19 +48,14 @@ def check_preset(path: Path, request: Request, shape: Shape, card: Card) -> None
     check_save_steps(solve(settings.rollout), settings.record.save_steps)
 
 
-def write_preset(path: Path, plan: Plan) -> None:
-    """Write the settings of a plan with a heading that says what was planned, and how.
-
-    Raises:
-        SettingsError: the file cannot be written.
-    """
+def as_yaml(plan: Plan) -> str:
+    """The settings of a plan under a heading that says what was planned, and how."""
     import yaml
 
-    settings = yaml.safe_dump(preset_of(plan.request, plan.shape), sort_keys=False)
-    save(path, (_heading(path, plan) + settings).encode())
+    return _heading(plan) + yaml.safe_dump(preset_of(plan.request, plan.shape), sort_keys=False)
 
 
-def _heading(path: Path, plan: Plan) -> str:
+def _heading(plan: Plan) -> str:
     card, (low, high) = plan.card, plan.interval_gib
     if card is None:
         raise ValueError("a preset needs a card")

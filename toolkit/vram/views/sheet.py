@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from toolkit.display.tables import Table, number
+from toolkit.errors import SettingsError
 from toolkit.vram.verdict import Verdict
+
+SUFFIXES = (".md", ".csv", ".png")
 
 MARKS: dict[Verdict, str] = {"fits": "", "tight": "~", "no cache": "kv", "too large": "✗"}
 MEANINGS: dict[Verdict, str] = {
@@ -63,6 +68,8 @@ class Sheet:
     """What a reader must know to read it right, a sentence each."""
     records: tuple[dict[str, Any], ...]
     """One flat mapping a cell, the same keys in all: rows of a CSV file, cells of the JSON."""
+    about: dict[str, Any]
+    """What was asked, as the JSON says it."""
 
     def verdicts(self) -> list[Verdict]:
         """Those that occur, the best first."""
@@ -73,24 +80,69 @@ class Sheet:
         """What each mark means, of those that occur."""
         return [f"{MARKS[verdict]} {MEANINGS[verdict]}" for verdict in self.verdicts() if MARKS[verdict]]
 
+    def as_json(self) -> dict[str, Any]:
+        """What was asked, the notes, and a record for each cell."""
+        return self.about | {"notes": list(self.notes), "cells": list(self.records)}
 
-def render(sheet: Sheet) -> RenderableType:
-    """The sheet on a terminal: 80 columns are enough for seven of cells."""
-    rows = [row for panel in sheet.panels for row in panel.rows]
-    first = max(len(label) for label, _ in rows)
-    mark = max(len(MARKS[cell.verdict]) for _, cells in rows for cell in cells)
-    width = 2 + max(len(text) for text in (*sheet.columns, *(cell.text for _, cells in rows for cell in cells)))
+    def as_file(self, suffix: str) -> bytes:
+        """The content of a file of one of `SUFFIXES`."""
+        match suffix.lower():
+            case ".md":
+                return self.markdown().encode()
+            case ".csv":
+                return self.csv().encode()
+            case _:
+                from toolkit.vram.views.heat_map import draw  # matplotlib
 
-    def line(label: str, cells: Iterable[tuple[str, str, str]]) -> Text:
-        parts = [(f"{text:>{width}} {sign:<{mark}}", style) for text, sign, style in cells]
-        return Text.assemble(f"{label:<{first}}", *parts, no_wrap=True, overflow="crop")
+                return draw(self)
 
-    lines: list[RenderableType] = [Text(f"{sheet.title}: {sheet.measure}", "bold"), Text(sheet.settings, "dim"), ""]
-    lines.append(Text(f"{sheet.row_name} ↓  {sheet.column_name} →", "dim"))
-    lines.append(line("", ((column, "", "dim") for column in sheet.columns)))
-    for panel in sheet.panels:
-        lines += [Text(panel.heading, "bold")] if panel.heading else []
-        for label, cells in panel.rows:
-            lines.append(line(label, ((c.text, MARKS[c.verdict], STYLES[c.verdict]) for c in cells)))
-    legend = [Text("; ".join(sheet.legend()))] if sheet.legend() else []
-    return Group(*lines, "", *legend, *map(Text, sheet.notes))
+    def markdown(self) -> str:
+        """A heading, the settings, a table with one line a row, and the notes."""
+        kinds = ["checkpointing"] if len(self.panels) > 1 else []
+        corner = f"{self.row_name} \\ {self.column_name}"
+        table = Table([*kinds, corner, *map(number, self.columns)])
+        for panel in self.panels:
+            for label, cells in panel.rows:
+                kind = [panel.heading.rpartition(" ")[2]] if kinds else []
+                table.add(*kind, label, *(cell.marked for cell in cells))
+        legend = f"{'; '.join(self.legend())}\n\n" if self.legend() else ""
+        notes = "".join(f"{note}\n" for note in self.notes)
+        return f"### {self.title}: {self.measure}\n\n{self.settings}\n\n{table.markdown()}\n{legend}{notes}"
+
+    def csv(self) -> str:
+        """One line a cell, under the names that the JSON has."""
+        table = Table(list(self.records[0]))
+        for record in self.records:
+            table.add(*map(str, record.values()))
+        return table.csv()
+
+    def render(self) -> RenderableType:
+        """The sheet on a terminal: 80 columns are enough for seven of cells."""
+        rows = [row for panel in self.panels for row in panel.rows]
+        first = max(len(label) for label, _ in rows)
+        mark = max(len(MARKS[cell.verdict]) for _, cells in rows for cell in cells)
+        width = 2 + max(len(text) for text in (*self.columns, *(cell.text for _, cells in rows for cell in cells)))
+
+        def line(label: str, cells: Iterable[tuple[str, str, str]]) -> Text:
+            parts = [(f"{text:>{width}} {sign:<{mark}}", style) for text, sign, style in cells]
+            return Text.assemble(f"{label:<{first}}", *parts, no_wrap=True, overflow="crop")
+
+        lines: list[RenderableType] = [Text(f"{self.title}: {self.measure}", "bold"), Text(self.settings, "dim"), ""]
+        lines.append(Text(f"{self.row_name} ↓  {self.column_name} →", "dim"))
+        lines.append(line("", ((column, "", "dim") for column in self.columns)))
+        for panel in self.panels:
+            lines += [Text(panel.heading, "bold")] if panel.heading else []
+            for label, cells in panel.rows:
+                lines.append(line(label, ((c.text, MARKS[c.verdict], STYLES[c.verdict]) for c in cells)))
+        legend = [Text("; ".join(self.legend()))] if self.legend() else []
+        return Group(*lines, "", *legend, *map(Text, self.notes))
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file of another kind before anything is computed.
+
+    Raises:
+        SettingsError: names the kinds there are.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"--output {path} is no kind of table", f"a name that ends in {', '.join(SUFFIXES)}")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import fields, replace
 from typing import Any
 
-from toolkit.display.console import console
 from toolkit.units import format_frac
 from toolkit.vram.cards import Card, find_card
-from toolkit.vram.catalog import find
 from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
 from toolkit.vram.search.scaling import (
     LENGTH_STEP,
     length_name,
@@ -24,10 +21,8 @@ from toolkit.vram.search.scaling import (
 )
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, surely_fits, verdict_of
-from toolkit.vram.views.sheet import Cell, Panel, Sheet, render
-from toolkit.vram.views.table_files import check_suffix, markdown, write
+from toolkit.vram.views.sheet import Cell, Panel, Sheet
 
-ALL = "all"
 # What people own or rent, one or two of each size: cheap ones of 12 and 16 GB, Colab's T4 and L4, the fastest with 24
 # and 32 GB, and those that are rented with 48 and 80. The usable memory of each was read from a log, not estimated.
 COMMON_CARDS = (
@@ -37,30 +32,6 @@ COMMON_CARDS = (
 GENERATIONS = (4, 8, 16, 32)
 BATCHES = (1, 2, 4, 8, 16)
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
-
-
-def give_table(flags: PlanFlags) -> None:
-    """Print the table, or write it to `--output`; without a card, or with `all`, the table over the common cards.
-
-    Raises:
-        SettingsError: an unknown card, a prompt that leaves no room, or an output that cannot be written.
-        ModelError: an unknown model.
-    """
-    if flags.output is not None:
-        check_suffix(flags.output)
-    shape = find(flags.model)
-    card = None if flags.gpu in (None, ALL) else find_card(flags.gpu)
-    sheet = over_lengths(flags, shape, card) if card else over_cards(flags, shape)
-    if flags.output is not None:
-        write(sheet, flags.output)
-    if flags.json:
-        print(json.dumps(_as_json(sheet, flags, shape, card), indent=2))
-    elif flags.output is not None:
-        console.print(f"wrote {flags.output}", markup=False, soft_wrap=True)
-    elif console.is_terminal:
-        console.print(render(sheet))
-    else:
-        print(markdown(sheet), end="")
 
 
 def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
@@ -87,6 +58,7 @@ def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
         shade="darker the fuller",
         notes=_batch_notes(request, rows),
         records=tuple(records),
+        about=_about(request, shape, card),
     )
 
 
@@ -117,6 +89,7 @@ def over_cards(request: Request, shape: Shape) -> Sheet:
         shade="darker the longer",
         notes=(*notes, *_batch_notes(request, rows)),
         records=tuple(records),
+        about=_about(request, shape, None),
     )
 
 
@@ -217,14 +190,11 @@ def _record(plan: Plan, shape: Shape, card: Card) -> dict[str, Any]:
     }
 
 
-def _as_json(sheet: Sheet, flags: PlanFlags, shape: Shape, card: Card | None) -> dict[str, Any]:
+def _about(request: Request, shape: Shape, card: Card | None) -> dict[str, Any]:
     return {
         "model": {"name": shape.name, "parameters": shape.parameters()},
         "gpu": None if card is None else {"name": card.name, "usable_gib": card.usable_gib},
-        "settings": as_settings(flags),
-        "output": None if flags.output is None else str(flags.output),
-        "notes": list(sheet.notes),
-        "cells": list(sheet.records),
+        "settings": as_settings(request),
     }
 
 

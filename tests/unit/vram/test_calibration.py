@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from toolkit import cli
 from toolkit.errors import SettingsError
+from toolkit.vram.calibration import learn, read_run, take_in
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.constants import calibration_file, constants, learned_about, narrowed
 from toolkit.vram.plan import Plan, as_json, make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
 from toolkit.vram.run_plan import RunPlan
-from toolkit.vram.views.calibrate import give_calibration, learn, read_run
 
 CARD = find_card("4090")
 HF = Request(generation="hf")
@@ -67,7 +67,7 @@ def off_by(request: Request, allocated: float, slack: float, context: float) -> 
 
 
 def calibrate(folder: Path) -> None:
-    give_calibration(PlanFlags(calibrate=folder))
+    take_in(folder)
 
 
 def test_context_and_slack_are_what_the_runs_show(tmp_path: Path) -> None:

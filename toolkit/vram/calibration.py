@@ -1,4 +1,4 @@
-"""`toolkit plan --calibrate RUN_FOLDER`: what a finished run measured, laid beside its plan and kept for its card.
+"""What finished runs measured, laid beside their plans and kept for their card.
 
 The plan is made anew with the shipped constants and today's formula, for every run that is kept, so that a run of last
 month is judged as one of today. What is learned is plain: the context is what the process held beyond torch's reserved
@@ -9,7 +9,6 @@ Nothing of this has been done with a run of a card yet.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from toolkit.display.console import console, say
 from toolkit.errors import SettingsError
 from toolkit.files import write_json
 from toolkit.vram.cards import Card
@@ -35,7 +31,7 @@ from toolkit.vram.constants import (
 )
 from toolkit.vram.mapping import ran_otherwise
 from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 
 KINDS = ("allocated", "reserved", "process")
@@ -66,15 +62,14 @@ class Entry:
         return make_plan(request, Shape(**self.shape), card, known)
 
 
-def give_calibration(flags: PlanFlags) -> None:
-    """Take in the run that `--calibrate` names, and print what it taught.
+def take_in(folder: Path) -> tuple[Entry, Learned]:
+    """Keep a finished run for its card, and learn from all that are kept.
 
     Raises:
         SettingsError: no finished run, one without a card, a plan or measurements, or one that ran other settings;
             or the calibration file is broken.
         ModelError: the run's model is no longer where it was.
     """
-    folder = Path(os.path.expanduser(str(flags.calibrate))).resolve()
     entry = read_run(folder)
     path = calibration_file()
     content = read_calibration(path)
@@ -88,14 +83,7 @@ def give_calibration(flags: PlanFlags) -> None:
     card["learned"] = {key: value for key, value in asdict(learned).items() if key != "n_runs"}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
-    if flags.json:
-        print(json.dumps(as_json(entry, learned), indent=2))
-        return
-    console.print(_residuals_table(entry, learned))
-    say("")
-    console.print(_constants_table(entry, learned))
-    n = f"{learned.n_runs} run{'s' if learned.n_runs > 1 else ''}"
-    say(f"plans for {entry.card['name']} stand on {n} from now on; kept in {path}")
+    return entry, learned
 
 
 def learn(entries: Sequence[Entry]) -> Learned:
@@ -148,7 +136,7 @@ def read_run(folder: Path) -> Entry:
     """Read what a finished run planned and measured.
 
     Raises:
-        SettingsError: see `give_calibration`.
+        SettingsError: see `take_in`.
         ModelError: its model is no longer where it was.
     """
     records = {name: _read(folder, name) for name in ("settings.json", "environment.json", "summary.json")}
@@ -181,21 +169,6 @@ def read_run(folder: Path) -> Entry:
         raise SettingsError(found, "a run folder as the recipes write it") from error
 
 
-def as_json(entry: Entry, learned: Learned) -> dict[str, Any]:
-    """What one run taught: peaks by kind, constants before and after, GiB."""
-    before, after = entry.plan(), entry.plan(learned)
-    return {
-        "card": entry.card["name"],
-        "n_runs": learned.n_runs,
-        "peaks_gib": {
-            kind: {"planned": planned, "measured": entry.measured[kind], "calibrated": calibrated}
-            for kind, planned, calibrated in zip(KINDS, _peaks(before), _peaks(after), strict=True)
-        },
-        "constants": {name: {"before": b, "after": a} for name, b, a in _constants(entry, learned)},
-        "interval_process_gib": {"before": before.interval_gib, "after": after.interval_gib},
-    }
-
-
 def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -215,40 +188,3 @@ def _check_same(folder: Path, request: Request, effective: Mapping[str, Any]) ->
         name, ran, planned = difference
         found = f"{folder} ran with {name} {ran} and was planned with {planned}"
         raise SettingsError(found, "a run of the settings that were planned")
-
-
-def _peaks(plan: Plan) -> tuple[float, float, float]:
-    return plan.peak_allocated_gib, plan.peak_reserved_gib, plan.peak_process_gib
-
-
-def _constants(entry: Entry, learned: Learned) -> list[tuple[str, float, float]]:
-    """Name, shipped value and what was learned: the context in GiB, and a factor on each kind of slack."""
-    found = [(f"slack_{kind}_factor", 1.0, factor) for kind, factor in learned.slack.items()]
-    if learned.context_gib is not None:
-        found.insert(0, ("context_gib", constants(Card(**entry.card))["context"]["gib"], learned.context_gib))
-    return found
-
-
-def _residuals_table(entry: Entry, learned: Learned) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("peak GiB", "planned", "measured", "residual", "residual now"):
-        table.add_column(name, justify="left" if name == "peak GiB" else "right")
-    for kind, planned, calibrated in zip(KINDS, _peaks(entry.plan()), _peaks(entry.plan(learned)), strict=True):
-        measured = entry.measured[kind]
-        if measured is None:
-            table.add_row(kind, f"{planned:.2f}", "-", "-", "-")
-        else:
-            row = (f"{planned:.2f}", f"{measured:.2f}", f"{measured - planned:+.2f}", f"{measured - calibrated:+.2f}")
-            table.add_row(kind, *row)
-    return table
-
-
-def _constants_table(entry: Entry, learned: Learned) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("constant", "before", "after"):
-        table.add_column(name, justify="left" if name == "constant" else "right")
-    for name, before, after in _constants(entry, learned):
-        table.add_row(name, f"{before:.2f}", f"{after:.2f}")
-    spans = (f"{low:.1f} to {high:.1f}" for low, high in (entry.plan().interval_gib, entry.plan(learned).interval_gib))
-    table.add_row("interval of this plan, GiB", *spans)
-    return table

@@ -99,7 +99,7 @@ def slack_kind(request: Request) -> str:
 
 def engine_kind(request: Request) -> str:
     """`vllm` where vLLM works in the training's process, else `torch`: their residuals are not comparable."""
-    return "vllm" if request.task == "grpo" and request.generation == "vllm" else "torch"
+    return "vllm" if request.rolls_out_with_vllm else "torch"
 
 
 def narrowed(

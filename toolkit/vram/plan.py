@@ -14,6 +14,8 @@ from toolkit.units import gib
 from toolkit.vram.cards import Card
 from toolkit.vram.constants import constants, narrowed, slack_kind
 from toolkit.vram.formula import costs, rollout
+from toolkit.vram.formula.kv_cache import kv_bytes_per_token
+from toolkit.vram.formula.sharing import with_trl, with_unsloth
 from toolkit.vram.formula.timing import estimate
 from toolkit.vram.formula.update import notes, update_of
 from toolkit.vram.request import Request
@@ -79,7 +81,7 @@ class Plan:
         """Whether the card holds the process, and vLLM finds its share free; None without a card."""
         if self.card is None:
             return None
-        return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.short)
+        return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.missing)
 
 
 def make_plan(request: Request, shape: Shape, card: Card | None, known: dict[str, Any] | None = None) -> Plan:
@@ -93,7 +95,7 @@ def make_plan(request: Request, shape: Shape, card: Card | None, known: dict[str
     known = known or constants(card, request)
     update = update_of(request, shape, card)
     peak = costs.peak(shape, update)
-    engine = _engine(request, shape, card, peak, known) if request.task == "grpo" else None
+    engine = _engine(request, shape, card, peak, known)
     workspaces = known["workspaces"]["gib"]
     fixed = {"weights": gib(peak.weights), "lora": gib(peak.lora), "optimizer": gib(peak.optimizer)}
     load = {"weights": fixed["weights"], "lora": fixed["lora"]}
@@ -121,7 +123,7 @@ def generate_bytes(shape: Shape, request: Request) -> float:
     product, 6 I bytes a token; one position's logits in float32.
     """
     n, length = request.batch.generation_batch_size, request.max_model_len
-    cache = n * length * rollout.kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
+    cache = n * length * kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
     prefill = 6 * n * request.max_prompt_length * shape.intermediate
     return cache + prefill + 4 * n * shape.vocab
 
@@ -147,29 +149,35 @@ def _phase(
 def _engine(
     request: Request, shape: Shape, card: Card | None, peak: costs.Peak, known: dict[str, Any]
 ) -> rollout.Engine | None:
-    if request.generation == "hf":
+    if not request.rolls_out_with_vllm:
         return None
     usable_gib = card.usable_gib if card else 24.0
-    shared = int(peak.weights) if request.framework == "unsloth" else None
-    n_lora = 0 if request.method == "full" else shape.lora_parameters(request.lora_rank, tuple(shape.linears()))
-    taken_gib = known["context"]["gib"] + (0.0 if shared is not None else gib(peak.weights + peak.lora))
-    linear = shape.linear_parameters()
-    in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
-    return rollout.plan_engine(
-        shape,
-        usable_gib=usable_gib,
-        free_gib=usable_gib - taken_gib,
-        gpu_memory_utilization=request.gpu_memory_utilization,
-        standby=request.standby and request.framework == "unsloth",
-        shared_weights=shared,
-        max_model_len=request.max_model_len,
-        lora_rank=request.lora_rank,
-        lora_bytes=2 * n_lora,
-        own_weights=in_4bit if request.method == "qlora" else None,
-        generation_batch_size=request.batch.generation_batch_size,
-        kv_cache_dtype=request.kv_cache_dtype,
-        cuda_graphs_gib=known["cuda_graphs"]["gib"],
-    )
+    taken_gib, linear = known["context"]["gib"], shape.linear_parameters()
+    asked = {"gpu_memory_utilization": request.gpu_memory_utilization, "max_model_len": request.max_model_len}
+    if request.framework == "unsloth":
+        n_lora = 0 if request.method == "full" else shape.lora_parameters(request.lora_rank, tuple(shape.linears()))
+        setup = with_unsloth(
+            shape,
+            **asked,
+            standby=request.standby,
+            usable_gib=usable_gib,
+            free_gib=usable_gib - taken_gib,
+            weights=int(peak.weights),
+            lora_rank=request.lora_rank,
+            lora_bytes=2 * n_lora,
+            kv_cache_dtype=request.kv_cache_dtype,
+        )
+    else:
+        in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
+        setup = with_trl(
+            **asked,
+            usable_gib=usable_gib,
+            free_gib=usable_gib - (taken_gib + gib(peak.weights + peak.lora)),
+            weights=in_4bit if request.method == "qlora" else 2 * shape.parameters(),
+            generation_batch_size=request.batch.generation_batch_size,
+        )
+    graphs_gib = known["cuda_graphs"]["gib"]
+    return rollout.plan_engine(shape, setup, cuda_graphs_gib=graphs_gib, kv_cache_dtype=request.kv_cache_dtype)
 
 
 def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: bool) -> dict[str, float]:

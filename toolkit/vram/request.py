@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +88,16 @@ class Request:
         return self.task == "sft" and self.head == "logits"
 
     @property
+    def rolls_out_with_vllm(self) -> bool:
+        """vLLM works in the training process."""
+        return self.task == "grpo" and self.generation == "vllm"
+
+    @property
+    def engine_sets_its_share(self) -> bool:
+        """Unsloth's standby takes vLLM's share of the card from a table of its own, whatever was asked for."""
+        return self.standby and self.framework == "unsloth"
+
+    @property
     def max_model_len(self) -> int:
         """Tokens of the longest sequence."""
         return self.max_seq_length if self.task == "sft" else self.max_prompt_length + self.max_completion_length
@@ -103,34 +114,36 @@ def check(request: Request) -> None:
     Raises:
         SettingsError: names the flags and what would do.
     """
+    for error in _contradictions(request):
+        raise error
+    if request.task == "grpo":
+        solve(request)
+
+
+def _contradictions(r: Request) -> Iterator[SettingsError]:
     for name in (
         *("lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps", "max_prompt_length"),
         *("max_completion_length", "max_seq_length"),
     ):
-        if getattr(request, name) < 1:
-            raise SettingsError(f"--{name} is {getattr(request, name)}", "at least 1")
-    if not 0.05 <= request.gpu_memory_utilization <= 0.98:
-        raise SettingsError(
-            f"--gpu_memory_utilization is {request.gpu_memory_utilization}", "a value from 0.05 to 0.98"
-        )
-    if request.framework == "trl" and request.gradient_checkpointing == "unsloth":
-        raise SettingsError(
-            "--gradient_checkpointing unsloth with --framework trl", "hf or none", "or --framework unsloth"
-        )
-    if request.framework == "trl" and request.loss_head == "unsloth":
-        raise SettingsError("--loss_head unsloth with --framework trl", "chunked or logits", "or --framework unsloth")
-    if request.steps_per_generation is not None and request.steps_per_generation < 1:
-        raise SettingsError(f"--steps_per_generation is {request.steps_per_generation}", "at least 1")
-    if not 0 <= request.beta < math.inf:
-        raise SettingsError(f"--beta is {request.beta}", "0 or more")
-    if request.generation == "hf" and request.kv_cache_dtype == "fp8":
-        raise SettingsError("--kv_cache_dtype fp8 with --generation hf", "vllm, whose cache it is", "drop one of them")
-    vllm_loads_lora = request.task == "grpo" and request.generation == "vllm" and request.framework == "unsloth"
-    if vllm_loads_lora and request.method != "full" and request.lora_rank > VLLM_MAX_LORA_RANK:
-        raise SettingsError(f"--lora_rank is {request.lora_rank}", f"at most {VLLM_MAX_LORA_RANK}, vLLM's largest")
-    if request.standby and request.generation == "hf":
-        raise SettingsError("--standby with --generation hf", "vllm, whose cache standby frees", "drop one of them")
-    if request.task == "grpo":
-        if request.num_generations < 2:
-            raise SettingsError(f"--num_generations is {request.num_generations}", "at least 2")
-        solve(request)
+        if getattr(r, name) < 1:
+            yield SettingsError(f"--{name} is {getattr(r, name)}", "at least 1")
+    if not 0.05 <= r.gpu_memory_utilization <= 0.98:
+        yield SettingsError(f"--gpu_memory_utilization is {r.gpu_memory_utilization}", "a value from 0.05 to 0.98")
+    if r.framework == "trl" and r.gradient_checkpointing == "unsloth":
+        found = "--gradient_checkpointing unsloth with --framework trl"
+        yield SettingsError(found, "hf or none", "or --framework unsloth")
+    if r.framework == "trl" and r.loss_head == "unsloth":
+        yield SettingsError("--loss_head unsloth with --framework trl", "chunked or logits", "or --framework unsloth")
+    if r.steps_per_generation is not None and r.steps_per_generation < 1:
+        yield SettingsError(f"--steps_per_generation is {r.steps_per_generation}", "at least 1")
+    if not 0 <= r.beta < math.inf:
+        yield SettingsError(f"--beta is {r.beta}", "0 or more")
+    if r.generation == "hf" and r.kv_cache_dtype == "fp8":
+        yield SettingsError("--kv_cache_dtype fp8 with --generation hf", "vllm, whose cache it is", "drop one of them")
+    vllm_loads_lora = r.rolls_out_with_vllm and r.framework == "unsloth" and r.method != "full"
+    if vllm_loads_lora and r.lora_rank > VLLM_MAX_LORA_RANK:
+        yield SettingsError(f"--lora_rank is {r.lora_rank}", f"at most {VLLM_MAX_LORA_RANK}, vLLM's largest")
+    if r.standby and r.generation == "hf":
+        yield SettingsError("--standby with --generation hf", "vllm, whose cache standby frees", "drop one of them")
+    if r.task == "grpo" and r.num_generations < 2:
+        yield SettingsError(f"--num_generations is {r.num_generations}", "at least 2")

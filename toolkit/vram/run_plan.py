@@ -13,18 +13,17 @@ from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.units import format_gib
 from toolkit.vram.cards import DRIVER_KEEPS_GIB, Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.formula import rollout
 from toolkit.vram.mapping import flags_between, request_of
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import Request
+from toolkit.vram.search.share import with_share
 from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, surely_fits
+from toolkit.vram.verdict import can_run
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
 
-SHARES = tuple(percent / 100 for percent in range(5, 96))  # of the card, for vLLM; the rest is never all free
 OTHERS_HOLD_GIB = 0.25  # below it the difference is the uncertainty of the table, not another process
 OF_LABEL = (0.9, 1.02)  # what the driver reports of the size on the box: 0.937 (L4, with ECC) to 1.0
 
@@ -78,11 +77,11 @@ def plan_run(
     card, held_gib = card_of(gpu)
     shape = find(settings.model.model)
     asked = request_of(settings, has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
-    request, notes = (asked, []) if share_is_given else _with_share(asked, shape, card)
+    request, notes = (asked, []) if share_is_given else with_share(asked, shape, card)
     plan = make_plan(request, shape, card)
     if held_gib > OTHERS_HOLD_GIB:
         notes.append(f"other processes hold {format_gib(held_gib)} of {card.name}, which the plan leaves them")
-    chosen = request.generation == "vllm" and not share_is_given and not sets_its_own_share(request)
+    chosen = request.generation == "vllm" and not share_is_given and not request.engine_sets_its_share
     share = request.gpu_memory_utilization if chosen else None
     flags = () if can_run(plan) else _flags_that_run(request, shape, card, settings.model, share_is_given)
     return RunPlan(plan, share, (*notes, *plan.warnings), flags)
@@ -104,41 +103,6 @@ def card_of(gpu: Gpu) -> tuple[Card, float]:
     return replace(known, usable_gib=round(known.usable_gib - held_gib, 2)), held_gib
 
 
-def sets_its_own_share(request: Request) -> bool:
-    """Unsloth's standby takes vLLM's share from a table of its own, whatever was asked for."""
-    return request.standby and request.framework == "unsloth"
-
-
-def choose_share(request: Request, shape: Shape, card: Card) -> float | None:
-    """vLLM's share of the card: the largest that keeps the upper end of the plan's interval on the card.
-
-    Where none does, the smallest with which the KV cache has room for one sequence of `max_model_len`, be it on the
-    card or not; None when no share gives that room.
-    """
-    plans = {share: make_plan(replace(request, gpu_memory_utilization=share), shape, card) for share in SHARES}
-    safe = [share for share, plan in plans.items() if surely_fits(plan)]
-    roomy = [share for share, plan in plans.items() if plan.engine and plan.engine.longest >= request.max_model_len]
-    return max(safe) if safe else min(roomy, default=None)
-
-
-def _with_share(request: Request, shape: Shape, card: Card) -> tuple[Request, list[str]]:
-    """The request with a share of our choice for vLLM, and the reason for it."""
-    if request.generation == "hf":
-        return request, []
-    if sets_its_own_share(request):
-        return replace(request, gpu_memory_utilization=rollout.standby_share(card.usable_gib)), []
-    share = choose_share(request, shape, card)
-    if share is None:
-        return request, []
-    chosen = replace(request, gpu_memory_utilization=share)
-    high = make_plan(chosen, shape, card).interval_gib[1]
-    if high <= card.usable_gib:
-        why = f"the largest with which even the upper end, {format_gib(high)}, fits"
-    else:
-        why = f"the smallest with room for one sequence of {request.max_model_len:,} tokens"
-    return chosen, [f"gpu_memory_utilization {share:.2f} by the plan: {why}"]
-
-
 def _flags_that_run(
     request: Request, shape: Shape, card: Card, model: ModelSettings, share_is_given: bool
 ) -> tuple[str, ...] | None:
@@ -148,7 +112,7 @@ def _flags_that_run(
         return None
     after = nearest[0].request
     unsaid = {"standby"} if after.generation == "hf" else set()
-    if not share_is_given or sets_its_own_share(after) or after.generation == "hf":
+    if not share_is_given or after.engine_sets_its_share or after.generation == "hf":
         unsaid.add("gpu_memory_utilization")  # chosen again by the next run, or without effect
     return tuple(flags_between(request, after, model, unsaid))
 

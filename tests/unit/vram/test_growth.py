@@ -23,7 +23,7 @@ QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
 def test_a_limit_fits_and_the_next_value_does_not(request: Request, shape: Shape, card: Card) -> None:
     for size in sizes(request, shape):
         limit = limit_of(size, request, shape, card)
-        for plan, is_good in ((limit.largest, can_run), (limit.sure, surely_fits)):
+        for plan, is_good in ((limit.fits, can_run), (limit.surely_fits, surely_fits)):
             if plan is not None:
                 check(plan.request)
                 assert is_good(plan)
@@ -65,7 +65,7 @@ def test_groups_by_hand() -> None:
 
 def test_the_offers_hold_the_limit_of_the_length() -> None:
     request = Request()
-    longest = limit_of(sizes(request, QWEN_3B)[0], request, QWEN_3B, RTX_4090).largest
+    longest = limit_of(sizes(request, QWEN_3B)[0], request, QWEN_3B, RTX_4090).fits
     assert longest is not None
     offers = [sizes_of(plan) for plan in candidates(request, QWEN_3B, RTX_4090)]
     assert sizes_of(longest) in offers

@@ -14,8 +14,9 @@ from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
+from toolkit.vram.search.concessions import concessions
 from toolkit.vram.search.scaling import length_name, with_length
-from toolkit.vram.search.suggest import ladder, nearest_that_fits
+from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, verdict_of
 
@@ -65,7 +66,7 @@ def test_it_fits_and_no_change_can_be_taken_back(request: Request, shape: Shape,
     ),
     find("Qwen/Qwen2.5-0.5B-Instruct"),
     find_card("RTX 3060"),
-)  # its length was cut on the lower of two rungs, and the room for more came later
+)  # its length was shortened by the later of two concessions, and the room for more came then
 def test_lengths_and_passes_are_cut_no_further_than_needed(request: Request, shape: Shape, card: Card) -> None:
     nearest = nearest_that_fits(request, shape, card)
     assume(nearest is not None)
@@ -128,8 +129,8 @@ def test_what_costs_only_time_goes_before_what_is_learnt_from() -> None:
     flags = [flag for change in changes_of(request, find("Qwen/Qwen2.5-7B-Instruct"), RTX_4090) for flag in change]
     assert flags[:2] == ["standby", "gradient_checkpointing"]
     assert "max_completion_length" not in flags
-    rungs = [flag for rung in ladder(request, RTX_4090) for flag in rung.values[0]]
-    assert [rungs.index(flag) for flag in flags] == sorted(rungs.index(flag) for flag in flags)
+    order = [flag for concession in concessions(request, RTX_4090) for flag in concession.values[0]]
+    assert [order.index(flag) for flag in flags] == sorted(order.index(flag) for flag in flags)
 
 
 def test_standby_is_given_up_where_its_own_share_is_too_large() -> None:

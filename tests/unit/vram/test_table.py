@@ -16,7 +16,8 @@ from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.search.scaling import largest, with_num_generations
+from toolkit.vram.search.growth import last_that_works
+from toolkit.vram.search.scaling import with_num_generations
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import can_run, verdict_of
 from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet
@@ -86,7 +87,7 @@ def test_the_batch_follows_the_group_by_hand() -> None:
 def test_the_search_finds_the_last_that_works(limit: int, n: int) -> None:
     values = range(7, 7 + 3 * n, 3)
     works = [value for value in values if value <= limit]
-    assert largest(values, lambda value: value <= limit) == (works[-1] if works else None)
+    assert last_that_works(values, lambda value: value <= limit) == (works[-1] if works else None)
 
 
 def test_lengths_stay_within_the_models_positions() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +15,8 @@ from toolkit.vram.search.scaling import (
     MAX_GENERATIONS,
     batches,
     generations,
-    largest,
     length_name,
     lengths,
-    longest,
     with_length,
     with_num_generations,
 )
@@ -42,9 +41,9 @@ class Limit:
 
     size: Size
     asked: int
-    largest: Plan | None
+    fits: Plan | None
     """The plan at the largest value that runs; None when not even the smallest does."""
-    sure: Plan | None
+    surely_fits: Plan | None
     """The same where the upper end of the plan's interval fits, too."""
 
     def value(self, plan: Plan | None) -> int | None:
@@ -74,7 +73,7 @@ def limit_of(size: Size, request: Request, shape: Shape, card: Card) -> Limit:
         return make_plan(size.apply(request, value), shape, card)
 
     def best(is_good: Callable[[Plan], bool]) -> Plan | None:
-        value = largest(size.values, lambda value: is_good(plan_at(value)))
+        value = last_that_works(size.values, lambda value: is_good(plan_at(value)))
         return None if value is None else plan_at(value)
 
     return Limit(size, getattr(request, size.name), best(can_run), best(surely_fits))
@@ -115,7 +114,7 @@ def not_dominated(plans: Iterable[Plan]) -> list[Plan]:
     return kept
 
 
-def surely(plan: Plan, card: Card) -> Plan | None:
+def at_sure_length(plan: Plan, card: Card) -> Plan | None:
     """The same batch and group with the longest length that surely fits; None when none does."""
     tokens = longest(plan.request, plan.shape, card, surely_fits)
     return None if tokens is None else make_plan(with_length(plan.request, tokens), plan.shape, card)
@@ -125,3 +124,26 @@ def sizes_of(plan: Plan) -> tuple[int, int, int]:
     """Length, num_generations and batch of a plan's request."""
     run = plan.request
     return getattr(run, length_name(run)), run.num_generations, run.per_device_train_batch_size
+
+
+def longest(
+    request: Request, shape: Shape, card: Card, is_good: Callable[[Plan], bool] = can_run, among: range | None = None
+) -> int | None:
+    """The largest length of `among` (default: `lengths`) whose plan `is_good`, all else as asked; None when none is."""
+    values = lengths(request, shape) if among is None else among
+    return last_that_works(values, lambda tokens: is_good(make_plan(with_length(request, tokens), shape, card)))
+
+
+def last_that_works(values: Sequence[int], works: Callable[[int], bool]) -> int | None:
+    """A value of an ascending sequence that works while the next does not, as large as possible; None when none does.
+
+    Halved from the end until one works, then searched between the two: memory may fall again where a length passes a
+    threshold (Unsloth offloads checkpoints from 512 tokens on), so that values which work need not all come first.
+    """
+    above = len(values)
+    while above:
+        tried = (above - 1) // 2 if above < len(values) else above - 1
+        if works(values[tried]):
+            return values[bisect_left(values, True, lo=tried + 1, hi=above, key=lambda value: not works(value)) - 1]
+        above = tried
+    return None

@@ -7,16 +7,11 @@ must consist of whole groups of `num_generations`.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from toolkit.errors import SettingsError
-from toolkit.vram.cards import Card
-from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run
 
 LENGTH_STEP = 64  # tokens; lengths are searched in multiples of it
 MAX_BATCH, MAX_GENERATIONS = 2**16, 2**12  # what the recipes take
@@ -88,26 +83,3 @@ def with_num_generations(request: Request, n: int) -> Request:
         return replace(moved, gradient_accumulation_steps=after)
     steps = max(1, request.gradient_accumulation_steps * after // before)
     return replace(moved, steps_per_generation=after, gradient_accumulation_steps=steps)
-
-
-def largest(values: Sequence[int], works: Callable[[int], bool]) -> int | None:
-    """A value of an ascending sequence that works while the next does not, as large as possible; None when none does.
-
-    Halved from the end until one works, then searched between the two: memory may fall again where a length passes a
-    threshold (Unsloth offloads checkpoints from 512 tokens on), so that values which work need not all come first.
-    """
-    above = len(values)
-    while above:
-        tried = (above - 1) // 2 if above < len(values) else above - 1
-        if works(values[tried]):
-            return values[bisect_left(values, True, lo=tried + 1, hi=above, key=lambda value: not works(value)) - 1]
-        above = tried
-    return None
-
-
-def longest(
-    request: Request, shape: Shape, card: Card, is_good: Callable[[Plan], bool] = can_run, among: range | None = None
-) -> int | None:
-    """The largest length of `among` (default: `lengths`) whose plan `is_good`, all else as asked; None when none is."""
-    values = lengths(request, shape) if among is None else among
-    return largest(values, lambda tokens: is_good(make_plan(with_length(request, tokens), shape, card)))

@@ -14,7 +14,7 @@ from toolkit.errors import SettingsError
 from toolkit.vram.cards import Card
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
-from toolkit.vram.search.growth import Limit, candidates, limit_of, not_dominated, sizes, surely
+from toolkit.vram.search.growth import Limit, at_sure_length, candidates, limit_of, not_dominated, sizes
 from toolkit.vram.search.scaling import length_name
 from toolkit.vram.shapes import Shape
 from toolkit.vram.verdict import verdict_of
@@ -44,7 +44,7 @@ class Growth:
             SettingsError: none does.
         """
         length = self.limits[0]
-        plan = length.sure or length.largest
+        plan = length.surely_fits or length.fits
         if plan is None:
             found = f"no {length.size.name} fits on {self.card.name} with the other settings as asked"
             nearest = f"toolkit plan --gpu {self.asked.request.gpu} names the nearest"
@@ -61,8 +61,8 @@ class Growth:
             "largest": {
                 limit.size.name: {
                     "asked": limit.asked,
-                    "fits": _outcome(limit.largest),
-                    "surely_fits": _outcome(limit.sure),
+                    "fits": _outcome(limit.fits),
+                    "surely_fits": _outcome(limit.surely_fits),
                 }
                 for limit in self.limits
             },
@@ -93,14 +93,14 @@ class Growth:
 def grow(request: Request, shape: Shape, card: Card) -> Growth:
     """Search every size alone, and all of them together. Some seconds."""
     limits = [limit_of(size, request, shape, card) for size in sizes(request, shape)]
-    together = [(plan, surely(plan, card)) for plan in not_dominated(candidates(request, shape, card))]
+    together = [(plan, at_sure_length(plan, card)) for plan in not_dominated(candidates(request, shape, card))]
     return Growth(make_plan(request, shape, card), card, limits, together)
 
 
 def _limits_table(limits: list[Limit]) -> RichTable:
     table = Table([Column(""), *map(number, ("asked", *FITS))])
     for limit in limits:
-        fields = [_up_to(limit, limit.largest), _peak(limit.largest), _up_to(limit, limit.sure), _peak(limit.sure)]
+        fields = [field for plan in (limit.fits, limit.surely_fits) for field in (_up_to(limit, plan), _peak(plan))]
         table.add(limit.size.name, f"{limit.asked:,}", *fields)
     return table.rich()
 

@@ -10,11 +10,11 @@ from toolkit.units import format_frac
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
+from toolkit.vram.search.growth import longest
 from toolkit.vram.search.scaling import (
     LENGTH_STEP,
     length_name,
     lengths,
-    longest,
     longest_possible,
     with_length,
     with_num_generations,
@@ -134,7 +134,7 @@ def describe_all(request: Request) -> str:
 
 
 def _engine(request: Request) -> str:
-    if request.standby and request.framework == "unsloth":  # which sets the share itself
+    if request.engine_sets_its_share:
         return "vLLM with standby"
     share = f"vLLM with {format_frac(request.gpu_memory_utilization)} of the card"
     return f"{share} and standby" if request.standby else share

@@ -1,9 +1,9 @@
-"""What finished runs measured, laid beside their plans and kept for their card.
+"""What finished runs measured, beside their plans and kept for their card.
 
-The plan is made anew with the shipped constants and today's formula, for every run that is kept, so that a run of last
-month is judged as one of today. What is learned is plain: the context is what the process held beyond torch's reserved
-memory, the slack what torch reserved beyond the tensors, and the residuals of the process are what is left then.
-Nothing of this has been done with a run of a card yet.
+Every run that is kept is planned anew with the shipped constants and today's formula, so that an old run is judged like
+a new one. The context is what the process held beyond torch's reserved memory, the slack is what torch reserved beyond
+its tensors, and the residuals of the process are what then remains.
+No run on a card has been calibrated yet.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from toolkit.vram.catalog import find
 from toolkit.vram.constants import (
     Learned,
     calibration_file,
-    constants,
+    constants_for,
     corrected,
     engine_kind,
     read_calibration,
@@ -42,28 +42,28 @@ class Entry:
     """One measured run, as the calibration file keeps it."""
 
     card: dict[str, Any]
-    """With what was free on it then."""
+    """Usable as far as it was free then."""
     request: dict[str, Any]
     shape: dict[str, Any]
     """The model's sizes, since its folder may be gone by the next time."""
     measured: dict[str, float | None]
-    """Peak by kind; None where it was not measured."""
+    """Peak in GiB by kind; None where it was not measured."""
     versions: dict[str, str]
     driver: str
     date: str
-    """When it was taken in."""
+    """When it was added."""
 
     def plan(self, learned: Learned | None = None) -> Plan:
-        """The run's plan with the shipped constants, or with what was learned laid over them."""
+        """The run's plan with the shipped constants, or with those that were learned in their place."""
         request, card = Request(**self.request), Card(**self.card)
-        known = constants(card)
+        constants = constants_for(card)
         if learned is not None:
-            known = corrected(known, learned, card.name, request)
-        return make_plan(request, Shape(**self.shape), card, known)
+            constants = corrected(constants, learned, card.name, request)
+        return make_plan(request, Shape(**self.shape), card, constants)
 
 
-def take_in(folder: Path) -> tuple[Entry, Learned]:
-    """Keep a finished run for its card, and learn from all that are kept.
+def add_run(folder: Path) -> tuple[Entry, Learned]:
+    """Add a finished run to its card's, and learn from all of them.
 
     Raises:
         SettingsError: no finished run, one without a card, a plan or measurements, or one that ran other settings;
@@ -89,9 +89,11 @@ def take_in(folder: Path) -> tuple[Entry, Learned]:
 def learn(entries: Sequence[Entry]) -> Learned:
     """The constants that the runs of one card agree on best.
 
-    Context: mean of process less reserved. Slack: a factor for each kind, mean of those at which a run's plan reserves
-    as much beyond its tensors as the run did. Both from runs without vLLM in the process (see `Measured.counts_vllm`).
-    Residuals: one for each settings, since a run repeated agrees with itself and says nothing of others.
+    - Context: the mean of process less reserved.
+    - Slack: a factor for each kind, the mean of those at which a run's plan reserves as much beyond its tensors as the
+      run did. Both come from runs without vLLM in the process (see `Measured.counts_vllm`).
+    - Residuals: one for each group of runs with the same settings, since a repeated run agrees with itself and says
+      nothing about others.
     """
     contexts: list[float] = []
     slack: dict[str, list[float]] = {}
@@ -113,7 +115,7 @@ def learn(entries: Sequence[Entry]) -> Learned:
 def _slack_factor(plan: Plan, slack_gib: float) -> float:
     """The factor on the planned slack at which the plan reserves `slack_gib` more than it allocates at its peak.
 
-    A phase with fewer tensors and more slack may be the one that reserves most; the first to get there decides.
+    A phase with fewer tensors and more slack may be the one that reserves most, so the smallest factor decides.
     """
     wanted = plan.peak_allocated_gib + slack_gib
     return min((wanted - phase.allocated_gib) / phase.parts_gib["slack"] for phase in plan.phases.values())
@@ -136,7 +138,7 @@ def read_run(folder: Path) -> Entry:
     """Read what a finished run planned and measured.
 
     Raises:
-        SettingsError: see `take_in`.
+        SettingsError: see `add_run`.
         ModelError: its model is no longer where it was.
     """
     records = {name: _read(folder, name) for name in ("settings.json", "environment.json", "summary.json")}
@@ -165,7 +167,7 @@ def read_run(folder: Path) -> Entry:
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        found = f"the records of {folder} are not whole ({type(error).__name__}: {error})"
+        found = f"the records of {folder} are incomplete ({type(error).__name__}: {error})"
         raise SettingsError(found, "a run folder as the recipes write it") from error
 
 
@@ -183,7 +185,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, request: Request, effective: Mapping[str, Any]) -> None:
-    """Refuse a run that was not what was planned: Unsloth, for one, may raise the batch."""
+    """Refuse a run that differed from its plan: Unsloth, for one, may raise the batch."""
     if difference := ran_otherwise(request, effective):
         name, ran, planned = difference
         found = f"{folder} ran with {name} {ran} and was planned with {planned}"

@@ -55,12 +55,14 @@ def _alike(name: str, *, is_recorded: bool = False) -> Row:
 ROWS = (
     _alike("model"),
     Row(
-        *("backend", "framework"),
+        "backend",
+        "framework",
         planned=lambda backend: "trl" if backend == "transformers" else "unsloth",
         said=lambda framework: "transformers" if framework == "trl" else "unsloth",
     ),
     Row(
-        *("load_in_4bit", "method"),
+        "load_in_4bit",
+        "method",
         planned=lambda in_4bit: "qlora" if in_4bit else "lora",
         said=lambda method: method == "qlora",
         is_recorded=True,
@@ -69,7 +71,8 @@ ROWS = (
     Row("target_modules", "lora_targets", ",".join, lambda targets: targets.split(","), left_out=list(ALL_LINEAR)),
     _alike("gradient_checkpointing"),
     Row(
-        *("use_vllm", "generation"),
+        "use_vllm",
+        "generation",
         planned=lambda use_vllm: "hf" if use_vllm is False else "vllm",
         said=lambda generation: generation == "vllm",
         left_out=True,
@@ -138,7 +141,7 @@ def scaled_alpha(model: ModelSettings, rank: int) -> int:
 
 
 def ran_otherwise(request: Request, effective: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """(setting, value in effect, value as planned) of the first that differs; None for a run as it was planned."""
+    """(setting, value in effect, planned value) of the first that differs; None for a run as it was planned."""
     full = replace(request, steps_per_generation=request.batch.steps_per_generation)
     for row in ROWS:
         planned = row.said(getattr(full, row.field))
@@ -150,17 +153,17 @@ def ran_otherwise(request: Request, effective: Mapping[str, Any]) -> tuple[str, 
 def lost(asked: Request, back: Request, shape: Shape) -> str | None:
     """The first field that the recipes' settings cannot say, so that it came `back` changed; None when none did.
 
-    Left out is what they need not say. Of the two 16-bit types they take the one that the card has; both are equally
-    large.
+    What they need not say is left out, such as which 16-bit type: a run takes the one that its card has, and both are
+    equally large.
     """
-    unsaid = ("model", "gpu", "max_seq_length")
+    need_not = ("model", "gpu", "max_seq_length")
     one, other = (_in_force(request, shape) for request in (asked, back))
-    names = (f.name for f in fields(Request) if f.name not in unsaid)
+    names = (f.name for f in fields(Request) if f.name not in need_not)
     return next((name for name in names if getattr(one, name) != getattr(other, name)), None)
 
 
 def _in_force(request: Request, shape: Shape) -> Request:
-    """The request with its defaults said, and one spelling for what has several."""
+    """The request with its defaults filled in, and one spelling where there are several."""
     return replace(
         request,
         lora_targets=",".join(parse_targets(request.lora_targets, shape)),

@@ -21,9 +21,9 @@ class Request:
     model: str = "Qwen/Qwen2.5-3B-Instruct"
     """Hub id (of the built-in table, or in the local cache), `embedded`, a model folder, or a config.json."""
     gpu: str | None = None
-    """Card by name (`4090`, `RTX 3060`, `a100-80gb`) or its usable GiB; None plans without a verdict."""
+    """Card by name (`4090`, `RTX 3060`, `a100-80gb`) or its usable GiB; without one the plan says how much it takes."""
     task: Literal["grpo", "sft"] = "grpo"
-    """What is trained; `sft` means that every sequence is exactly max_seq_length long."""
+    """What is trained; with `sft` every sequence is exactly max_seq_length long."""
     method: Literal["qlora", "lora", "full"] = "qlora"
     """LoRA over a 4-bit base or over a 16-bit one, or all weights."""
     framework: Literal["unsloth", "trl"] = "unsloth"
@@ -53,9 +53,9 @@ class Request:
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Type of the computation, and of weights that are not in 4 bit."""
     attention: Literal["flash", "sdpa", "eager"] = "sdpa"
-    """Attention kernel; sdpa adds a bias for sequences of different length, eager keeps every score."""
+    """Attention kernel: sdpa takes a bias for sequences of different length, eager keeps every score."""
     loss_head: Literal["chunked", "logits", "unsloth"] | None = None
-    """How log-probabilities are made; None: unsloth with unsloth, chunked with trl."""
+    """How log-probabilities are computed; None: unsloth with unsloth, chunked with trl."""
     generation: Literal["vllm", "hf"] = "vllm"
     """What rolls out."""
     gpu_memory_utilization: float = 0.6
@@ -67,24 +67,25 @@ class Request:
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     """Type of the KV cache."""
     upcast_embeddings: bool = False
-    """Embedding and head in float32, as `prepare_model_for_kbit_training` does."""
+    """Embedding and head in float32, as `prepare_model_for_kbit_training` leaves them."""
     bnb_4bit_use_double_quant: bool = True
-    """Quantise the quantisation constants of NF4, too."""
+    """Quantise the constants of NF4, too."""
 
     @property
     def checkpointing(self) -> Literal["none", "hf", "unsloth"]:
-        """In force: below 512 tokens Unsloth keeps checkpoints on the card, whatever was asked."""
+        """What is in force: below 512 tokens Unsloth keeps checkpoints on the card, whatever was asked."""
         chosen = self.gradient_checkpointing or ("unsloth" if self.framework == "unsloth" else "hf")
         return "hf" if chosen == "unsloth" and self.max_model_len < UNSLOTH_OFFLOADS_FROM else chosen
 
     @property
     def head(self) -> Literal["chunked", "logits", "unsloth"]:
+        """The loss head in force."""
         return self.loss_head or ("unsloth" if self.framework == "unsloth" else "chunked")
 
     @property
     def is_plain_loop(self) -> bool:
-        """`--task sft --loss_head logits`, the loss of transformers itself: TRL 1.15 has no such path, so that it
-        stands for a loop of one's own."""
+        """`--task sft --loss_head logits` stands for a hand-written training loop with transformers' own loss: TRL 1.15
+        has no such path."""
         return self.task == "sft" and self.head == "logits"
 
     @property

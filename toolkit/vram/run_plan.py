@@ -1,6 +1,6 @@
-"""The plan of a recipe's run: from its settings and the card that the driver reports to a verdict.
+"""The plan of a recipe's run, from its settings and the card that the driver reports.
 
-Arithmetic on what it is given: nothing is asked, loaded or printed here, so that a test can hand in any card.
+It asks, loads and prints nothing, so that a test can hand in any card.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.units import format_gib
 from toolkit.vram.cards import DRIVER_KEEPS_GIB, Card, find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run
 from toolkit.vram.mapping import flags_between, request_of
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.share import with_share
 from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
 
 OTHERS_HOLD_GIB = 0.25  # below it the difference is the uncertainty of the table, not another process
-OF_LABEL = (0.9, 1.02)  # what the driver reports of the size on the box: 0.937 (L4, with ECC) to 1.0
+OF_LABEL = (0.9, 1.02)  # the driver's total over the size on the box: 0.937 (L4, with ECC) to 1.0 were seen
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class RunPlan:
     share: float | None
     """gpu_memory_utilization chosen for the run; None: given, or nothing to choose."""
     notes: tuple[str, ...]
-    """What a user should know beside the figures, a line each."""
+    """What a user should know beyond the figures, a line each."""
     flags: tuple[str, ...] | None = ()
-    """What to add to the command so that it runs; empty when it does as it is, None when nothing is enough."""
+    """What to add to the command so that it runs; empty when it runs as it is, None when nothing is enough."""
 
     def misfit(self, *, resumed: bool) -> SettingsError:
-        """The error of a run that would not fit, with what to do about it."""
+        """The error for a run that would not fit, with what to do about it."""
         plan, card = self.plan, self.plan.card
         where = f"{card.name} has {format_gib(card.usable_gib)}" if card else ""
         found = f"the plan's peak is {format_gib(plan.peak_process_gib)}, in {plan.peak_phase.name}, and {where}"
@@ -56,7 +56,7 @@ class RunPlan:
         return SettingsError(found, wanted, "or --force to start as it is")
 
     def record(self) -> dict[str, Any]:
-        """As summary.json keeps it: the plan's JSON, and the request and the card that it is about."""
+        """What summary.json keeps: the plan's JSON, its request and its card."""
         card = asdict(self.plan.card) if self.plan.card else None
         return as_json(self.plan) | {"request": asdict(self.plan.request), "card": card}
 
@@ -88,11 +88,11 @@ def plan_run(
 
 
 def card_of(gpu: Gpu) -> tuple[Card, float]:
-    """The card with what is free on it now as its usable memory, and what other processes hold of it, in GiB.
+    """The card, usable as far as it is free now, and the GiB that other processes hold.
 
-    A card of the table keeps its name and rates there. One that is not in it, or has another size, goes by the driver's
-    figures. The driver counts what it keeps for itself as used, so that `free_gib` of an idle card is what a process
-    can get, and of a busy one what the others have left.
+    A card of the table keeps the table's name and rates. One that is not in it, or has another size, is planned by the
+    driver's figures. The driver counts what it keeps for itself as used: so `free_gib` is what a process can get of an
+    idle card, and what the others have left of a busy one.
     """
     known = _find(gpu.name) or _find(f"{gpu.name} {round(gpu.total_gib)}GB")
     if known is None or not OF_LABEL[0] < gpu.total_gib / known.label_gib < OF_LABEL[1]:

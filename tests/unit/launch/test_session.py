@@ -21,11 +21,11 @@ from toolkit.launch.session import Session
 from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memory
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
+from toolkit.vram.fit import can_run, surely_fits
 from toolkit.vram.mapping import request_of
 from toolkit.vram.measured import measure
 from toolkit.vram.plan import make_plan
 from toolkit.vram.run_plan import RunPlan, card_of, plan_run
-from toolkit.vram.verdict import can_run, surely_fits
 from toolkit.vram.views import run_report
 
 GIB = 2**30

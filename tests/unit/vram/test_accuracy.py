@@ -71,7 +71,7 @@ def test_the_allocator_as_its_rules_have_it() -> None:
     for point in POINTS:
         peak, update = costs.peak(find(point["model"]), update_of(point)), update_of(point)
         kind, static = shipped()["slack"][slack_kind(update)], shipped()["slack"]["static"]
-        planned = peak.total + kind["gib"] * 2**30 + kind["share"] * peak.holes + static * peak.fixed
+        planned = peak.total + kind["gib"] * 2**30 + kind["share"] * peak.fragmentation + static * peak.fixed
         misses.append(planned / point["reserved_bytes"] - 1)
     assert sum(abs(miss) for miss in misses) / len(misses) < 0.06
     assert sorted(abs(miss) for miss in misses)[int(0.9 * len(misses))] < 0.12

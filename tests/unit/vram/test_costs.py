@@ -87,8 +87,8 @@ def test_full_fine_tuning_by_hand() -> None:
     update = Update("none", method="full", batch=1, prompt=16, completion=16)
     peak, n = costs.peak(SHAPE, update), SHAPE.parameters()
     assert (peak.weights, peak.lora, peak.optimizer) == (2 * n, 0, 4 * n)
-    assert peak.moment.name == "optimizer"  # gradients, and AdamW's root of a moment for every weight
-    assert peak.moment.total == 2 * n + 2 * n
+    assert peak.stage.name == "optimizer"  # gradients, and AdamW's root of a moment for every weight
+    assert peak.stage.total == 2 * n + 2 * n
     assert costs.peak(SHAPE, replace(update, reference_copy=True)).weights == 4 * n
 
 

@@ -63,7 +63,7 @@ def test_all_layers_tell_what_is_reserved(tmp_path: Path, capsys: pytest.Capture
 def found(**change: Any) -> Comparison:
     request = change.pop("request", Request(framework="trl"))
     sides = change.pop("formula_gib", {**SIDE, "reserved": 9.0}), change.pop("simulated_gib", SIDE)
-    return Comparison(find("Qwen/Qwen2.5-7B"), request, *sides, moment="head", peak=replace(PEAK, **change))
+    return Comparison(find("Qwen/Qwen2.5-7B"), request, *sides, stage="head", peak=replace(PEAK, **change))
 
 
 def text(comparison: Comparison, width: int = 80) -> str:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
 from toolkit.vram.search.concessions import concessions
 from toolkit.vram.search.scaling import length_name, with_length
 from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, verdict_of
 
 QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
 
@@ -150,7 +150,7 @@ def test_standby_is_given_up_where_its_own_share_is_too_large() -> None:
 def test_a_cache_without_room_for_one_sequence_does_not_count_as_a_fit() -> None:
     card = find_card("24")
     asked = [Request(gpu_memory_utilization=percent / 100, framework="trl") for percent in range(30, 4, -1)]
-    request = next(r for r in asked if verdict_of(make_plan(r, QWEN_3B, card)) == "no cache")
+    request = next(r for r in asked if fit_of(make_plan(r, QWEN_3B, card)) == "no cache")
     assert make_plan(request, QWEN_3B, card).fits
     nearest = nearest_that_fits(request, QWEN_3B, card)
     assert nearest is not None

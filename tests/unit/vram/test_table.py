@@ -14,13 +14,14 @@ from rich.console import Console
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
 from toolkit.vram.search.growth import last_that_works
 from toolkit.vram.search.scaling import with_num_generations
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, verdict_of
-from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet
+from toolkit.vram.views.fits import MARKS
+from toolkit.vram.views.sheet import Cell, Panel, Sheet
 from toolkit.vram.views.table import COMMON_CARDS, over_cards, over_lengths
 
 QWEN_3B = find("Qwen/Qwen2.5-3B-Instruct")
@@ -57,7 +58,7 @@ def test_every_cell_is_the_plan_of_its_settings(request: Request, shape: Shape, 
         check(run)
         plan = make_plan(run, shape, card)
         assert record["peak_process_gib"] == pytest.approx(plan.peak_process_gib, abs=1e-4)
-        assert record["verdict"] == cell.verdict == verdict_of(plan)
+        assert record["verdict"] == cell.fit == fit_of(plan)
         assert record["fits"] == can_run(plan)
         assert float(cell.text) == pytest.approx(plan.peak_process_gib, abs=0.5)
 
@@ -119,7 +120,7 @@ def test_over_cards_one_more_step_does_not_fit() -> None:
                 assert can_run(plan) == runs, (record, tokens)
 
 
-def test_markdown_is_one_table_with_a_mark_for_every_verdict() -> None:
+def test_markdown_is_one_table_with_a_mark_for_every_fit() -> None:
     lines = [line for line in ONE_OF_EACH.markdown().splitlines() if line.startswith("|")]
     assert lines == [
         "| per_device_train_batch_size \\ max_completion_length | 256 | 512 | 1,024 | 32,768 |",
@@ -149,7 +150,7 @@ def test_the_screen_is_wide_enough(width: int) -> None:
     assert all(len([word for word in row.split() if "." in word or word.isdigit()]) == 8 for row in rows)
 
 
-def test_the_picture_shows_every_verdict_and_nothing_beside_the_page() -> None:
+def test_the_picture_shows_every_fit_and_nothing_beside_the_page() -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
     from matplotlib.text import Text
@@ -157,9 +158,9 @@ def test_the_picture_shows_every_verdict_and_nothing_beside_the_page() -> None:
     from toolkit.vram.views.heat_map import COLOURS, draw, figure_of
 
     picture = imread(io.BytesIO(draw(ONE_OF_EACH)))[..., :3]
-    for verdict, colour in COLOURS.items():
+    for fit, colour in COLOURS.items():
         near = (abs(picture - to_rgb(colour)).max(axis=-1) < 0.01).sum()
-        assert near > 5000, verdict  # a field is 170 x 68 dots
+        assert near > 5000, fit  # a field is 170 x 68 dots
     figure = figure_of(ONE_OF_EACH)
     for text in figure.findobj(Text):
         box = text.get_window_extent()

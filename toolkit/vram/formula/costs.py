@@ -3,7 +3,7 @@
 Letters: B sequences of S = P + C tokens (prompt and completion), T = B S, N = B C scored tokens; H hidden size,
 I intermediate, L layers, V vocabulary, r LoRA rank. Results are bytes. The terms stand for the tensors that are alive
 in a simulated step (see `toolkit.vram.simulation`); benchmarks/planner_accuracy.py holds the two against each other.
-Not in here: CUDA context, kernel workspaces, the allocator's fragments, and vLLM.
+Not in here: CUDA context, kernel workspaces, the allocator's fragmentation, and vLLM.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ ADAM_8BIT_BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Memory at one moment of the step beside what is always there. Bytes."""
+class Stage:
+    """Memory at one stage of the update, beside what is always there. Bytes."""
 
     name: Literal["head", "layer, first", "layer, last", "embedding", "optimizer"]
     activations: float
@@ -38,26 +38,26 @@ class Moment:
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest moment of an update, with its parts in bytes."""
+    """The stage of an update that takes most, with its parts in bytes."""
 
     weights: float
-    """Of the model, and of a reference copy where there is one."""
+    """The model's, and those of a reference copy where there is one."""
     lora: float
     optimizer: float
-    moment: Moment
+    stage: Stage
     mask: float
     """An attention mask that all layers share; 0 without padding."""
-    holes: float
-    """What the allocator's slack grows with; see `_holes`. Not part of the total."""
+    fragmentation: float
+    """Freed blocks that the allocator cannot reuse; see `_fragmentation`. Not part of the total."""
 
     @property
     def fixed(self) -> float:
-        """What stands between steps: weights, adapters and the optimizer's state."""
+        """What stays from step to step: weights, adapters and the optimizer's state."""
         return self.weights + self.lora + self.optimizer
 
     @property
     def total(self) -> float:
-        return self.fixed + self.mask + self.moment.total
+        return self.fixed + self.mask + self.stage.total
 
 
 def nf4_bytes(n: int, *, double_quant: bool = True) -> float:
@@ -70,7 +70,7 @@ def nf4_bytes(n: int, *, double_quant: bool = True) -> float:
 
 
 def weight_bytes(shape: Shape, update: Update) -> float:
-    """The base: projections in NF4 or `dtype`; embedding, head, norms and biases in `dtype`, or float32 once upcast."""
+    """The base: projections in NF4 or `dtype`; embedding, head, norms and biases in `dtype`, or upcast to float32."""
     linear, each = shape.linear_parameters(), update.weight_bytes_each
     in_4_bit = update.quantization == "nf4"
     projections = nf4_bytes(linear, double_quant=update.double_quant) if in_4_bit else each * linear
@@ -81,9 +81,9 @@ def weight_bytes(shape: Shape, update: Update) -> float:
 def optimizer_bytes(n: int, bytes_each: int, optim: Optim, *, spared: int = 0) -> float:
     """Adam's two moments for `n` trained weights.
 
-    In the weights' own type for PyTorch's; one byte each with a float32 for every 256 in 8 bit. The paged form may
-    leave for the host under pressure; it is counted as if it stayed, which is what a plan can promise. `spared`
-    weights are those of a trained embedding, whose moments transformers' Trainer keeps out of 8 bit, in float32.
+    PyTorch keeps them in the weights' own type; in 8 bit they are one byte each, and a float32 for every 256. The paged
+    form may move to the host under pressure; it is counted as if it stayed, which is what a plan can promise. `spared`
+    are the weights of a trained embedding, whose moments transformers' Trainer keeps in float32.
     """
     if optim == "none":
         return 0.0
@@ -100,32 +100,32 @@ def trained(shape: Shape, update: Update) -> tuple[int, int]:
 
 
 def peak(shape: Shape, update: Update) -> Peak:
-    """The peak of one update: what is always there plus the largest of the step's moments."""
+    """The peak of one update: what is always there, and the largest of its stages."""
     n, each = trained(shape, update)
     full = update.method == "full"
     weights = weight_bytes(shape, update) * (2 if full and update.reference_copy else 1)
-    moments = _moments(shape, update)
+    stages = _stages(shape, update)
     return Peak(
         weights=weights,
         lora=0.0 if full else each * n,
         optimizer=optimizer_bytes(n, each, update.optim, spared=shape.vocab * shape.hidden if full else 0),
-        moment=max(moments.values(), key=lambda moment: moment.total),
+        stage=max(stages.values(), key=lambda stage: stage.total),
         mask=layers.mask_bytes(shape, update.tokens, update.attention, update.regime),
-        holes=_holes(shape, update, moments),
+        fragmentation=_fragmentation(shape, update, stages),
     )
 
 
-def _holes(shape: Shape, update: Update, moments: dict[str, Moment]) -> float:
-    """Freed blocks that the leading moment cannot use, because its own are larger.
+def _fragmentation(shape: Shape, update: Update, stages: dict[str, Stage]) -> float:
+    """Freed blocks that the largest stage cannot use, because the blocks that it needs are larger.
 
-    A head that makes all logits at once comes after the layers' forward passes, whose blocks are too small for it: they
-    lie idle as far as head and layers do not overlap. In tiles, it is the layer's own work that leaves gaps; in full
-    fine-tuning all that a pass held, since gradients and the optimizer come after it.
+    A head that makes all logits at once comes after the layers' forward passes. Their blocks are too small for it and
+    lie idle, as far as head and layers do not overlap. A head that works in tiles has room in them; there the layer's
+    own work leaves the gaps. In full fine-tuning all that a pass held does, since gradients and the optimizer follow.
     """
-    head = moments["head"].logits
+    head = stages["head"].logits
     if update.method == "full" and update.head != "cross_entropy":
-        return moments["head"].activations + head
-    work = moments["layer, first"].total - moments["head"].activations
+        return stages["head"].activations + head
+    work = stages["layer, first"].total - stages["head"].activations
     if update.head not in ("cross_entropy", "unsloth"):
         return max(head, work)
     passing = _passing(shape, update, update.tokens.length)
@@ -137,10 +137,11 @@ def _holes(shape: Shape, update: Update, moments: dict[str, Moment]) -> float:
 
 
 def _idle_beside_scores(shape: Shape, update: Update) -> float:
-    """What lies idle of a layer's passing blocks when eager attention's score matrices lead: about half.
+    """The blocks of a layer's forward pass that lie idle when eager attention's score matrices lead: about half.
 
-    In a loop in 16 bit all of them, while a float32 score matrix is larger than the logits, which leave it no room, but
-    not by half. Read off 60 replays of the allocator and rows 24, 70 and 71 of tests/golden/published_vram.json.
+    In a 16-bit training loop all of them lie idle while a float32 score matrix is larger than the logits, which leave
+    it no room, but less than half as large again. Read off 60 replays of the allocator and rows 24, 70 and 71 of
+    tests/golden/published_vram.json.
     """
     length = update.tokens.length
     half = _passing(shape, update, length) / 2
@@ -156,7 +157,7 @@ def _passing(shape: Shape, update: Update, length: int) -> float:
 
 
 def _layers(shape: Shape, update: Update) -> tuple[float, float, float]:
-    """What all layers keep without checkpointing, what the largest of them does, and what that one holds at work."""
+    """What all layers keep without checkpointing; what the largest layer keeps; what that one holds at work."""
     kinds = []
     for count, tokens in layers.kinds_of(shape, update.tokens):
         common = (shape, tokens, update.attention, update.regime, update.adapters)
@@ -166,14 +167,15 @@ def _layers(shape: Shape, update: Update) -> tuple[float, float, float]:
     return sum(count * each for _, each, count in kinds), saved, work
 
 
-def _moments(shape: Shape, update: Update) -> dict[str, Moment]:
-    """The moments that can lead, by name.
+def _stages(shape: Shape, update: Update) -> dict[str, Stage]:
+    """The stages that may take most, by name.
 
-    With checkpointing: the head after all layers' checkpoints are stored; the first layer recomputed in the backward
-    pass, when all checkpoints still stand; the last one, when the gradients do. Without: the same with every layer's
-    saved tensors instead. Then, where all weights are trained, the embedding's gradient, and the optimizer, which holds
-    all gradients and a float32 or 16-bit root of a moment for every weight (`torch._foreach_sqrt` in AdamW; the 8-bit
-    kernels work in place).
+    - head: with all layers' checkpoints, or without checkpointing all that the layers keep.
+    - layer, first: the first layer in the backward pass, which is the model's last; everything kept is still there.
+    - layer, last: nothing is kept any more, and all gradients are there.
+    - embedding: its gradient, where all weights are trained.
+    - optimizer: all gradients, and a root of a moment for every weight in the weights' type (`torch._foreach_sqrt` in
+      AdamW; the fused and the 8-bit kernels work in place).
     """
     regime, tokens = update.regime, update.tokens
     n, each = trained(shape, update)
@@ -193,14 +195,14 @@ def _moments(shape: Shape, update: Update) -> dict[str, Moment]:
     held = heads.held_bytes(shape, update.head, regime, tokens)
     before = each * n if update.accumulates else 0
     at_head = whole_head if update.head in ("chunked", "unsloth") else 0  # else it comes when most logits are gone
-    # Of a tied matrix the head's gradient and the embedding's stand at once; after a plain product their sum, too
+    # A tied matrix has the head's gradient and the embedding's at once; after a plain product their sum as well
     n_more = (2 if update.head in ("logits", "cross_entropy") else 1) if shape.tied else 0
     summed = whole_head * (n_more + update.accumulates)
-    moments = (
-        Moment("head", kept, logits=head + held, gradients=before + at_head),
-        Moment("layer, first", first, logits=held, gradients=before + whole_head),
-        Moment("layer, last", last, logits=held, gradients=each * n + (whole_head if update.accumulates else 0)),
-        Moment("embedding", 0.0, logits=held, gradients=each * n + summed),
-        Moment("optimizer", temporary, logits=held, gradients=each * n),
+    stages = (
+        Stage("head", kept, logits=head + held, gradients=before + at_head),
+        Stage("layer, first", first, logits=held, gradients=before + whole_head),
+        Stage("layer, last", last, logits=held, gradients=each * n + (whole_head if update.accumulates else 0)),
+        Stage("embedding", 0.0, logits=held, gradients=each * n + summed),
+        Stage("optimizer", temporary, logits=held, gradients=each * n),
     )
-    return {moment.name: moment for moment in moments}
+    return {stage.name: stage for stage in stages}

@@ -32,11 +32,11 @@ class Engine:
     """vLLM's share of the card, in bytes, and what fits into its KV cache."""
 
     weights: int
-    """0 when the training weights are shared."""
+    """0 when they are the training's own."""
     lora: int
     """Slots for one adapter over all projections."""
     reserve: int
-    """The profiled forward pass, which the KV cache leaves free: torch's to use outside the rollout."""
+    """For the forward pass that it profiled: the KV cache leaves it free, and torch may use it outside the rollout."""
     kv_cache: int
     """0 when nothing is left."""
     cuda_graphs: int
@@ -50,7 +50,7 @@ class Engine:
     """In force, which with standby is not what was asked for."""
     layout: KvLayout
     missing: int = 0
-    """Bytes of its share that are not free when it starts; above 0 it refuses to."""
+    """Bytes of its share that are not free when it starts; above 0 it does not start."""
 
     @property
     def total(self) -> int:
@@ -58,12 +58,12 @@ class Engine:
         return self.weights + self.lora + self.reserve + self.kv_cache + self.cuda_graphs
 
     def n_concurrent(self, tokens: int) -> int:
-        """How many sequences of `tokens` run at once: by the cache, and by the scheduler's limit."""
+        """How many sequences of `tokens` run at once, by the cache and by the scheduler's limit."""
         in_flight = STEPS_IN_FLIGHT * self.max_num_batched_tokens
         return min(self.max_num_seqs, int(self.kv_cache // self.layout.sequence_bytes(max(1, tokens), in_flight)))
 
     def as_json(self) -> dict[str, float]:
-        """What a person asks of it; `max_model_len` is 0 where it does not start."""
+        """What a person wants to know; `max_model_len` is 0 where it does not start."""
         return {
             "kv_tokens": self.kv_tokens,
             "max_concurrent_sequences": self.n_concurrent(self.longest) if self.longest else 0,
@@ -74,12 +74,12 @@ class Engine:
 
 
 def profiled_bytes(shape: Shape, batched_tokens: int, max_num_seqs: int) -> int:
-    """What vLLM's profiling run keeps out of the KV cache: a forward pass over the largest batch, or its sampler.
+    """What vLLM keeps out of its KV cache after profiling: a forward pass over the largest batch, or its sampler.
 
-    T (6 I + 7 H) bytes for T tokens, and 0.16 GiB beside torch: read off Unsloth's table of profiling runs
-    (unsloth_zoo, load_vllm; by its weights Qwen3-4B with rank 16), within 0.03 GiB. Sampling takes 18 V a sequence:
-    16-bit logits and four copies in float32 (v1/sample/sampler.py); older engines sorted them and took 38.
-    Vision towers are not in it.
+    The pass takes T (6 I + 7 H) bytes for T tokens, and 0.16 GiB outside of torch: read off Unsloth's table of
+    profiling runs (unsloth_zoo, load_vllm; Qwen3-4B with rank 16, by its weights), within 0.03 GiB. Sampling takes 18 V
+    a sequence: 16-bit logits and four copies in float32 (v1/sample/sampler.py); older engines sorted them and took 38.
+    Vision towers are not counted.
     """
     forward = batched_tokens * (6 * shape.intermediate + 7 * shape.hidden)
     return int(max(forward, SAMPLER_BYTES * shape.vocab * max_num_seqs) + 0.16 * GIB)
@@ -88,17 +88,17 @@ def profiled_bytes(shape: Shape, batched_tokens: int, max_num_seqs: int) -> int:
 def graph_bytes(shape: Shape, max_num_seqs: int, measured_gib: float, *, lora: bool) -> int:
     """CUDA graphs: `measured_gib` for GRAPHS_MEASURED of them in GRAPHS_LAYERS layers with LoRA, scaled by both.
 
-    One for every batch size up to twice max_num_seqs, and a second kind for decoding up to max_num_seqs.
+    There is one for every captured batch size up to twice max_num_seqs, and one more for decoding up to max_num_seqs.
     """
     n = _capture_sizes(min(512, 2 * max_num_seqs)) + _capture_sizes(min(512, max_num_seqs))
     kind = GRAPHS_BOTH_WAYS if lora else GRAPHS_WITHOUT_LORA
     return int(measured_gib * GIB * kind * n / GRAPHS_MEASURED * shape.n_layers / GRAPHS_LAYERS)
 
 
-def _capture_sizes(largest: int) -> int:
+def _capture_sizes(up_to: int) -> int:
     """How many batch sizes vLLM captures: 1, 2, 4, then every 8th up to 256, then every 16th."""
-    small = sum(size <= largest for size in (1, 2, 4))
-    return small + min(largest, 255) // 8 + max(0, (largest - 240) // 16)
+    small = sum(size <= up_to for size in (1, 2, 4))
+    return small + min(up_to, 255) // 8 + max(0, (up_to - 240) // 16)
 
 
 def plan_engine(
@@ -131,7 +131,7 @@ def plan_engine(
 
 
 def warnings(engine: Engine, request: Request, card: Card | None) -> tuple[str, ...]:
-    """What will not go as asked, a line each."""
+    """What will not happen as asked, a line each."""
     unsloth, wanted = request.framework == "unsloth", request.max_model_len
     found = []
     if not engine.longest:

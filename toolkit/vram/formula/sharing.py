@@ -46,11 +46,11 @@ class Setup:
     share: float
     """gpu_memory_utilization in force."""
     budget: float
-    """All that vLLM may take."""
+    """Bytes that vLLM may take."""
     weights: int
-    """Of the budget."""
+    """What of the budget goes to weights."""
     own_weights: int
-    """On the card beside the training's: 0 when they are shared."""
+    """What of them lies on the card beside the training's: 0 when they are shared."""
     lora: int
     """Slots for one adapter over all projections."""
     max_num_batched_tokens: int
@@ -107,7 +107,7 @@ def with_trl(
 
 
 def activation_reserve(shape: Shape, max_model_len: int, batch: int = 2) -> int:
-    """What Unsloth's share always leaves of the card: 1.25 x batch x one layer's widest tensors in 16 bit.
+    """Bytes that Unsloth always leaves to the training: 1.25 x batch x one layer's widest tensors in 16 bit.
 
     `2.5 * [2 S (H + 2 K) + 4 S + 4 S I + I H]` bytes at its batch of 2, S = max_model_len, K as if a head were H /
     heads wide.
@@ -118,7 +118,7 @@ def activation_reserve(shape: Shape, max_model_len: int, batch: int = 2) -> int:
 
 
 def unsloth_kv_bytes(shape: Shape, budget: float, weights: int, lora: int) -> float:
-    """What Unsloth expects to be left for the KV cache, by which it chooses its schedule.
+    """Bytes that Unsloth expects to be left for the KV cache, by which it chooses its schedule.
 
     It counts 4-bit weights at 5 bits and CUDA graphs at 172 x 4 H L bytes, between 0.15 and 1 GiB.
     """

@@ -113,23 +113,23 @@ class Update:
 
     @property
     def weight_bytes_each(self) -> int:
-        """Of a weight that is not in 4 bit."""
+        """Bytes of a weight that is not in 4 bit."""
         return 4 if self.dtype == "fp32" else 2
 
     @property
     def lora_bytes(self) -> int:
-        """Bytes of a trained LoRA weight: TRL casts it to bfloat16 over 4-bit; otherwise PEFT keeps float32."""
+        """Bytes of a trained LoRA weight: TRL casts it to bfloat16 over 4 bit; otherwise PEFT keeps float32."""
         return 2 if self.quantization == "nf4" and not self.lora_float32 else 4
 
     @property
     def dequantised_bytes(self) -> int:
-        """Of an element of a matrix that is unpacked from 4 bit to be multiplied; 0 where none is."""
+        """Bytes an element of a matrix that is unpacked from 4 bit to be multiplied; 0 where none is."""
         return self.weight_bytes_each if self.quantization == "nf4" else 0
 
     @property
     def eager_score_bytes(self) -> int:
-        """Of an entry in the four score matrices that eager attention holds: CUDA's softmax reads float16 itself, so
-        that its result is in 16 bit; bfloat16 is copied to float32 first."""
+        """Bytes an entry of the four score matrices that eager attention holds together. CUDA's softmax reads float16
+        as it is, so its result is in 16 bit; bfloat16 is copied to float32 first."""
         return 14 if self.dtype == "fp16" and compute_bytes(self.regime) == 2 else 16
 
     @property
@@ -145,10 +145,10 @@ class Update:
 def update_of(request: Request, shape: Shape, card: Card | None) -> Update:
     """The update that a request makes.
 
-    - GRPO pads to the longest of a whole round of rollouts, so that every pass has a mask, unless flash attention is
+    - GRPO pads to the longest sequence of a round of rollouts, so every pass has a mask, unless flash attention is
       asked for, which packs. Supervised sequences are all equally long.
     - A hand-written training loop (`Request.is_plain_loop`) has PEFT's float32 adapters and no autocast.
-    - Unsloth halves the sequences in a chunk of its loss until it fits; planned is one sequence a chunk.
+    - Unsloth halves the sequences in a chunk of its loss until it fits; one sequence a chunk is planned.
     """
     sft = request.task == "sft"
     length = request.max_model_len
@@ -176,8 +176,8 @@ def update_of(request: Request, shape: Shape, card: Card | None) -> Update:
     )
 
 
-def notes(request: Request, shape: Shape, card: Card | None) -> tuple[str, ...]:
-    """What of a request has no effect, or goes beyond the model or the card."""
+def warnings(request: Request, shape: Shape, card: Card | None) -> tuple[str, ...]:
+    """What has no effect in a request, or goes beyond the model or the card; a line each."""
     found = []
     if request.attention == "flash" and card and not card.is_ampere:
         found.append(f"{card.name} has no flash attention: planned with SDPA's memory-efficient kernel")

@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.vram.cards import Card
 from toolkit.vram.request import Request
-from toolkit.vram.search.scaling import LENGTH_STEP, length_name
+from toolkit.vram.search.scaling import LENGTH_STEP, length_name, length_of
 
 MIN_LENGTH = 128  # tokens of a completion, or of a sequence in SFT, below which nothing is suggested
 MIN_RANK = 16  # reinforcement learning is served by low ranks: Schulman et al., "LoRA Without Regret", 2025
@@ -27,9 +27,9 @@ class Concession:
 
     values: Sequence[dict[str, Any]]
     may_harm: bool = False
-    """It may also take memory, so both with it and without it the search is made."""
+    """It may also take memory, so the search is made both with and without it."""
     is_ordered: bool = True
-    """A later value never takes more memory than an earlier one. Else any of them may be the right one."""
+    """Each value takes no more memory than those before it. Else any of them may be the right one."""
 
 
 def concessions(request: Request, card: Card) -> list[Concession]:
@@ -39,7 +39,7 @@ def concessions(request: Request, card: Card) -> list[Concession]:
 
 
 def _free(r: Request) -> list[Concession]:
-    """What leaves the run as it is, up to rounding: other kernels, and other types for what is not trained."""
+    """What changes nothing but rounding: other kernels, and other types for what is not trained."""
     head = "unsloth" if r.framework == "unsloth" else "chunked"
     return [
         _one(r.attention == "eager", attention="sdpa"),
@@ -53,7 +53,7 @@ def _free(r: Request) -> list[Concession]:
 def _time(r: Request) -> list[Concession]:
     """What costs seconds a step: cache freed and filled, layers computed twice, smaller passes, fewer rollouts at once.
 
-    Standby has a share of its own, which on a small card may be too large: so it may also be given up.
+    Standby sets vLLM's share itself, which may be too large for a small card, so standby may be given up as well.
     """
     deepest = "unsloth" if r.framework == "unsloth" else "hf"
     size = r.per_device_train_batch_size
@@ -68,12 +68,12 @@ def _time(r: Request) -> list[Concession]:
 
 
 def _learning(r: Request, card: Card) -> list[Concession]:
-    """What the model may learn, or from what. At the far end a step takes hours, or prompts are dropped."""
+    """What the model can learn, or from what. With the last of these a step takes hours, or prompts are dropped."""
     ranks = [2**k for k in range(r.lora_rank.bit_length(), -1, -1) if MIN_RANK <= 2**k < r.lora_rank]
     half_precision = "fp16" if card.compute_capability and card.bf16_tflops is None else "bf16"
     name = length_name(r)
-    shorter = _shorter(getattr(r, name), MIN_LENGTH)
-    half = getattr(r, name) / 2
+    shorter = _shorter(length_of(r), MIN_LENGTH)
+    half = length_of(r) / 2
     full = r.method == "full"
     prompts = _shorter(r.max_prompt_length, r.max_prompt_length // 2) if r.task == "grpo" else []
     return [

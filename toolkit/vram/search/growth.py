@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import can_run, surely_fits
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.scaling import (
@@ -16,19 +17,19 @@ from toolkit.vram.search.scaling import (
     batches,
     generations,
     length_name,
+    length_of,
     lengths,
     with_length,
     with_num_generations,
 )
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, surely_fits
 
-SHORTEST = 256  # tokens: together, nothing shorter is offered unless it was asked for
+SHORTEST = 256  # tokens; of all sizes together nothing shorter is offered, unless it was asked for
 
 
 @dataclass(frozen=True)
 class Size:
-    """One size of a run: the ascending values that are searched, and how a request takes one of them."""
+    """A size of a run: the values that are searched, ascending, and the request with one of them."""
 
     name: str
     values: Sequence[int]
@@ -37,7 +38,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Limit:
-    """How large one size can be with the others as asked."""
+    """How large one size can get with the others as asked."""
 
     size: Size
     asked: int
@@ -47,12 +48,12 @@ class Limit:
     """The same where the upper end of the plan's interval fits, too."""
 
     def value(self, plan: Plan | None) -> int | None:
-        """The size in a plan."""
+        """Its value in a plan."""
         return None if plan is None else getattr(plan.request, self.size.name)
 
 
 def sizes(request: Request, shape: Shape) -> list[Size]:
-    """What can grow: the length, the batch, and in GRPO the group, which the batch follows."""
+    """What can grow: the length, the batch, and in GRPO the group, with the batch."""
     found = [
         Size(length_name(request), lengths(request, shape), with_length),
         Size("per_device_train_batch_size", batches(request), _with_batch),
@@ -67,7 +68,7 @@ def _with_batch(request: Request, n: int) -> Request:
 
 
 def limit_of(size: Size, request: Request, shape: Shape, card: Card) -> Limit:
-    """The largest value of one size that runs, and the largest that surely fits; the next value does not."""
+    """The largest value of one size that runs, and the largest that surely fits; the next larger one does not."""
 
     def plan_at(value: int) -> Plan:
         return make_plan(size.apply(request, value), shape, card)
@@ -80,11 +81,11 @@ def limit_of(size: Size, request: Request, shape: Shape, card: Card) -> Limit:
 
 
 def candidates(request: Request, shape: Shape, card: Card) -> Iterator[Plan]:
-    """The longest run of each batch and group that takes no more passes and no fewer prompts a round than asked.
+    """The longest run for each batch and group, with as many passes and at least as many prompts a round as asked.
 
-    Batches are powers of two, those times three, and the one asked for, as far as any group runs.
+    Batches are powers of two, three times those, and the one asked for, up to the first with which no group runs.
     """
-    shortest = min(SHORTEST, getattr(request, length_name(request)))
+    shortest = min(SHORTEST, length_of(request))
     among = lengths(request, shape)[max(0, shortest // LENGTH_STEP - 1) :]
     usual = {size for k in range(MAX_BATCH.bit_length()) for size in (2**k, 3 * 2**k) if size <= MAX_BATCH}
     for batch in sorted(usual | {request.per_device_train_batch_size}):
@@ -96,7 +97,7 @@ def candidates(request: Request, shape: Shape, card: Card) -> Iterator[Plan]:
 
 
 def groups(request: Request, batch: int) -> list[int]:
-    """Every num_generations that divides a round of passes of `batch` into at least as many prompts as asked."""
+    """Every num_generations that divides a round with this batch into at least as many prompts as asked."""
     if request.task == "sft":
         return [request.num_generations]  # without effect
     completions = batch * request.batch.steps_per_generation
@@ -105,7 +106,7 @@ def groups(request: Request, batch: int) -> list[int]:
 
 
 def not_dominated(plans: Iterable[Plan]) -> list[Plan]:
-    """Those that no other equals or exceeds in length, num_generations and batch at once; the longest first."""
+    """The plans that no other equals or exceeds in length, num_generations and batch at once; the longest first."""
     kept: list[Plan] = []
     for plan in sorted(plans, key=sizes_of, reverse=True):  # so whatever exceeds a plan comes before it
         mine = sizes_of(plan)
@@ -123,7 +124,7 @@ def at_sure_length(plan: Plan, card: Card) -> Plan | None:
 def sizes_of(plan: Plan) -> tuple[int, int, int]:
     """Length, num_generations and batch of a plan's request."""
     run = plan.request
-    return getattr(run, length_name(run)), run.num_generations, run.per_device_train_batch_size
+    return length_of(run), run.num_generations, run.per_device_train_batch_size
 
 
 def longest(
@@ -135,10 +136,11 @@ def longest(
 
 
 def last_that_works(values: Sequence[int], works: Callable[[int], bool]) -> int | None:
-    """A value of an ascending sequence that works while the next does not, as large as possible; None when none does.
+    """A value that works while the next larger one does not, as large as possible; None when none works.
 
-    Halved from the end until one works, then searched between the two: memory may fall again where a length passes a
-    threshold (Unsloth offloads checkpoints from 512 tokens on), so that values which work need not all come first.
+    `values` ascend. They are halved from the end until one works, then the search goes on between that and the last
+    tried. Those that work need not all come first: memory falls again where a length passes a threshold (Unsloth
+    offloads checkpoints from 512 tokens on).
     """
     above = len(values)
     while above:

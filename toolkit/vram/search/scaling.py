@@ -1,8 +1,4 @@
-"""A request moved along one of its sizes, with TRL's batch arithmetic kept whole.
-
-TRL counts completions: `per_device_train_batch_size x steps_per_generation` of them make one round of rollouts, which
-must consist of whole groups of `num_generations`.
-"""
+"""A request with another length, batch or group, so that a round of rollouts still consists of whole groups."""
 
 from __future__ import annotations
 
@@ -22,11 +18,14 @@ def length_name(request: Request) -> str:
     return "max_seq_length" if request.task == "sft" else "max_completion_length"
 
 
+def length_of(request: Request) -> int:
+    """The value of `length_name`, in tokens."""
+    return getattr(request, length_name(request))
+
+
 def with_length(request: Request, tokens: int) -> Request:
     """The request with another `length_name`."""
-    if request.task == "sft":
-        return replace(request, max_seq_length=tokens)
-    return replace(request, max_completion_length=tokens)
+    return replace(request, **{length_name(request): tokens})
 
 
 def longest_possible(request: Request, shape: Shape) -> int:
@@ -61,7 +60,7 @@ def batches(request: Request) -> range:
 
 
 def generations(request: Request) -> range:
-    """Every num_generations of which a forward pass can hold the same share as asked (see `with_num_generations`)."""
+    """Every num_generations that leaves a forward pass the same share of a group; see `with_num_generations`."""
     unit = request.num_generations // math.gcd(request.num_generations, request.per_device_train_batch_size)
     return range(unit if unit > 1 else 2, MAX_GENERATIONS + 1, unit)
 
@@ -69,8 +68,8 @@ def generations(request: Request) -> range:
 def with_num_generations(request: Request, n: int) -> Request:
     """The same run with groups of `n`: as many prompts a round, and as large a share of a group in a forward pass.
 
-    So per_device_train_batch_size follows num_generations. Where the share is no whole number of completions, the pass
-    takes the next smaller one that divides the round, and there are more passes or fewer.
+    So per_device_train_batch_size follows num_generations. Where the share is not a whole number of completions, the
+    pass takes the next smaller number that divides the round, and the number of passes changes.
     """
     share = request.per_device_train_batch_size * n // request.num_generations
     completions = request.batch.generation_batch_size * n // request.num_generations

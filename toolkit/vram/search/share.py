@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from toolkit.units import format_gib
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import surely_fits
 from toolkit.vram.formula.sharing import standby_share
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import surely_fits
 
 SHARES = tuple(percent / 100 for percent in range(5, 96))  # of the card; the rest is never all free
 

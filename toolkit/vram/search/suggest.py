@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import can_run
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.concessions import Concession, concessions
-from toolkit.vram.search.scaling import LENGTH_STEP, length_name
+from toolkit.vram.search.scaling import LENGTH_STEP, length_name, length_of
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Search:
     card: Card
     concessions: Sequence[Concession]
     known: dict[Request, bool] = field(default_factory=dict)
-    """What ran and what did not so far: the rounds of a search meet the same runs again."""
+    """Which runs fit, as far as they were tried: the rounds of a search meet them again."""
 
     def starts(self) -> list[list[int]]:
         """Everything given up, with and without what may harm."""
@@ -111,15 +111,15 @@ class _Search:
         return any(self._runs_with(self.values(chosen)) for chosen in itertools.product(*tried))
 
     def lengthened(self, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The same settings with a shortened length as long as still runs.
+        """The same settings with the length as long as still runs, where it was shortened.
 
-        Two concessions are about the length, and what was given up for the later one may have been taken back since.
+        Two concessions shorten it, and what was taken back after the later one may have left room.
         """
         name = length_name(self.request)
         about_length = [i for i, part in enumerate(parts) if name in part]
         if not about_length:
             return parts
-        asked, tokens = getattr(self.request, name), parts[about_length[-1]][name]
+        asked, tokens = length_of(self.request), parts[about_length[-1]][name]
         kept = [part for part in parts if name not in part]
         place = about_length[-1] - len(about_length) + 1
 

@@ -1,4 +1,4 @@
-"""Attention as CUDA computes it, on tensors that are on no card."""
+"""Attention as CUDA computes it, on fake tensors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def register_cuda_attention() -> None:
 
 
 def expected_kernels(update: Update, config: Any) -> tuple[str, ...]:
-    """Names of operations of which one runs in every layer; empty where there is no one kernel."""
+    """Names of operations: one of them must run in every layer. Empty where attention is no single operation."""
     window = getattr(config, "sliding_window", None)
     if update.attention == "eager":
         return ()
@@ -75,14 +75,14 @@ def _cuda_attention(
 def _efficient_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **_: Any
 ) -> tuple[Any, None]:
-    """As `_cuda_attention` where flash is not to be had: the memory-efficient kernel, mask or not."""
+    """As `_cuda_attention` without flash attention: the memory-efficient kernel, with a mask or without."""
     query, key, value = _autocast(query, key, value)
     out = _memory_efficient(module, query, key, value, attention_mask, scaling)
     return out.transpose(1, 2).contiguous(), None
 
 
 def _autocast(*tensors: Any) -> tuple[Any, ...]:
-    """What `scaled_dot_product_attention` does to its inputs and the kernels behind it do not."""
+    """What `scaled_dot_product_attention` does to its inputs, and the kernels that are called here do not."""
     import torch
 
     if not torch.is_autocast_enabled("cpu"):
@@ -120,7 +120,7 @@ def _eager_attention(
 
 
 def _float32_attention(query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-    """Grouped queries fall to the math path and its S x S scores: the memory-efficient kernel does not know them."""
+    """The memory-efficient kernel, or for grouped queries, which it lacks, the math path with its S x S scores."""
     import torch
 
     if query.shape[1] != key.shape[1]:

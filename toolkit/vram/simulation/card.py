@@ -1,4 +1,4 @@
-"""The card that is not there: a model loaded on fake tensors, with every storage booked."""
+"""A card made of fake tensors: a model loaded on it, and a ledger of every storage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOAD = "load"
 
 @dataclass(frozen=True)
 class FakeCard:
-    """A loaded model and the books of the card it is on."""
+    """A loaded model, and what watches the card's memory."""
 
     update: Update
     model: Any
@@ -50,11 +50,11 @@ class FakeCard:
         on_gradient(self.model, lambda gradient: self.watch.follow(gradient, "gradients"), enter_next)
 
     def peaks(self) -> dict[str, Peak]:
-        """The highest moment of each phase of the step."""
+        """The peak of each phase of the step."""
         return {phase: peak for phase, peak in self.watch.ledger.peaks.items() if phase != LOAD}
 
     def check_kernels(self) -> None:
-        """Hold the run to the kernels that CUDA would have used.
+        """Refuse a run that took other kernels than CUDA would have used.
 
         Raises:
             ContractError: attention or the 4-bit products took another path, so the peak would be another step's.

@@ -1,4 +1,4 @@
-"""A model with its 4-bit layers and adapters, in shape only: built on meta, then given tensors of some kind."""
+"""A model with 4-bit layers and adapters in shape only: built on the meta device, then given tensors of some kind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.compat.contracts import require
 from toolkit.errors import ModelError, SettingsError
+from toolkit.vram.formula.costs import DOUBLE_QUANT_BLOCK, NF4_BLOCK
 from toolkit.vram.formula.update import Dtype, Update
 
 if TYPE_CHECKING:
     import torch
 
 BNB = "bitsandbytes 0.50"
-NF4_BLOCK, NESTED_BLOCK = 64, 256  # weights to one scale, scales to one scale of scales
 
 
 def torch_dtype(dtype: Dtype) -> torch.dtype:
@@ -52,7 +52,7 @@ def build_on_meta(update: Update, config: Any, attention: str) -> Any:
     """Return the model to train, over a quantised base or not, all its tensors on the meta device.
 
     PEFT casts adapters over 16-bit weights to float32; over 4-bit ones TRL casts them to bfloat16, whatever the dtype.
-    Meta, because `Module.to` and `Params4bit` fail on fake tensors.
+    On meta, because `Module.to` and `Params4bit` fail on fake tensors.
     """
     import torch
     import transformers
@@ -126,7 +126,7 @@ def _quantised_layer(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> A
 
 
 def _quant_state(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> Any:
-    """A float32 scale for 64 weights; quantised again a byte, with a float32 for 256 such scales and a code book."""
+    """A float32 scale for 64 weights; quantised again it is a byte, with a float32 for 256 of them and a code book."""
     import torch
     from bitsandbytes.functional import QuantState
 
@@ -141,9 +141,9 @@ def _quant_state(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> Any:
             quant_type="nf4",
         )
     scales_of_scales = QuantState(
-        absmax=torch.empty(-(-n_scales // NESTED_BLOCK)),
+        absmax=torch.empty(-(-n_scales // DOUBLE_QUANT_BLOCK)),
         code=torch.empty(256),
-        blocksize=NESTED_BLOCK,
+        blocksize=DOUBLE_QUANT_BLOCK,
         dtype=torch.float32,
     )
     return QuantState(
@@ -165,7 +165,7 @@ def materialise(model: Any, make: Callable[[torch.Tensor], torch.Tensor]) -> Non
     """
     from torch.nn import Parameter
 
-    made: dict[int, tuple[Any, Any]] = {}  # the original too: the id of a dead object is given out again
+    made: dict[int, tuple[Any, Any]] = {}  # with the original: the id of a dead object may be used again
 
     def once(tensor: Any, build: Callable[[Any], Any]) -> Any:
         if id(tensor) not in made:
@@ -200,7 +200,7 @@ def _scales(state: Any) -> list[tuple[Any, str]]:
 
 
 def tensors_by_part(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """Every tensor that loading leaves on the card, with its part: `weights` (4-bit scales too) or `lora`."""
+    """Every tensor that loading leaves on the card, with its part: `lora`, or `weights` (with 4-bit scales)."""
     found: list[tuple[str, Any]] = []
     is_peft = hasattr(model, "peft_config")
     for tensor in model.parameters():

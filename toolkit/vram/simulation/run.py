@@ -1,4 +1,4 @@
-"""Simulates a step at full depth, or at two small depths from which the rest follows."""
+"""A step simulated at full depth, or at two small depths from which the rest follows."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def peaks_by_phase(
     attention_kind: str | None = None,
     allocator: CachingAllocator | None = None,
 ) -> tuple[int, dict[str, Peak]]:
-    """Run the second step on a fake card; return the bytes after loading and the highest moment of every phase."""
+    """Run the second step on a fake card; return the bytes after loading and the peak of every phase."""
     with fake_card(config, update, layers, attention_kind, allocator) as card:
         step = Step(update, card.model, card.enter)
         step.prime_optimizer()
@@ -90,8 +90,8 @@ def peaks_by_phase(
 def _depths(depth: int, period: int) -> tuple[int, int]:
     """Two depths whose difference is whole periods of the kinds of layers: 2 and 4 where all are of one kind.
 
-    Else both end with the kind of layer that the whole model ends with, and every kind lies between the first layer
-    and the last: a mask lives only as long as a layer of its kind is to come.
+    Else both end with the kind of layer that the whole model ends with, and every kind comes between the first layer
+    and the last: a mask is kept only as long as a layer of its kind is to come.
     """
     if period == 1:
         return 2, 4
@@ -100,7 +100,7 @@ def _depths(depth: int, period: int) -> tuple[int, int]:
 
 
 def _period(kinds: Sequence[str]) -> int:
-    """Length of the shortest pattern that repeats through `kinds`; 1 when they are all one kind, or none is named."""
+    """Length of the shortest pattern that repeats through `kinds`; 1 when all are of one kind, or none is named."""
     for length in range(1, len(kinds) + 1):
         if all(kind == kinds[i % length] for i, kind in enumerate(kinds)):
             return length

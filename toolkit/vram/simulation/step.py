@@ -121,7 +121,7 @@ def _autocast(update: Update) -> AbstractContextManager[Any]:
 
 
 def _optimizer(update: Update, model: Any, parameters: list[Any]) -> Any:
-    """AdamW with the implementation that the name means on CUDA; a CPU's own default is a loop over parameters."""
+    """AdamW with the implementation that the name means on CUDA; on a CPU the default is a loop over parameters."""
     import torch
 
     if update.optim == "none":
@@ -133,7 +133,7 @@ def _optimizer(update: Update, model: Any, parameters: list[Any]) -> Any:
 
 
 def _adamw_8bit(model: Any, parameters: list[Any]) -> Any:
-    """bitsandbytes' own, as transformers' Trainer makes it: an embedding that is trained keeps 32 bits."""
+    """bitsandbytes' AdamW as transformers' Trainer makes it: a trained embedding keeps 32 bits."""
     from bitsandbytes.optim.adamw import AdamW
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
@@ -147,7 +147,7 @@ def _adamw_8bit(model: Any, parameters: list[Any]) -> Any:
 
 
 def prime(optimizer: Any) -> None:
-    """Let the optimizer make its state as its first step does, so that the step to come is any but the first."""
+    """Let the optimizer make its state with a first step, so that the step to come is like all later ones."""
     import torch
 
     for group in optimizer.param_groups:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import can_run
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.suggest import Change, nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,15 +10,15 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from toolkit.display.tables import Table, number
-from toolkit.vram.calibration import KINDS, Entry, take_in
+from toolkit.vram.calibration import KINDS, Entry, add_run
 from toolkit.vram.cards import Card
-from toolkit.vram.constants import Learned, calibration_file, constants
+from toolkit.vram.constants import Learned, calibration_file, constants_for
 from toolkit.vram.plan import Plan
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One run beside its plan, and the constants of its card with this run among those that taught them."""
+    """One run beside its plan, and what the runs of its card taught, this one included."""
 
     entry: Entry
     learned: Learned
@@ -70,18 +70,18 @@ class Calibration:
         """Name, shipped value and what was learned: the context in GiB, and a factor on each kind of slack."""
         found = [(f"slack_{kind}_factor", 1.0, factor) for kind, factor in self.learned.slack.items()]
         if self.learned.context_gib is not None:
-            shipped_gib = constants(Card(**self.entry.card))["context"]["gib"]
+            shipped_gib = constants_for(Card(**self.entry.card))["context"]["gib"]
             found.insert(0, ("context_gib", shipped_gib, self.learned.context_gib))
         return found
 
 
 def calibrate(folder: Path) -> Calibration:
-    """Take in a finished run.
+    """Add a finished run to its card's calibration.
 
     Raises:
-        SettingsError, ModelError: see `toolkit.vram.calibration.take_in`.
+        SettingsError, ModelError: see `toolkit.vram.calibration.add_run`.
     """
-    return Calibration(*take_in(Path(os.path.expanduser(str(folder))).resolve()))
+    return Calibration(*add_run(Path(os.path.expanduser(str(folder))).resolve()))
 
 
 def _peaks(plan: Plan) -> tuple[float, float, float]:

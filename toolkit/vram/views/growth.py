@@ -12,14 +12,14 @@ from rich.text import Text
 from toolkit.display.tables import Column, Table, number
 from toolkit.errors import SettingsError
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import fit_of
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.growth import Limit, at_sure_length, candidates, limit_of, not_dominated, sizes
-from toolkit.vram.search.scaling import length_name
+from toolkit.vram.search.scaling import length_name, length_of
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import verdict_of
-from toolkit.vram.views.sheet import MEANINGS, STYLES
-from toolkit.vram.views.table import as_settings, describe_all
+from toolkit.vram.views.fits import MEANINGS, STYLES
+from toolkit.vram.views.table import about, describe_all
 
 Pair = tuple[Plan, Plan | None]
 """The longest run that fits, and the longest that surely does."""
@@ -33,9 +33,9 @@ class Growth:
     asked: Plan
     card: Card
     limits: list[Limit]
-    """One size at a time, the length first."""
+    """Each size alone, the length first."""
     together: list[Pair]
-    """All sizes at once: no pair is beaten in everything."""
+    """All sizes together: no pair is beaten in all of them."""
 
     def best(self) -> Plan:
         """The longest run that surely fits, or if none does, the longest that fits at all.
@@ -53,10 +53,7 @@ class Growth:
 
     def as_json(self) -> dict[str, Any]:
         """Sizes with their peaks in GiB; null where nothing fits."""
-        return {
-            "model": {"name": self.asked.shape.name, "parameters": self.asked.shape.parameters()},
-            "gpu": {"name": self.card.name, "usable_gib": self.card.usable_gib},
-            "settings": as_settings(self.asked.request),
+        return about(self.asked.request, self.asked.shape, self.card) | {
             "asked": _outcome(self.asked),
             "largest": {
                 limit.size.name: {
@@ -70,14 +67,14 @@ class Growth:
         }
 
     def render(self) -> RenderableType:
-        """The request's own verdict, the limits one at a time, and the list of what goes together."""
+        """How the request fits, each size alone, and all of them together."""
         asked, (low, high) = self.asked, self.asked.interval_gib
-        request, verdict = asked.request, verdict_of(asked)
-        own = f"as asked: {asked.peak_process_gib:.1f} GiB ({low:.1f} to {high:.1f}), {MEANINGS[verdict]}"
+        request, fit = asked.request, fit_of(asked)
+        own = f"as asked: {asked.peak_process_gib:.1f} GiB ({low:.1f} to {high:.1f}), {MEANINGS[fit]}"
         lines: list[RenderableType] = [
             Text(f"{asked.shape.name} on {self.card.name}: {self.card.usable_gib:g} GiB usable", "bold"),
             Text(describe_all(request), "dim"),
-            *("", Text(own, STYLES[verdict]), ""),
+            *("", Text(own, STYLES[fit]), ""),
             *(Text("largest, one at a time", "bold"), _limits_table(self.limits)),
         ]
         if request.task == "grpo":
@@ -121,9 +118,9 @@ def _together_table(pairs: list[Pair]) -> RichTable:
     group = ("num_generations",) if is_grpo else ()
     table = Table(list(map(number, (*group, "per_device_train\n_batch_size", *FITS))))
     for plan, sure in pairs:
-        run, name = plan.request, length_name(plan.request)
-        numbers = [*([run.num_generations] if is_grpo else []), run.per_device_train_batch_size, getattr(run, name)]
-        sure_length = f"{getattr(sure.request, name):,}" if sure else "nothing"
+        run = plan.request
+        numbers = [*([run.num_generations] if is_grpo else []), run.per_device_train_batch_size, length_of(run)]
+        sure_length = f"{length_of(sure.request):,}" if sure else "nothing"
         table.add(*(f"{size:,}" for size in numbers), _peak(plan), sure_length, _peak(sure))
     return table.rich()
 
@@ -139,7 +136,7 @@ def _together_notes(request: Request) -> list[str]:
 
 
 def _outcome(plan: Plan | None) -> dict[str, Any] | None:
-    """The sizes of a plan with its peak in GiB."""
+    """The sizes of a plan, and its peak in GiB."""
     if plan is None:
         return None
     run = plan.request
@@ -149,5 +146,5 @@ def _outcome(plan: Plan | None) -> dict[str, Any] | None:
     return {name: getattr(run, name) for name in names} | {
         "peak_process_gib": round(plan.peak_process_gib, 4),
         "interval_process_gib": [round(bound, 4) for bound in plan.interval_gib],
-        "verdict": verdict_of(plan),
+        "verdict": fit_of(plan),
     }

@@ -1,4 +1,4 @@
-"""A plan as a YAML preset for the recipes, and what of a plan they cannot be told."""
+"""A plan as a YAML preset for the recipes, as far as their settings can say it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from toolkit.settings import GrpoSettings, RecordSettings
 from toolkit.settings.batch import check_save_steps, solve
 from toolkit.settings.parse import parse
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import fit_of
 from toolkit.vram.mapping import lost, request_of, settings_of
 from toolkit.vram.plan import Plan
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import verdict_of
-from toolkit.vram.views.sheet import MEANINGS
+from toolkit.vram.views.fits import MEANINGS
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -29,7 +29,7 @@ def preset_of(request: Request, shape: Shape) -> dict[str, Any]:
 
 
 def check_preset(path: Path, request: Request, shape: Shape, card: Card) -> None:
-    """Refuse a preset before anything is searched: of another kind of file, or of what the recipes cannot do.
+    """Refuse another kind of file, or what the recipes cannot do, before anything is searched.
 
     The settings are read as a recipe reads them and planned again: what comes back changed cannot be said in them.
 
@@ -68,7 +68,7 @@ def _heading(plan: Plan) -> str:
     command = f"toolkit plan --fit --model {shlex.quote(request.model)} --gpu {shlex.quote(str(request.gpu))}"
     lines = (
         f"{plan.shape.name} on {card.name} with {card.usable_gib:g} GiB usable. Planned, not measured: the process",
-        f"peaks at {plan.peak_process_gib:.2f} GiB ({low:.2f} to {high:.2f}), {MEANINGS[verdict_of(plan)]}.",
+        f"peaks at {plan.peak_process_gib:.2f} GiB ({low:.2f} to {high:.2f}), {MEANINGS[fit_of(plan)]}.",
         f"The longest completions for: {' '.join([command, *flags])}",
         "What is not named here is the recipe's default.",
     )
@@ -76,7 +76,7 @@ def _heading(plan: Plan) -> str:
 
 
 def _save_steps(request: Request) -> int | None:
-    """The first multiple of a round of rollouts from the recipes' own value on; None where that is one."""
+    """The first multiple of a round of rollouts from the recipes' default on; None where the default is one."""
     usual, steps = RecordSettings().save_steps, request.batch.steps_per_round()
     fitting = -(-usual // steps) * steps
     return None if fitting == usual else fitting

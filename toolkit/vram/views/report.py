@@ -1,6 +1,6 @@
 """A plan as a person reads it.
 
-Parts by phase, a bar against the card, the verdict, what vLLM's cache holds, how long it takes, and what to change.
+Parts by phase, a bar against the card, whether it fits, what vLLM's cache holds, how long it takes, and what to change.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from rich.text import Text
 
 from toolkit.display.tables import Cell, Table, facts, number, words
 from toolkit.units import format_count, format_gib, format_seconds
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.formula.rollout import Engine
 from toolkit.vram.formula.timing import RUN_STEPS, Estimate, Timing, estimate
 from toolkit.vram.plan import Plan
 from toolkit.vram.search.suggest import Change
-from toolkit.vram.verdict import can_run, verdict_of
+from toolkit.vram.views.fits import ON_CARD, STYLES
 
 ROWS = {
     "weights": "weights",
@@ -34,19 +35,12 @@ ROWS = {
     "context": "CUDA context",
     "slack": "allocator slack",
 }
-VERDICTS = {
-    "fits": ("fits on", "green"),
-    "tight": ("is tight on", "yellow"),
-    "no cache": ("leaves vLLM too little cache on", "red"),
-    "too large": ("does not fit on", "red"),
-}
-PHASES = ("load", "rollout", "update")
 BAR_WIDTH = 48
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A peak against the card: full up to it, shaded up to the upper end of its interval; plain without unicode."""
+    """A peak on its card: full up to the peak, shaded up to the upper end of its interval; ASCII without unicode."""
 
     peak_gib: float
     high_gib: float
@@ -63,13 +57,13 @@ class Bar:
 
 
 def render(plan: Plan, changes: Sequence[Change] | None) -> RenderableType:
-    """The whole answer. `changes`: what makes it run; None when nothing on the list does, empty when it runs anyway."""
+    """The whole answer. `changes` make it run; empty when it runs as asked, None when nothing is enough."""
     request = plan.request
     how = f"{request.task} with {request.method} and {request.framework}"
     title = Text.assemble(
         (plan.shape.name, "bold"), f", {format_count(plan.shape.parameters())} parameters, {how}", overflow="fold"
     )
-    lines: list[RenderableType] = [title, "", _table(plan), "", *_verdict(plan)]
+    lines: list[RenderableType] = [title, "", _table(plan), "", *_peak(plan)]
     if rows := _facts(plan):
         lines += ["", facts(rows)]
     if plan.card is not None and not can_run(plan):
@@ -78,7 +72,7 @@ def render(plan: Plan, changes: Sequence[Change] | None) -> RenderableType:
 
 
 def _table(plan: Plan) -> RichTable:
-    phases = [plan.phases[name] for name in PHASES if name in plan.phases]
+    phases = plan.phases.values()
     table = Table(["GiB", *(number(phase.name) for phase in phases)])
     for key, label in ROWS.items():
         values = [phase.parts_gib.get(key, 0.0) for phase in phases]
@@ -88,14 +82,15 @@ def _table(plan: Plan) -> RichTable:
     return table.rich(gap=3)
 
 
-def _verdict(plan: Plan) -> list[RenderableType]:
+def _peak(plan: Plan) -> list[RenderableType]:
     low, high = plan.interval_gib
     peak = f"peak {format_gib(plan.peak_process_gib)} in {plan.peak_phase.name} ({low:.1f} to {high:.1f})"
     if plan.card is None:
-        return [Text(f"{peak}; name a card with --gpu for a verdict")]
-    word, style = VERDICTS[verdict_of(plan)]
+        return [Text(f"{peak}; does it fit? name a card with --gpu")]
+    fit = fit_of(plan)
+    style = STYLES[fit] if can_run(plan) else "red"
     bar = Bar(plan.peak_process_gib, high, plan.card.usable_gib, style)
-    return [bar, Text(f"{word} {plan.card.name}: {peak}", f"bold {style}")]
+    return [bar, Text(f"{ON_CARD[fit]} {plan.card.name}: {peak}", f"bold {style}")]
 
 
 def _facts(plan: Plan) -> list[tuple[Cell, Cell]]:
@@ -146,7 +141,7 @@ def _about(value: Estimate) -> str:
 
 def _advice(changes: Sequence[Change] | None) -> list[RenderableType]:
     if changes is None:
-        return [Text("nothing on the list makes it run: a smaller model, or a larger card")]
+        return [Text("nothing that is known makes it run: take a smaller model, or a larger card")]
     table = Table([number(""), words()], has_header=False)
     for change in changes:
         sign = "+" if change.saves_gib < 0 else "-"

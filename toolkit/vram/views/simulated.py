@@ -48,7 +48,7 @@ class Comparison:
     request: Request
     formula_gib: dict[str, float]
     simulated_gib: dict[str, float]
-    moment: str
+    stage: str
     """Where the formula has its peak."""
     peak: SimulatedPeak
 
@@ -66,7 +66,7 @@ class Comparison:
             "formula_gib": {row: round(value, 4) for row, value in self.formula_gib.items()},
             "simulated_gib": {row: round(simulated[row], 4) if row in simulated else None for row in ROWS},
             "difference_frac": {row: None if value is None else round(value, 4) for row, value in difference.items()},
-            "phase": {"formula": self.moment, "simulated": peak.phase},
+            "phase": {"formula": self.stage, "simulated": peak.phase},
             "layers": {"simulated": list(peak.depths), "model": self.shape.n_layers},
             "seconds": round(peak.seconds, 2),
             "notes": _notes(self.request),
@@ -87,13 +87,15 @@ def compare(request: Request, shape: Shape, card: Card | None, *, full: bool = F
         BackendError: torch or another package of the training stack is missing.
         ContractError: the installed releases are not those that the simulation stands on.
     """
-    run = replace(request, beta=0.0) if request.method == "full" else request  # no copy for reference, see `_notes`
+    run = (
+        replace(request, beta=0.0) if request.method == "full" else request
+    )  # without the copy for reference, see `_notes`
     update = update_of(run, shape, card)
     plan, formula = make_plan(run, shape, card), costs.peak(shape, update)
     _check_packages()
     peak = _simulate(shape, update, full=full)
     formula_gib = _formula_gib(formula, plan.phases["update"].parts_gib["slack"])
-    return Comparison(shape, request, formula_gib, _simulated_gib(peak), formula.moment.name, peak)
+    return Comparison(shape, request, formula_gib, _simulated_gib(peak), formula.stage.name, peak)
 
 
 def _check_packages() -> None:
@@ -122,7 +124,7 @@ def _simulate(shape: Shape, update: Update, *, full: bool) -> SimulatedPeak:
 
 @contextmanager
 def _others_silent() -> Iterator[None]:
-    """Keep notices of the training stack off the screen. What matters comes as an exception, too."""
+    """Keep notices of the training stack off the screen. What matters comes as an exception as well."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -134,10 +136,10 @@ def _others_silent() -> Iterator[None]:
 
 
 def _formula_gib(peak: costs.Peak, slack_gib: float) -> dict[str, float]:
-    """The formula's parts. `reserved` is the tensors and the plan's slack, without the workspaces of cuBLAS."""
-    moment = peak.moment
-    rest = moment.activations + moment.logits + peak.mask
-    parts = {"weights": peak.weights, "lora": peak.lora, "optimizer": peak.optimizer, "gradients": moment.gradients}
+    """The formula's parts. `reserved` is tensors and the plan's slack, without the workspaces of cuBLAS."""
+    stage = peak.stage
+    rest = stage.activations + stage.logits + peak.mask
+    parts = {"weights": peak.weights, "lora": peak.lora, "optimizer": peak.optimizer, "gradients": stage.gradients}
     in_gib = {name: gib(size) for name, size in (parts | {"rest": rest, "total": peak.total}).items()}
     return in_gib | {"reserved": in_gib["total"] + slack_gib}
 
@@ -168,7 +170,7 @@ def _facts(found: Comparison) -> list[tuple[str, str]]:
     return [
         ("simulated", "the code of transformers, PEFT, bitsandbytes and TRL on fake tensors: shapes without data"),
         ("depth", _depth(found)),
-        ("peak", f"formula: {found.moment}; simulation: {peak.phase}"),
+        ("peak", f"formula: {found.stage}; simulation: {peak.phase}"),
         ("took", f"{format_seconds(peak.seconds)}, loading of torch included"),
         *(("note", note) for note in _notes(found.request)),
     ]

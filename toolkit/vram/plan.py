@@ -86,7 +86,7 @@ class Plan:
         """Whether the card holds the process, and vLLM finds its share free; None without a card."""
         if self.card is None:
             return None
-        return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.missing)
+        return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.setup.missing)
 
 
 def make_plan(request: Request, shape: Shape, card: Card | None, constants: dict[str, Any] | None = None) -> Plan:
@@ -192,9 +192,10 @@ def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: b
     """
     if engine is None:
         return {}
-    own = engine.lora + (0 if request.standby and not at_work else engine.weights) + (engine.reserve if at_work else 0)
-    kept = {} if request.standby and not at_work else {"kv_cache": gib(engine.kv_cache)}
-    return kept | {"cuda_graphs": gib(engine.cuda_graphs), "engine": gib(own)}
+    is_asleep = request.standby and not at_work
+    own = engine.setup.lora + (0 if is_asleep else engine.setup.own_weights) + (engine.reserve if at_work else 0)
+    cache = {} if is_asleep else {"kv_cache": gib(engine.kv_cache)}
+    return cache | {"cuda_graphs": gib(engine.cuda_graphs), "engine": gib(own)}
 
 
 def _interval(phases: dict[str, Phase], constants: dict[str, Any]) -> tuple[float, float]:

@@ -126,7 +126,7 @@ def test_where_no_share_is_safe_the_smallest_with_room_for_one_sequence_is_taken
     assert engine is not None
     assert engine.kv_tokens >= 1536
     assert not surely_fits(found.plan)
-    less = replace(found.plan.request, gpu_memory_utilization=engine.gpu_memory_utilization - 0.01)
+    less = replace(found.plan.request, gpu_memory_utilization=engine.setup.gpu_memory_utilization - 0.01)
     smaller = make_plan(less, found.plan.shape, found.plan.card).engine
     assert smaller is not None
     assert smaller.kv_tokens < 1536

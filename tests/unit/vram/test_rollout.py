@@ -89,7 +89,7 @@ def test_a_whole_engine_against_its_log() -> None:
     planned = rollout.plan_engine(shape, setup, cuda_graphs_gib=0.0)
     assert gib(planned.kv_cache) == pytest.approx(row["kv_gib"], abs=0.1)
     assert planned.kv_tokens == pytest.approx(563_744, rel=0.006)  # as printed
-    assert planned.n_concurrent(2048) == planned.max_num_seqs == 80
+    assert planned.n_concurrent(2048) == setup.max_num_seqs == 80
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,22 @@ def test_what_unsloth_expects_is_not_what_vllm_finds() -> None:
 
 def test_weights_are_shared_or_copied() -> None:
     shared, copied = engine(), colocated(generation_batch_size=32)
-    assert shared.weights == 0
-    assert copied.weights == 2 * 3_085_938_688
+    assert shared.setup.own_weights == 0
+    assert copied.setup.own_weights == 2 * 3_085_938_688
     assert shared.total + 2 * GIB == pytest.approx(0.6 * 23.2 * GIB, abs=4)
     assert copied.total == pytest.approx(0.6 * 23.6 * GIB, abs=4)
-    assert (copied.lora, copied.max_num_seqs, copied.max_num_batched_tokens) == (0, 32, 4096)
+    setup = copied.setup
+    assert (setup.lora, setup.max_num_seqs, setup.max_num_batched_tokens) == (0, 32, 4096)
 
 
 def test_what_is_asked_for_is_not_what_standby_gives() -> None:
-    assert engine(standby=True).gpu_memory_utilization == 0.78375
+    assert engine(standby=True).setup.gpu_memory_utilization == 0.78375
     assert engine(standby=True, gpu_memory_utilization=0.3) == engine(standby=True)
 
 
 def test_concurrency_is_bounded_by_cache_and_by_schedule() -> None:
     assert engine().n_concurrent(10**6) == 0
-    assert engine().n_concurrent(1) == engine().max_num_seqs == 48
+    assert engine().n_concurrent(1) == engine().setup.max_num_seqs == 48
     starved = engine(gpu_memory_utilization=0.05)
     assert (starved.kv_cache, starved.kv_tokens, starved.longest, starved.n_concurrent(1536)) == (0, 0, 0, 0)
     assert list(starved.as_json().values()) == [0, 0, 0, 8, 0.05]

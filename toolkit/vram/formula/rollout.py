@@ -31,10 +31,8 @@ GRAPHS_BOTH_WAYS = 1.47  # since vLLM 0.11.1 with LoRA each is captured without 
 class Engine:
     """vLLM's share of the card, in bytes, and what fits into its KV cache."""
 
-    weights: int
-    """0 when they are the training's own."""
-    lora: int
-    """Slots for one adapter over all projections."""
+    setup: Setup
+    layout: KvLayout
     reserve: int
     """For the forward pass that it profiled: the KV cache leaves it free, and torch may use it outside the rollout."""
     kv_cache: int
@@ -43,24 +41,18 @@ class Engine:
     kv_tokens: int
     """Tokens that the KV cache holds in sequences of the longest length, as vLLM prints it."""
     longest: int
-    """max_model_len in force, which Unsloth may lower; 0 where the cache cannot hold one: then vLLM does not start."""
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    gpu_memory_utilization: float
-    """In force, which with standby is not what was asked for."""
-    layout: KvLayout
-    missing: int = 0
-    """Bytes of its share that are not free when it starts; above 0 it does not start."""
+    """max_model_len in force; 0 where the cache cannot hold one such sequence: then vLLM does not start."""
 
     @property
     def total(self) -> int:
         """Bytes on the card while it rolls out, beside shared weights."""
-        return self.weights + self.lora + self.reserve + self.kv_cache + self.cuda_graphs
+        return self.setup.own_weights + self.setup.lora + self.reserve + self.kv_cache + self.cuda_graphs
 
     def n_concurrent(self, tokens: int) -> int:
         """How many sequences of `tokens` run at once, by the cache and by the scheduler's limit."""
-        in_flight = STEPS_IN_FLIGHT * self.max_num_batched_tokens
-        return min(self.max_num_seqs, int(self.kv_cache // self.layout.sequence_bytes(max(1, tokens), in_flight)))
+        in_flight = STEPS_IN_FLIGHT * self.setup.max_num_batched_tokens
+        by_cache = int(self.kv_cache // self.layout.sequence_bytes(max(1, tokens), in_flight))
+        return min(self.setup.max_num_seqs, by_cache)
 
     def as_json(self) -> dict[str, float]:
         """What a person wants to know; `max_model_len` is 0 where it does not start."""
@@ -68,8 +60,8 @@ class Engine:
             "kv_tokens": self.kv_tokens,
             "max_concurrent_sequences": self.n_concurrent(self.longest) if self.longest else 0,
             "max_model_len": self.longest,
-            "max_num_seqs": self.max_num_seqs,
-            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "max_num_seqs": self.setup.max_num_seqs,
+            "gpu_memory_utilization": self.setup.gpu_memory_utilization,
         }
 
 
@@ -108,26 +100,13 @@ def plan_engine(
 
     `cuda_graphs_gib` is what GRAPHS_MEASURED graphs took.
     """
-    layout = kv_layout(shape, kv_cache_dtype)
-    batched, longest = setup.max_num_batched_tokens, setup.longest
-    reserve = profiled_bytes(shape, batched, setup.max_num_seqs)
+    layout, longest = kv_layout(shape, kv_cache_dtype), setup.max_model_len
+    reserve = profiled_bytes(shape, setup.max_num_batched_tokens, setup.max_num_seqs)
     graphs = graph_bytes(shape, setup.max_num_seqs, cuda_graphs_gib, lora=setup.lora > 0)
     kv_cache = max(0, int(setup.budget - setup.weights - setup.lora - reserve - graphs))
-    kv_tokens = int(longest * kv_cache / layout.sequence_bytes(longest, STEPS_IN_FLIGHT * batched))
-    return Engine(
-        weights=setup.own_weights,
-        lora=setup.lora,
-        reserve=reserve,
-        kv_cache=kv_cache,
-        cuda_graphs=graphs,
-        kv_tokens=kv_tokens,
-        longest=longest if kv_tokens >= longest else 0,
-        max_num_seqs=setup.max_num_seqs,
-        max_num_batched_tokens=batched,
-        gpu_memory_utilization=setup.share,
-        layout=layout,
-        missing=setup.missing,
-    )
+    sequence_bytes = layout.sequence_bytes(longest, STEPS_IN_FLIGHT * setup.max_num_batched_tokens)
+    kv_tokens = int(longest * kv_cache / sequence_bytes)
+    return Engine(setup, layout, reserve, kv_cache, graphs, kv_tokens, longest if kv_tokens >= longest else 0)
 
 
 def warnings(engine: Engine, request: Request, card: Card | None) -> tuple[str, ...]:
@@ -142,13 +121,12 @@ def warnings(engine: Engine, request: Request, card: Card | None) -> tuple[str, 
         found.append(
             f"Unsloth expects a small KV cache and limits sequences to {engine.longest:,} tokens; {wanted:,} are asked"
         )
-    if engine.missing:
-        too_much = format_gib(gib(engine.missing))
+    if engine.setup.missing:
+        too_much = format_gib(gib(engine.setup.missing))
         found.append(f"vLLM does not start: its share is {too_much} more than is free beside the training's weights")
-    if abs(engine.gpu_memory_utilization - request.gpu_memory_utilization) > 1e-9:
-        found.append(
-            f"standby: asked {request.gpu_memory_utilization:.0%}, vLLM takes {engine.gpu_memory_utilization:.0%}"
-        )
+    asked, taken = request.gpu_memory_utilization, engine.setup.gpu_memory_utilization
+    if abs(taken - asked) > 1e-9:
+        found.append(f"standby: asked {asked:.0%}, vLLM takes {taken:.0%}")
     capability = card.compute_capability if card else None
     if unsloth and request.kv_cache_dtype == "fp8" and capability and float(capability) < 8:
         found.append(f"Unsloth refuses an fp8 KV cache on compute capability {capability}: it takes 8.0")

@@ -43,8 +43,8 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's kernels take; a 
 class Setup:
     """What the engine starts with, in bytes and tokens."""
 
-    share: float
-    """gpu_memory_utilization in force."""
+    gpu_memory_utilization: float
+    """In force, which with standby is not what was asked for."""
     budget: float
     """Bytes that vLLM may take."""
     weights: int
@@ -55,10 +55,10 @@ class Setup:
     """Slots for one adapter over all projections."""
     max_num_batched_tokens: int
     max_num_seqs: int
-    longest: int
-    """max_model_len in force."""
+    max_model_len: int
+    """In force, which Unsloth may lower."""
     missing: int = 0
-    """Bytes of the budget that are not free."""
+    """Bytes of the budget that are not free: above 0 it does not start."""
 
 
 def with_unsloth(

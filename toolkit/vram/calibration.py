@@ -63,7 +63,7 @@ class Entry:
 
 
 def add_run(folder: Path) -> tuple[Entry, Learned]:
-    """Add a finished run to its card's, and learn from all of them.
+    """Add a finished run to those of its card, and learn from them all.
 
     Raises:
         SettingsError: no finished run, one without a card, a plan or measurements, or one that ran other settings;

@@ -115,7 +115,8 @@ def check(request: Request) -> None:
     Raises:
         SettingsError: names the flags and what would do.
     """
-    for error in _contradictions(request):
+    error = next(_contradictions(request), None)
+    if error is not None:
         raise error
     if request.task == "grpo":
         solve(request)

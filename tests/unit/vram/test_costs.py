@@ -1,4 +1,4 @@
-"""The formula's terms by hand; against simulated steps it stands in test_vram_accuracy.py."""
+"""The formula's terms by hand; test_accuracy.py holds it against simulated steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`toolkit plan --simulate`: what it prints, and how it fails. The simulation itself is held by test_simulation*.py."""
+"""`toolkit plan --simulate`: what it prints, and how it fails. simulation/ tests the simulation itself."""
 
 from __future__ import annotations
 

@@ -67,16 +67,16 @@ def test_it_fits_and_no_change_can_be_taken_back(request: Request, shape: Shape,
     find("Qwen/Qwen2.5-0.5B-Instruct"),
     find_card("RTX 3060"),
 )  # its length was shortened by the later of two concessions, and the room for more came then
-def test_lengths_and_passes_are_cut_no_further_than_needed(request: Request, shape: Shape, card: Card) -> None:
+def test_lengths_and_passes_are_no_smaller_than_needed(request: Request, shape: Shape, card: Card) -> None:
     nearest = nearest_that_fits(request, shape, card)
     assume(nearest is not None)
     assert nearest is not None
     found, name = nearest[0].request, length_name(request)
-    asked, cut = getattr(request, name), getattr(found, name)
-    if cut < asked:
-        assert cut % 64 == 0
-        assert not can_run(make_plan(with_length(found, min(asked, cut + 64)), shape, card))
-    assert found.batch.generation_batch_size == request.batch.generation_batch_size, "another cut of the same round"
+    asked, shorter = getattr(request, name), getattr(found, name)
+    if shorter < asked:
+        assert shorter % 64 == 0
+        assert not can_run(make_plan(with_length(found, min(asked, shorter + 64)), shape, card))
+    assert found.batch.generation_batch_size == request.batch.generation_batch_size, "the same round in other passes"
     size, smaller = request.per_device_train_batch_size, found.per_device_train_batch_size
     if smaller < size:
         larger = next(n for n in range(smaller + 1, size + 1) if size % n == 0)

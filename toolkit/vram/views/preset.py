@@ -23,9 +23,10 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def preset_of(request: Request, shape: Shape) -> dict[str, Any]:
-    """The settings of a request, with a save_steps that a run can resume from."""
-    save_steps = _save_steps(request)
-    return settings_of(request, shape) | ({} if save_steps is None else {"save_steps": save_steps})
+    """The settings of a request; save_steps too, where the recipes' default is no multiple of a round of rollouts."""
+    usual, steps = RecordSettings().save_steps, request.batch.steps_per_round()
+    settings = settings_of(request, shape)
+    return settings if usual % steps == 0 else settings | {"save_steps": usual + steps - usual % steps}
 
 
 def check_preset(path: Path, request: Request, shape: Shape, card: Card) -> None:
@@ -73,10 +74,3 @@ def _heading(plan: Plan) -> str:
         "What is not named here is the recipe's default.",
     )
     return "".join(f"# {line}\n" for line in lines)
-
-
-def _save_steps(request: Request) -> int | None:
-    """The first multiple of a round of rollouts from the recipes' default on; None where the default is one."""
-    usual, steps = RecordSettings().save_steps, request.batch.steps_per_round()
-    fitting = -(-usual // steps) * steps
-    return None if fitting == usual else fitting

@@ -75,8 +75,9 @@ class Comparison:
     def render(self) -> RenderableType:
         """Formula beside simulation, part by part, and what was simulated."""
         shape, request = self.shape, self.request
-        what = f", {format_count(shape.parameters())} parameters, one update of {request.task} with {request.method}"
-        return Group(Text.assemble((shape.name, "bold"), what), "", _table(self), "", facts(_facts(self)))
+        size = f"{format_count(shape.parameters())} parameters"
+        title = Text.assemble((shape.name, "bold"), f", {size}, one update of {request.task} with {request.method}")
+        return Group(title, "", _table(self), "", facts(_facts(self)))
 
 
 def compare(request: Request, shape: Shape, card: Card | None, *, full: bool = False) -> Comparison:
@@ -87,9 +88,7 @@ def compare(request: Request, shape: Shape, card: Card | None, *, full: bool = F
         BackendError: torch or another package of the training stack is missing.
         ContractError: the installed releases are not those that the simulation stands on.
     """
-    run = (
-        replace(request, beta=0.0) if request.method == "full" else request
-    )  # without the copy for reference, see `_notes`
+    run = replace(request, beta=0.0) if request.method == "full" else request  # no reference copy, see `_notes`
     update = update_of(run, shape, card)
     plan, formula = make_plan(run, shape, card), costs.peak(shape, update)
     _check_packages()
@@ -115,9 +114,7 @@ def _simulate(shape: Shape, update: Update, *, full: bool) -> SimulatedPeak:
             return (simulate if full else extrapolate)(shape.config, update)
         except ToolkitError:
             raise
-        except (
-            Exception
-        ) as error:  # a config may hold nonsense that only transformers reads; each class fails in its way
+        except Exception as error:  # a config may hold nonsense that only transformers reads, and fails on in many ways
             found = f"the update of {shape.name} cannot be simulated ({type(error).__name__}: {error})"
             raise ModelError(found, "a model that transformers can build", "or plan without --simulate") from error
 

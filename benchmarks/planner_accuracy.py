@@ -22,8 +22,7 @@ import tyro
 from toolkit.files import write_json
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs
-from toolkit.vram.formula.costs import Update
-from toolkit.vram.formula.steps import spec_of
+from toolkit.vram.formula.update import Update
 
 OUTPUT = Path(__file__).parent / "baselines" / "planner_vs_simulation.json"
 MODELS = (
@@ -59,7 +58,7 @@ def main(settings: Settings) -> None:
         if json.dumps([model, asdict(update)]) in known:
             continue
         shape = find(model)
-        peak = simulate(spec_of(update, shape.config))
+        peak = simulate(shape.config, update)
         error = costs.peak(shape, update).total / peak.peak_bytes - 1
         points.append(
             {
@@ -100,8 +99,8 @@ def _step(rng: random.Random, kind: str, sizes: dict[str, int]) -> dict[str, Any
     if kind == "full":
         sizes["batch"] = min(sizes["batch"], 2)
         return {**sizes, "quantization": "none", "method": "full", "checkpointing": rng.choice(("hf", "none"))}
-    prepared = quantization == "nf4"
-    step = {"quantization": quantization, "upcast_embeddings": prepared, "lora_float32": prepared, "autocast": False}
+    upcast = quantization == "nf4"
+    step = {"quantization": quantization, "upcast_embeddings": upcast, "lora_float32": upcast, "autocast": False}
     step |= {"head": "cross_entropy", "dtype": "fp16", "attention": rng.choice(("eager", "efficient"))}
     return {**lora, **step, "batch": sizes["batch"], "prompt": 0, "completion": min(sizes["completion"], 1024)}
 

@@ -10,7 +10,7 @@ is compared with the plan's own of that name: allocated, reserved and process ar
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,14 +18,15 @@ from typing import Any
 
 import tyro
 
+from toolkit.display.tables import Table
 from toolkit.files import replace_file, write_json
 from toolkit.units import GIB
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.constants import for_capability, shipped
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.verdict import can_run, verdict_of
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "tests" / "golden" / "published_vram.json"
@@ -36,7 +37,7 @@ PLANNED: dict[str, Callable[[Plan], float]] = {
     "allocated": lambda plan: plan.peak_allocated_gib,
     "reserved": lambda plan: plan.peak_reserved_gib,
     "process": lambda plan: plan.peak_process_gib,
-    "reserved, loaded": lambda plan: plan.phases["load"].allocated_gib + plan.phases["load"].parts_gib["slack"],
+    "reserved, loaded": lambda plan: plan.phases["load"].reserved_gib,
 }
 
 
@@ -133,7 +134,7 @@ def _summary(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _verdict(row: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     return {
         "ran": row["runs"],
-        "planned": verdict_of(plan),
+        "planned": fit_of(plan),
         "right": can_run(plan) == row["runs"],
         "process_gib": round(plan.peak_process_gib, 2),
         "usable_gib": plan.card.usable_gib if plan.card else None,
@@ -198,9 +199,8 @@ def _verdicts(judgement: Mapping[str, Any], published: Mapping[str, Any]) -> Ite
         yield name, source["lengths"], ran, len(rows) - ran, right, wrong
 
 
-def _table(head: Sequence[str], rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> Iterator[str]:
-    for cells in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(map(str, cells))} |"
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    return Table(head, [list(map(str, row)) for row in rows]).markdown().splitlines()
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from toolkit.cli.plan import Plan
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs
-from toolkit.vram.request import PlanFlags, check
+from toolkit.vram.formula.update import Update
+from toolkit.vram.request import check
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -45,7 +47,7 @@ def test_every_plan_that_is_shown_parses() -> None:
     shown = re.findall(r"`toolkit plan([^`]*)`", README + RECIPES_README)
     assert len(shown) >= 4
     for arguments in shown:
-        check(parse(PlanFlags, arguments.split()))
+        check(parse(Plan, arguments.split()))
 
 
 def test_the_figures_are_read_from_the_committed_run() -> None:
@@ -78,7 +80,7 @@ def test_the_planners_figures_are_read_from_the_committed_points() -> None:
 
 
 def peak_of(point: dict[str, Any]) -> float:
-    update = costs.Update(**{**point["update"], "targets": tuple(point["update"]["targets"])})
+    update = Update(**{**point["update"], "targets": tuple(point["update"]["targets"])})
     return costs.peak(find(point["model"]), update).total
 
 

@@ -10,10 +10,11 @@ from benchmarks.gpu.cells import CHECKPOINTING, ENGINES, FRAMEWORKS, Cell, shape
 from toolkit.machine.devices import Gpu
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.constants import for_capability, shipped
+from toolkit.vram.fit import fit_of, surely_fits
 from toolkit.vram.formula.timing import Timing, estimate
+from toolkit.vram.mapping import request_of
 from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.run_plan import card_of, request_of
-from toolkit.vram.verdict import surely_fits, verdict_of
+from toolkit.vram.run_plan import card_of
 
 LENGTH_STEP = 256  # tokens, of the search for the edge of an emulated card
 BATCHES = (8, 4, 2)  # sequences in a pass, tried in turn on a card that is too small for the first
@@ -51,7 +52,7 @@ def record(cell: Cell, plan: Plan) -> dict[str, Any]:
         "load": planned_gib(plan, ("load",)),
         "update": planned_gib(plan, phases_of(cell)),
         "interval_process_gib": [round(bound, 3) for bound in plan.interval_gib],
-        "verdict": verdict_of(plan) if plan.card else None,
+        "verdict": fit_of(plan) if plan.card else None,
         "usable_gib": plan.card.usable_gib if plan.card else None,
         "time": timing.as_json() if timing else None,
         "request": asdict(plan.request),
@@ -68,7 +69,7 @@ def planned_gib(plan: Plan, phases: tuple[str, ...]) -> dict[str, float]:
     chosen = [plan.phases[name] for name in phases if name in plan.phases]
     return {
         "allocated": round(max(phase.allocated_gib for phase in chosen), 4),
-        "reserved": round(max(phase.allocated_gib + phase.parts_gib["slack"] for phase in chosen), 4),
+        "reserved": round(max(phase.reserved_gib for phase in chosen), 4),
         "process": round(max(phase.total_gib for phase in chosen), 4),
     }
 

@@ -11,9 +11,9 @@ from benchmarks.gpu import plans
 from benchmarks.gpu.cells import ENGINES, Cell
 from benchmarks.gpu.numerics import compare_engines
 from toolkit.machine.devices import Gpu
+from toolkit.vram.calibration import Entry, learn
 from toolkit.vram.constants import FORMAT as CALIBRATION_FORMAT
 from toolkit.vram.plan import Plan
-from toolkit.vram.views.calibrate import Entry, learn
 
 FORMAT = 1
 KINDS = ("allocated", "reserved", "process")

@@ -16,8 +16,8 @@ from toolkit.settings.batch import check_save_steps, solve
 from toolkit.settings.parse import parse, read_yaml
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.mapping import request_of
 from toolkit.vram.plan import make_plan
-from toolkit.vram.run_plan import request_of
 
 
 @pytest.mark.parametrize(

@@ -6,37 +6,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import tyro
 
 from toolkit import __version__
 from toolkit.cli.doctor import EXIT_CANNOT_RUN, Doctor
+from toolkit.cli.plan import Plan
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
 from toolkit.cli.serve import Serve
 from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
 from toolkit.settings.parse import parse
-from toolkit.vram.request import PlanFlags
-
-
-class Verb(Protocol):
-    """One verb with its flags filled in."""
-
-    def run(self) -> int:
-        """Do it, and return the exit code."""
-        ...
-
-
-@dataclass(frozen=True)
-class Plan(PlanFlags):
-    """Will it fit? Plans the memory of a run on one card, without torch and without the card."""
-
-    def run(self) -> int:
-        """0 whatever the verdict is: a plan that does not fit is an answer, not a failure."""
-        from toolkit.vram.views import answer
-
-        answer.give(self)
-        return 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from toolkit.vram.run_plan import RunPlan
 
 
-LEANER = 0.9
-"""What the suggested settings may take by the plan, as a share of what the failed ones were planned to."""
-
-
 class OutOfMemory(ToolkitError, MemoryError):
     """The card has no more memory. The run folder is kept."""
 
@@ -35,15 +31,13 @@ def plan(resolved: Resolved[Any], backend: Backend, gpu: Gpu) -> tuple[RunPlan |
     from toolkit.vram.run_plan import plan_run
 
     settings = resolved.settings
-    # A run that continues keeps the share that it began with
-    share_is_given = "gpu_memory_utilization" in resolved.given or settings.record.resume is not None
     try:
         found = plan_run(
             settings,
             gpu,
             framework="unsloth" if backend.name == "unsloth" else "trl",
             has_vllm=has_vllm_inside(backend, settings.model),
-            share_is_given=share_is_given,
+            share_is_given=_share_is_given(resolved),
         )
     except (ModelError, SettingsError) as error:
         return None, [f"memory is not planned: {error}"]
@@ -108,7 +102,9 @@ def compared(summary: Mapping[str, Any], folder: Path) -> list[str]:
     return lines
 
 
-def out_of_memory(error: BaseException, phase: str, planned: RunPlan | None, gpu: Gpu | None) -> OutOfMemory:
+def out_of_memory(
+    error: BaseException, phase: str, planned: RunPlan | None, gpu: Gpu | None, resolved: Resolved[Any]
+) -> OutOfMemory:
     """Say where the memory ran out, what was planned, what is free now, and the nearest settings that need less."""
     found = f"out of GPU memory while {phase} ({first_line(_first_cause(error))})"
     if gpu is not None:
@@ -118,19 +114,13 @@ def out_of_memory(error: BaseException, phase: str, planned: RunPlan | None, gpu
         return OutOfMemory(found, "a smaller model, batch or length", "see: toolkit plan")
     peak = planned.plan.peak_phase
     found += f"; planned were {format_gib(peak.total_gib)}, in {peak.name}"
-    return OutOfMemory(found, _leaner(planned) or "a smaller model or a larger card", "the run folder is kept")
+    leaner = planned.leaner_flags(resolved.settings.model, share_is_given=_share_is_given(resolved))
+    return OutOfMemory(found, " ".join(leaner or ["a smaller model or a larger card"]), "the run folder is kept")
 
 
-def _leaner(planned: RunPlan) -> str:
-    """The nearest settings whose plan takes a tenth less of the card; empty where nothing is enough."""
-    from toolkit.vram.search.suggest import nearest_that_fits
-
-    plan = planned.plan
-    if plan.card is None:
-        return ""
-    smaller = replace(plan.card, usable_gib=LEANER * plan.peak_process_gib)
-    nearest = nearest_that_fits(plan.request, plan.shape, smaller)
-    return " ".join(map(str, nearest[1])) if nearest else ""
+def _share_is_given(resolved: Resolved[Any]) -> bool:
+    """Whether vLLM's share of the card is a person's; a run that continues keeps the share that it began with."""
+    return "gpu_memory_utilization" in resolved.given or resolved.settings.record.resume is not None
 
 
 def _first_cause(error: BaseException) -> BaseException:

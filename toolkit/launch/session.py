@@ -251,7 +251,7 @@ class Session(Generic[S]):
     def out_of_memory(self, error: BaseException) -> memory.OutOfMemory:
         """The same error as a person can use it: what was planned, what is free, what needs less."""
         phase = self.view.state.phase if self.view else "starting"
-        told = memory.out_of_memory(error, phase, self.run_plan, self.gpus[0] if self.gpus else None)
+        told = memory.out_of_memory(error, phase, self.run_plan, self.gpus[0] if self.gpus else None, self.resolved)
         told.__cause__ = error
         return told
 

@@ -9,9 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from toolkit.errors import SettingsError
-from toolkit.settings.groups import RolloutSettings
+
+
+class BatchSettings(Protocol):
+    """Anything with TRL's four names: a recipe's rollout settings, a planned request."""
+
+    @property
+    def num_generations(self) -> int: ...
+    @property
+    def per_device_train_batch_size(self) -> int: ...
+    @property
+    def gradient_accumulation_steps(self) -> int: ...
+    @property
+    def steps_per_generation(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,17 @@ class Batch:
     gradient_accumulation_steps: int
     steps_per_generation: int
     n_processes: int = 1
+
+    @classmethod
+    def of(cls, settings: BatchSettings, n_processes: int = 1) -> Batch:
+        """The batch that the settings ask for: steps_per_generation is gradient_accumulation_steps where it is None."""
+        return cls(
+            settings.num_generations,
+            settings.per_device_train_batch_size,
+            settings.gradient_accumulation_steps,
+            settings.steps_per_generation or settings.gradient_accumulation_steps,
+            n_processes,
+        )
 
     @property
     def generation_batch_size(self) -> int:
@@ -43,19 +67,13 @@ class Batch:
         return micro_steps // self.gradient_accumulation_steps
 
 
-def solve(settings: RolloutSettings, n_processes: int = 1) -> Batch:
-    """Check that the rollout settings make whole groups.
+def solve(settings: BatchSettings, n_processes: int = 1) -> Batch:
+    """The batch that the settings ask for, once it is known to make whole groups.
 
     Raises:
-        SettingsError: they do not; the message names the nearest settings that do.
+        SettingsError: it does not; the message names the nearest settings that do.
     """
-    batch = Batch(
-        settings.num_generations,
-        settings.per_device_train_batch_size,
-        settings.gradient_accumulation_steps,
-        settings.steps_per_generation or settings.gradient_accumulation_steps,
-        n_processes,
-    )
+    batch = Batch.of(settings, n_processes)
     if batch.generation_batch_size % batch.num_generations == 0:
         return batch
     factors = [f"per_device_train_batch_size {batch.per_device_train_batch_size}"]

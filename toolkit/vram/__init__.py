@@ -1,1 +1,1 @@
-"""Will it fit, and what should change: the memory and the time of a run, planned without torch and without a card."""
+"""Will it fit, and what should change: memory and time of a run, planned without torch and without a card."""

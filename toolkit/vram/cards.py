@@ -1,7 +1,7 @@
-"""Graphics cards: the memory a process really gets, and the rates that bound a step's time.
+"""Graphics cards: the memory that a process really gets, and the rates that bound a step's time.
 
-The table is `cards.json`, which says where each kind of number comes from. Memory is what a CUDA process sees, not the
-label: a "24 GB" RTX 4090 gives 23.5 GiB, a "16 GB" T4 14.6.
+The table is cards.json, which says where each number comes from. Memory is what a CUDA process sees, not what is on the
+box: a "24 GB" RTX 4090 gives 23.5 GiB, a "16 GB" T4 14.6.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from toolkit.errors import SettingsError
 
 DRIVER_KEEPS_GIB = 0.45
-"""What the driver holds back of its own total, for cards whose figure was found in no log: it is 0.30 to 0.50 on the
-table's GeForce cards where both numbers are known, so an estimate may be off by 0.15 GiB."""
+"""What the driver keeps of its own total, for cards whose usable memory was found in no log. On the table's GeForce
+cards where both numbers are known it is 0.30 to 0.50, so an estimate may be wrong by 0.15 GiB."""
 AMPERE = 8.0  # compute capability
 MAX_GIB = 1024  # above it a number is a mistyped card, not its memory
 
@@ -33,7 +33,7 @@ class Card:
 
     name: str
     label_gib: float
-    """What is printed on the box."""
+    """The size on the box."""
     usable_gib: float
     """What `torch.cuda.mem_get_info` gives as total on Linux; Windows shows a little more and pages behind it."""
     bandwidth_gbs: float | None
@@ -45,11 +45,11 @@ class Card:
     source: str
     """Where the rates come from."""
     usable_is_estimated: bool = False
-    """True when `usable_gib` is the driver's total less `DRIVER_KEEPS_GIB`, not a figure somebody saw."""
+    """`usable_gib` is the driver's total less `DRIVER_KEEPS_GIB`, not a figure that somebody saw."""
 
     @property
     def is_ampere(self) -> bool:
-        """Ampere or later: it has bfloat16, and flash attention. Taken for granted where the capability is unknown."""
+        """Ampere or later, with bfloat16 and flash attention; assumed where the compute capability is not known."""
         return self.compute_capability is None or float(self.compute_capability) >= AMPERE
 
 
@@ -61,9 +61,9 @@ def cards() -> tuple[Card, ...]:
 def find_card(text: str) -> Card:
     """Return the card that `text` names, or a nameless one of so many GiB.
 
-    Case, spaces, hyphens, the maker's words (NVIDIA GeForce RTX, Tesla) and the memory size are free where they are not
-    needed: `4090`, `rtx4090`, `NVIDIA A100-SXM4-80GB`, `4060 ti 16gb`. A number up to 1024 that is no card (`24`,
-    `24gb`, `11.5`) is taken as usable GiB as it stands.
+    Case, spaces, hyphens and the maker's words (NVIDIA GeForce RTX, Tesla) do not matter, and the memory size may be
+    left out where there is only one: `4090`, `rtx4090`, `NVIDIA A100-SXM4-80GB`, `4060 ti 16gb`. A number up to 1024
+    that is no card (`24`, `24gb`, `11.5`) is its usable GiB.
 
     Raises:
         SettingsError: an unknown card (nearest names), one of several sizes (all of them), or an impossible number.
@@ -98,7 +98,7 @@ def _key(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _index() -> dict[str, tuple[Card, ...]]:
-    """Every spelling's key, with and without memory size, to the cards that it can mean."""
+    """Key of each spelling, with and without the memory size -> the cards that it may mean."""
     index: dict[str, tuple[Card, ...]] = {}
     for card, aliases in _table():
         names = (_MEMORY.sub("", card.name.lower()), *aliases)

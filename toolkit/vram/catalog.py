@@ -1,6 +1,6 @@
 """Which model is meant: an id of the built-in table, `embedded`, a folder, a config.json, or one in the Hub's cache.
 
-Everything is looked up on this machine: the table is models.json, and no network is asked.
+The table is models.json. Everything is looked up on this machine, without a network.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 def find(model: str) -> Shape:
     """Return the shape of a Hub id, of `embedded`, of a folder or of a config.json.
 
-    Ids may leave out the owner and any capitals. Names of Unsloth's copies and of 4-bit copies (`-bnb-4bit`) stand for
-    the model they copy, except where the copy has other modules (`unsloth/phi-4`). An id that is not in the table is
-    looked for in the local Hugging Face cache. As in `toolkit.models.locate`, `embedded` wins over a folder and a
-    folder over an id.
+    Ids may be given without the owner, in any case. Unsloth's copies and 4-bit copies (`-bnb-4bit`) stand for the model
+    that they copy, unless the copy has other modules (`unsloth/phi-4`). An id that is not in the table is looked for in
+    the local Hugging Face cache. As in `toolkit.models.locate`, `embedded` wins over a folder and a folder over an id.
 
     Raises:
-        ModelError: a name that is in no table (nearest names), a folder or file without a usable config.
+        ModelError: an unknown name (with the nearest), or a folder or file without a usable config.
     """
     from toolkit.models import embedded  # a floor above
 
@@ -61,7 +60,7 @@ def _from_table(model: str) -> Shape | None:
 
 
 def _from_path(path: Path, model: str) -> Shape:
-    # os.path throughout: Path's own raise for a name longer than the file system takes
+    # os.path throughout: Path's own methods raise for a name longer than the file system takes
     file = path / "config.json" if os.path.isdir(path) else path
     wanted = "a model folder, a config.json or a Hub id"
     if not os.path.isfile(file):
@@ -84,7 +83,7 @@ def _from_cache(model: str) -> Shape | None:
     """The shape of a model that an earlier download left in the local Hugging Face cache."""
     if not HUB_ID.fullmatch(model):
         return None
-    from huggingface_hub import try_to_load_from_cache  # 0.2 s, which a model of the table does not cost
+    from huggingface_hub import try_to_load_from_cache  # takes 0.2 s, which a model of the table need not cost
     from huggingface_hub.errors import HFValidationError
 
     try:

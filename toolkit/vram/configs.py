@@ -1,4 +1,4 @@
-"""A config.json read as transformers 5.17 reads it: which architecture it is, and what an absent key stands for.
+"""A config.json as transformers 5.17 reads it: which architecture it is, and what an absent key means.
 
 The rules are those of transformers' models/*/configuration_*.py and modeling_*.py, kept as data in models.json;
 tests/unit/vram/test_configs.py holds them against the real classes.
@@ -27,11 +27,11 @@ class _Architecture:
 
     model_type: str
     defaults: Mapping[str, Any]
-    """What the config class assumes for keys that published configs leave out."""
+    """What the config class assumes for keys that are absent."""
     fixed: Mapping[str, Any]
-    """Keys that the model class does not read, with what it does instead."""
+    """Keys that the model class ignores, with the values that it acts by."""
     sliding: str = "none"
-    """Which layers have a window, when there is one and the config does not list them (`_sliding_layers`)."""
+    """Which layers have a window where there is one and the config does not list them; see `_sliding_layers`."""
     n_norms: int = 2
     qk_norm: bool = False
     fused: bool = False
@@ -41,7 +41,7 @@ def read_config(file: Path) -> Mapping[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        ModelError: the file cannot be read, is not JSON, or holds something else than one object.
+        ModelError: the file cannot be read, is not JSON, or does not hold one object.
     """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -55,11 +55,11 @@ def read_config(file: Path) -> Mapping[str, Any]:
 
 
 def from_config(config: Mapping[str, Any], name: str) -> Shape:
-    """The shape of a supported architecture as transformers would build it; of Gemma 3 with vision, its text model.
+    """The shape of the model that transformers would build; for Gemma 3 with vision, that of its text model.
 
     Raises:
-        ModelError: another architecture, weights quantised otherwise than by bitsandbytes to 4 bits, an absent key that
-            has no default, or a number that cannot be.
+        ModelError: an architecture that is not supported, quantised weights that are not bitsandbytes' 4 bit, an
+            absent key that has no default, or an impossible number.
     """
     architecture, text = _language_model(config, name)
     _refuse_other_quantisation(config.get("quantization_config"), name)
@@ -122,7 +122,7 @@ def _unsupported(config: Mapping[str, Any], architecture: str, name: str) -> Mod
 
 
 def _refuse_other_quantisation(quantisation: Any, name: str) -> None:
-    """Refuse weights in a form whose bytes the plan does not count, and on which nothing here trains."""
+    """Refuse weights in a form that the plan cannot count and no backend trains on."""
     if not quantisation or (isinstance(quantisation, Mapping) and quantisation.get("load_in_4bit")):
         return
     method = quantisation.get("quant_method") if isinstance(quantisation, Mapping) else None
@@ -143,7 +143,7 @@ def _heads(values: Mapping[str, Any], name: str) -> tuple[int, int, int]:
 
 
 def _sliding(values: Mapping[str, Any], n_layers: int, pattern: str, name: str) -> tuple[int | None, int]:
-    """The window in tokens, and the layers that have it; (None, 0) when none has."""
+    """The window in tokens, and how many layers have it; (None, 0) when none has."""
     if not values["sliding_window"] or not values.get("use_sliding_window", True):
         return None, 0
     listed = _listed(values, "layer_types", name)
@@ -162,7 +162,7 @@ def _sliding_layers(pattern: str, values: Mapping[str, Any], n_layers: int, name
         case "but every nth":
             return n_layers - n_layers // _count(values, "sliding_window_pattern", name)
         case "without rope":
-            with_rope = _listed(values, "no_rope_layers", name)  # 1 where a layer has it, against what the name says
+            with_rope = _listed(values, "no_rope_layers", name)  # 1 where a layer has rope, whatever the name says
             interval = _count(values, "no_rope_layer_interval", name)
             return with_rope[:n_layers].count(0) if with_rope else n_layers // interval
         case _:

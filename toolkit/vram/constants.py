@@ -1,6 +1,6 @@
-"""What no formula gives: the constants of constants.toml, and what this machine's own runs taught about a card.
+"""What no formula gives: the constants of constants.toml, and what this user's own runs taught about a card.
 
-The shipped file says the source of each constant. `toolkit plan --calibrate` writes the other file, one for each user:
+constants.toml says the source of each. `toolkit plan --calibrate` writes another file, one for each user:
 `TOOLKIT_CALIBRATION`, else `$XDG_DATA_HOME/grpo-toolkit/calibration.json`.
 """
 
@@ -37,59 +37,59 @@ class Learned:
 
     n_runs: int
     context_gib: float | None = None
-    """None: no run has shown it, which takes one without vLLM in its process."""
+    """None: no run has shown it; it takes one without vLLM in its process."""
     slack: dict[str, float] = field(default_factory=dict)
     """Slack kind (see `slack_kind`) -> factor on the shipped figures."""
     residuals_gib: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """Engine kind (see `engine_kind`) -> for each settings that ran, the process's peak measured less planned with the
-    constants above, and as planned."""
+    """Engine kind (see `engine_kind`) -> (residual, plan) for each group of runs with the same settings: the process's
+    measured peak less the planned one, and the planned one with the constants above."""
 
 
 @functools.cache
 def shipped() -> dict[str, Any]:
-    """constants.toml: the additive and relative constants, with their sources. Do not change it: it is shared."""
+    """constants.toml: the additive and relative constants. Not to be changed: every caller gets the same mapping."""
     return tomllib.loads((Path(__file__).parent / "constants.toml").read_text(encoding="utf-8"))
 
 
-def constants(card: Card | None = None, request: Request | None = None) -> dict[str, Any]:
+def constants_for(card: Card | None = None, request: Request | None = None) -> dict[str, Any]:
     """The constants to plan `request` on `card` with: the shipped ones, or those that runs on this card taught.
 
     Raises:
         SettingsError: the calibration file is broken.
     """
-    known = for_capability(shipped(), card.compute_capability if card else None)
+    constants = for_capability(shipped(), card.compute_capability if card else None)
     if card is None or request is None:
-        return known
+        return constants
     learned = learned_about(card.name)
-    return known if learned is None else corrected(known, learned, card.name, request)
+    return constants if learned is None else corrected(constants, learned, card.name, request)
 
 
-def for_capability(known: dict[str, Any], capability: str | None) -> dict[str, Any]:
+def for_capability(constants: dict[str, Any], capability: str | None) -> dict[str, Any]:
     """The constants with the figures of one compute capability in place of the general ones, where there are some."""
     own = {
         name: table["capability"][capability]
-        for name, table in known.items()
+        for name, table in constants.items()
         if isinstance(table, dict) and capability in table.get("capability", {})
     }
-    return known | {name: known[name] | figures for name, figures in own.items()}
+    return constants | {name: constants[name] | figures for name, figures in own.items()}
 
 
-def corrected(known: dict[str, Any], learned: Learned, card_name: str, request: Request) -> dict[str, Any]:
-    """The constants with what was learned laid over; `calibration` and `residuals_gib` are added."""
-    kind, slack = slack_kind(request), known["slack"]
+def corrected(constants: dict[str, Any], learned: Learned, card_name: str, request: Request) -> dict[str, Any]:
+    """The constants with what was learned in their place; `calibration` and `residuals_gib` are added."""
+    kind, slack = slack_kind(request), constants["slack"]
     factor = learned.slack.get(kind, 1.0)
     context = {} if learned.context_gib is None else {"gib": learned.context_gib}
-    holes = {name: factor * value for name, value in slack[kind].items()}
-    return known | {
-        "context": known["context"] | context,
-        "slack": slack | {"static": factor * slack["static"], kind: holes},
+    own = {name: factor * value for name, value in slack[kind].items()}
+    return constants | {
+        "context": constants["context"] | context,
+        "slack": slack | {"static": factor * slack["static"], kind: own},
         "residuals_gib": learned.residuals_gib.get(engine_kind(request), []),
         "calibration": {"card": card_name, "n_runs": learned.n_runs},
     }
 
 
 def slack_kind(request: Request) -> str:
-    """The table of [slack] that a request's allocator behaves like."""
+    """The table of [slack] that the allocator of a request behaves like."""
     if request.is_plain_loop:
         return "cross_entropy"
     if request.method == "full":
@@ -98,8 +98,8 @@ def slack_kind(request: Request) -> str:
 
 
 def engine_kind(request: Request) -> str:
-    """`vllm` where vLLM works in the training's process, else `torch`: their residuals are not comparable."""
-    return "vllm" if request.task == "grpo" and request.generation == "vllm" else "torch"
+    """`vllm` where it works in the training process, else `torch`: their residuals cannot be compared."""
+    return "vllm" if request.rolls_out_with_vllm else "torch"
 
 
 def narrowed(
@@ -107,11 +107,11 @@ def narrowed(
 ) -> tuple[float, float]:
     """The interval of a planned peak, narrower where runs on this card agree. GiB.
 
-    `bounds` comes from the shipped extremes, `formula_gib` is the formula's own error at this peak, `residuals_gib` as
-    in `Learned`: a residual grows with the plan in proportion and does not shrink with it, because neither was tried.
-    From two on, their prediction interval for one more, m -+ t s sqrt(1 + 1/n) with 5 % outside at each end
-    (Student's; Meeker, Hahn, Escobar, Statistical Intervals, 2nd edition, 2017), takes the place of a wider bound.
-    Whatever it says, the interval holds the plan, the formula's error and every run that was seen.
+    `bounds` comes from the shipped extremes, `formula_gib` is the formula's own error at this peak, `residuals_gib` is
+    as in `Learned`. For a larger plan a residual is scaled up in proportion; for a smaller one it is taken as it is,
+    since nobody measured that it shrinks. From two residuals on, the prediction interval for one more takes the place
+    of a wider bound: m -+ t s sqrt(1 + 1/n) with 5 % outside at each end (Student's; Meeker, Hahn, Escobar, Statistical
+    Intervals, 2nd edition, 2017). The interval always holds the plan, the formula's error and every run that was seen.
     """
     if not residuals_gib:
         return bounds
@@ -171,7 +171,7 @@ def read_calibration(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, mtime_ns: int, size: int) -> dict[str, Learned]:
-    """By card; `mtime_ns` and `size` tell a changed file from one that was read."""
+    """What was learned by card; `mtime_ns` and `size` tell a changed file from the one that was read."""
     return {name: _learned(card) for name, card in read_calibration(path)["cards"].items()}
 
 
@@ -183,5 +183,5 @@ def _learned(card: dict[str, Any]) -> Learned:
         numbers.append(learned.context_gib)
     possible = all(planned > 0 for _, planned in pairs) and all(factor >= 0 for factor in learned.slack.values())
     if not possible or not all(math.isfinite(number) for number in numbers):
-        raise ValueError("a constant that cannot be")
+        raise ValueError("an impossible constant")
     return learned

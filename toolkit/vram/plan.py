@@ -1,8 +1,8 @@
-"""From a request to a plan: memory by phase and part, the verdict, and what vLLM can hold.
+"""From a request to a plan: memory by phase and part, and what vLLM can hold.
 
-Three phases, because what lives on the card differs: `load`, `rollout` (the engine at work), `update` (forward and
-backward). The training process's tensors, the allocator around them, and the process with its context and vLLM's pool
-are three different numbers and are never mixed.
+The card holds other things in each of three phases: `load`, `rollout` (the engine at work), `update` (forward and
+backward passes). The tensors of the training process, the allocator around them, and the process with its context and
+vLLM's pool are three different numbers and are never mixed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 from toolkit.units import gib
 from toolkit.vram.cards import Card
-from toolkit.vram.constants import constants, narrowed, slack_kind
+from toolkit.vram.constants import constants_for, narrowed, slack_kind
 from toolkit.vram.formula import costs, rollout
-from toolkit.vram.formula.steps import notes, update_of
+from toolkit.vram.formula.kv_cache import kv_bytes_per_token
+from toolkit.vram.formula.sharing import with_trl, with_unsloth
 from toolkit.vram.formula.timing import estimate
+from toolkit.vram.formula.update import update_of, warnings
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 
@@ -38,8 +40,13 @@ class Phase:
         return sum(self.parts_gib.values())
 
     @property
+    def reserved_gib(self) -> float:
+        """The tensors with the allocator's slack."""
+        return self.allocated_gib + self.parts_gib["slack"]
+
+    @property
     def allocated_gib(self) -> float:
-        """Tensors of the training process: without context, slack and what vLLM took for itself."""
+        """Tensors of the training process: without context, slack and vLLM."""
         outside = ("context", "slack", *ENGINE_PARTS)
         return sum(value for name, value in self.parts_gib.items() if name not in outside)
 
@@ -56,7 +63,7 @@ class Plan:
     interval_gib: tuple[float, float]
     warnings: tuple[str, ...] = field(default=())
     calibration: dict[str, Any] | None = None
-    """`card` and `n_runs` behind the constants; None for the shipped ones."""
+    """`card` and `n_runs` that taught the constants; None for the shipped ones."""
 
     @property
     def peak_phase(self) -> Phase:
@@ -72,64 +79,64 @@ class Plan:
 
     @property
     def peak_reserved_gib(self) -> float:
-        return max(phase.allocated_gib + phase.parts_gib["slack"] for phase in self.phases.values())
+        return max(phase.reserved_gib for phase in self.phases.values())
 
     @property
     def fits(self) -> bool | None:
         """Whether the card holds the process, and vLLM finds its share free; None without a card."""
         if self.card is None:
             return None
-        return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.short)
+        return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.setup.missing)
 
 
-def make_plan(request: Request, shape: Shape, card: Card | None, known: dict[str, Any] | None = None) -> Plan:
-    """Plan one run. `card` None plans for a card of unlimited memory and gives no verdict.
+def make_plan(request: Request, shape: Shape, card: Card | None, constants: dict[str, Any] | None = None) -> Plan:
+    """Plan one run. Without a card its memory is unlimited, and nothing is said of fitting.
 
-    `known` are the constants to plan with; None takes the shipped ones, or what runs on this card taught.
+    `constants` None takes the shipped ones, or what runs on this card taught.
 
     Raises:
         SettingsError: the calibration file is broken.
     """
-    known = known or constants(card, request)
+    constants = constants or constants_for(card, request)
     update = update_of(request, shape, card)
     peak = costs.peak(shape, update)
-    engine = _engine(request, shape, card, peak, known) if request.task == "grpo" else None
-    workspaces = known["workspaces"]["gib"]
+    engine = _engine(request, shape, card, peak, constants)
+    workspaces = constants["workspaces"]["gib"]
     fixed = {"weights": gib(peak.weights), "lora": gib(peak.lora), "optimizer": gib(peak.optimizer)}
     load = {"weights": fixed["weights"], "lora": fixed["lora"]}
     working = {
-        "gradients": gib(peak.moment.gradients),
-        "activations": gib(peak.moment.activations + peak.mask) + workspaces,
-        "logits": gib(peak.moment.logits),
+        "gradients": gib(peak.stage.gradients),
+        "activations": gib(peak.stage.activations + peak.mask) + workspaces,
+        "logits": gib(peak.stage.logits),
     }
-    phases = {"load": _phase("load", load, {}, {}, 0.0, known)}
+    phases = {"load": _phase("load", load, {}, {}, 0.0, constants)}
     if request.task == "grpo":
         generating = {} if engine else {"activations": gib(generate_bytes(shape, request)) + workspaces}
         kept = _engine_parts(engine, request, at_work=True)
-        slack = 0.0 if engine else slack_gib(request, generating["activations"], known)
-        phases["rollout"] = _phase("rollout", fixed, generating, kept, slack, known)
-    slack, kept = slack_gib(request, gib(peak.holes), known), _engine_parts(engine, request, at_work=False)
-    phases["update"] = _phase("update", fixed, working, kept, slack, known)
-    warnings = (*notes(request, shape, card), *(rollout.warnings(engine, request, card) if engine else ()))
-    return Plan(request, shape, card, phases, engine, _interval(phases, known), warnings, known.get("calibration"))
+        slack = 0.0 if engine else slack_gib(request, generating["activations"], constants)
+        phases["rollout"] = _phase("rollout", fixed, generating, kept, slack, constants)
+    slack, kept = slack_gib(request, gib(peak.fragmentation), constants), _engine_parts(engine, request, at_work=False)
+    phases["update"] = _phase("update", fixed, working, kept, slack, constants)
+    found = (*warnings(request, shape, card), *(rollout.warnings(engine, request, card) if engine else ()))
+    return Plan(request, shape, card, phases, engine, _interval(phases, constants), found, constants.get("calibration"))
 
 
 def generate_bytes(shape: Shape, request: Request) -> float:
     """What `generate` of transformers holds for one round: keys and values of all sequences, and a forward pass.
 
-    KV: n S tokens in 16 bit, and one layer's again while it is concatenated; the prompts' pass: gate, up and their
-    product, 6 I bytes a token; one position's logits in float32.
+    Keys and values of n S tokens in 16 bit, and one layer's again while it is concatenated; gate, up and their product
+    in the prompts' pass, 6 I bytes a token; one position's logits in float32.
     """
-    n, length = request.n_rollouts, request.max_model_len
-    cache = n * length * rollout.kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
+    n, length = request.batch.generation_batch_size, request.max_model_len
+    cache = n * length * kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
     prefill = 6 * n * request.max_prompt_length * shape.intermediate
     return cache + prefill + 4 * n * shape.vocab
 
 
-def slack_gib(request: Request, holes_gib: float, known: dict[str, Any]) -> float:
+def slack_gib(request: Request, fragmentation_gib: float, constants: dict[str, Any]) -> float:
     """What the caching allocator holds beyond the tensors of a phase."""
-    kind = known["slack"][slack_kind(request)]
-    return kind["gib"] + kind["share"] * holes_gib
+    kind = constants["slack"][slack_kind(request)]
+    return kind["gib"] + kind["share"] * fragmentation_gib
 
 
 def _phase(
@@ -138,66 +145,72 @@ def _phase(
     dynamic: dict[str, float],
     engine: dict[str, float],
     slack: float,
-    known: dict[str, Any],
+    constants: dict[str, Any],
 ) -> Phase:
-    slack += known["slack"]["static"] * sum(static.values())
-    return Phase(name, {**static, **dynamic, **engine, "context": known["context"]["gib"], "slack": slack})
+    slack += constants["slack"]["static"] * sum(static.values())
+    return Phase(name, {**static, **dynamic, **engine, "context": constants["context"]["gib"], "slack": slack})
 
 
 def _engine(
-    request: Request, shape: Shape, card: Card | None, peak: costs.Peak, known: dict[str, Any]
+    request: Request, shape: Shape, card: Card | None, peak: costs.Peak, constants: dict[str, Any]
 ) -> rollout.Engine | None:
-    if request.generation == "hf":
+    if not request.rolls_out_with_vllm:
         return None
     usable_gib = card.usable_gib if card else 24.0
-    shared = int(peak.weights) if request.framework == "unsloth" else None
-    n_lora = 0 if request.method == "full" else shape.lora_parameters(request.lora_rank, tuple(shape.linears()))
-    taken_gib = known["context"]["gib"] + (0.0 if shared is not None else gib(peak.weights + peak.lora))
-    linear = shape.linear_parameters()
-    in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
-    return rollout.plan_engine(
-        shape,
-        usable_gib=usable_gib,
-        free_gib=usable_gib - taken_gib,
-        gpu_memory_utilization=request.gpu_memory_utilization,
-        standby=request.standby and request.framework == "unsloth",
-        shared_weights=shared,
-        max_model_len=request.max_model_len,
-        lora_rank=request.lora_rank,
-        lora_bytes=2 * n_lora,
-        own_weights=in_4bit if request.method == "qlora" else None,
-        n_rollouts=request.n_rollouts,
-        kv_cache_dtype=request.kv_cache_dtype,
-        cuda_graphs_gib=known["cuda_graphs"]["gib"],
-    )
+    taken_gib, linear = constants["context"]["gib"], shape.linear_parameters()
+    asked = {"gpu_memory_utilization": request.gpu_memory_utilization, "max_model_len": request.max_model_len}
+    if request.framework == "unsloth":
+        n_lora = 0 if request.method == "full" else shape.lora_parameters(request.lora_rank, tuple(shape.linears()))
+        setup = with_unsloth(
+            shape,
+            **asked,
+            standby=request.standby,
+            usable_gib=usable_gib,
+            free_gib=usable_gib - taken_gib,
+            weights=int(peak.weights),
+            lora_rank=request.lora_rank,
+            lora_bytes=2 * n_lora,
+            kv_cache_dtype=request.kv_cache_dtype,
+        )
+    else:
+        in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
+        setup = with_trl(
+            **asked,
+            usable_gib=usable_gib,
+            free_gib=usable_gib - (taken_gib + gib(peak.weights + peak.lora)),
+            weights=in_4bit if request.method == "qlora" else 2 * shape.parameters(),
+            generation_batch_size=request.batch.generation_batch_size,
+        )
+    graphs_gib = constants["cuda_graphs"]["gib"]
+    return rollout.plan_engine(shape, setup, cuda_graphs_gib=graphs_gib, kv_cache_dtype=request.kv_cache_dtype)
 
 
 def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: bool) -> dict[str, float]:
-    """What vLLM holds beside the training.
+    """What vLLM holds beside the training: all of it at work, else without the pass that it profiled.
 
-    At work all of it. Else without its profiled pass, whose memory torch has back; asleep, without cache and own
-    weights, too, but with graphs and LoRA slots.
+    Asleep (standby) it keeps its graphs and LoRA slots, but neither the cache nor weights of its own.
     """
     if engine is None:
         return {}
-    own = engine.lora + (0 if request.standby and not at_work else engine.weights) + (engine.reserve if at_work else 0)
-    kept = {} if request.standby and not at_work else {"kv_cache": gib(engine.kv_cache)}
-    return kept | {"cuda_graphs": gib(engine.cuda_graphs), "engine": gib(own)}
+    is_asleep = request.standby and not at_work
+    own = engine.setup.lora + (0 if is_asleep else engine.setup.own_weights) + (engine.reserve if at_work else 0)
+    cache = {} if is_asleep else {"kv_cache": gib(engine.kv_cache)}
+    return cache | {"cuda_graphs": gib(engine.cuda_graphs), "engine": gib(own)}
 
 
-def _interval(phases: dict[str, Phase], known: dict[str, Any]) -> tuple[float, float]:
-    """The peak with its constants at their published extremes and the formula at its known error; see `narrowed`."""
+def _interval(phases: dict[str, Phase], constants: dict[str, Any]) -> tuple[float, float]:
+    """The peak with its constants at their published extremes and the formula at its own error; see `narrowed`."""
     phase = max(phases.values(), key=lambda phase: phase.total_gib)
     allocated, engine = phase.allocated_gib, sum(phase.parts_gib.get(name, 0.0) for name in ENGINE_PARTS)
-    graphs = known["cuda_graphs"] if phase.parts_gib.get("cuda_graphs") else {"gib": 0, "low_gib": 0, "high_gib": 0}
+    graphs = constants["cuda_graphs"] if phase.parts_gib.get("cuda_graphs") else {"gib": 0, "low_gib": 0, "high_gib": 0}
     bounds = []
     for sign, side in ((-1, "low"), (1, "high")):
-        tensors = allocated * (1 + sign * known["formula"]["relative"])
-        slack = phase.parts_gib["slack"] * known["slack"][side]
+        tensors = allocated * (1 + sign * constants["formula"]["relative"])
+        slack = phase.parts_gib["slack"] * constants["slack"][side]
         moved = graphs[f"{side}_gib"] - graphs["gib"]
-        bounds.append(tensors + slack + engine + moved + known["context"][f"{side}_gib"])
-    error = known["formula"]["relative"] * allocated
-    return narrowed((bounds[0], bounds[1]), phase.total_gib, error, known.get("residuals_gib", ()))
+        bounds.append(tensors + slack + engine + moved + constants["context"][f"{side}_gib"])
+    error = constants["formula"]["relative"] * allocated
+    return narrowed((bounds[0], bounds[1]), phase.total_gib, error, constants.get("residuals_gib", ()))
 
 
 def as_json(plan: Plan, suggestion: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -1,15 +1,14 @@
-"""What is to be planned: the flags of `toolkit plan`, under TRL's, PEFT's, vLLM's and Unsloth's names."""
+"""What is to be planned, by the flags of `toolkit plan`: under TRL's, PEFT's, vLLM's and Unsloth's names."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from toolkit.errors import SettingsError
-from toolkit.settings import RolloutSettings
-from toolkit.settings.batch import solve
+from toolkit.settings.batch import Batch, solve
 
 VLLM_MAX_LORA_RANK = 512  # vllm 0.31, config/lora.py
 UNSLOTH_OFFLOADS_FROM = 512  # max_seq_length (unsloth 2026.10.9, models/_utils.py)
@@ -22,9 +21,9 @@ class Request:
     model: str = "Qwen/Qwen2.5-3B-Instruct"
     """Hub id (of the built-in table, or in the local cache), `embedded`, a model folder, or a config.json."""
     gpu: str | None = None
-    """Card by name (`4090`, `RTX 3060`, `a100-80gb`) or its usable GiB; None plans without a verdict."""
+    """Card by name (`4090`, `RTX 3060`, `a100-80gb`) or its usable GiB; without one the plan says how much it takes."""
     task: Literal["grpo", "sft"] = "grpo"
-    """What is trained; `sft` means that every sequence is exactly max_seq_length long."""
+    """What is trained; with `sft` every sequence is exactly max_seq_length long."""
     method: Literal["qlora", "lora", "full"] = "qlora"
     """LoRA over a 4-bit base or over a 16-bit one, or all weights."""
     framework: Literal["unsloth", "trl"] = "unsloth"
@@ -54,9 +53,9 @@ class Request:
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Type of the computation, and of weights that are not in 4 bit."""
     attention: Literal["flash", "sdpa", "eager"] = "sdpa"
-    """Attention kernel; sdpa adds a bias for sequences of different length, eager keeps every score."""
+    """Attention kernel: sdpa takes a bias for sequences of different length, eager keeps every score."""
     loss_head: Literal["chunked", "logits", "unsloth"] | None = None
-    """How log-probabilities are made; None: unsloth with unsloth, chunked with trl."""
+    """How log-probabilities are computed; None: unsloth with unsloth, chunked with trl."""
     generation: Literal["vllm", "hf"] = "vllm"
     """What rolls out."""
     gpu_memory_utilization: float = 0.6
@@ -68,25 +67,36 @@ class Request:
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     """Type of the KV cache."""
     upcast_embeddings: bool = False
-    """Embedding and head in float32, as `prepare_model_for_kbit_training` does."""
+    """Embedding and head in float32, as `prepare_model_for_kbit_training` leaves them."""
     bnb_4bit_use_double_quant: bool = True
-    """Quantise the quantisation constants of NF4, too."""
+    """Quantise the constants of NF4, too."""
 
     @property
     def checkpointing(self) -> Literal["none", "hf", "unsloth"]:
-        """In force: below 512 tokens Unsloth keeps checkpoints on the card, whatever was asked."""
+        """What is in force: below 512 tokens Unsloth keeps checkpoints on the card, whatever was asked."""
         chosen = self.gradient_checkpointing or ("unsloth" if self.framework == "unsloth" else "hf")
         return "hf" if chosen == "unsloth" and self.max_model_len < UNSLOTH_OFFLOADS_FROM else chosen
 
     @property
     def head(self) -> Literal["chunked", "logits", "unsloth"]:
+        """The loss head in force."""
         return self.loss_head or ("unsloth" if self.framework == "unsloth" else "chunked")
 
     @property
     def is_plain_loop(self) -> bool:
-        """`--task sft --loss_head logits`, the loss of transformers itself: TRL 1.15 has no such path, so that it
-        stands for a loop of one's own."""
+        """`--task sft --loss_head logits` stands for a hand-written training loop with transformers' own loss: TRL 1.15
+        has no such path."""
         return self.task == "sft" and self.head == "logits"
+
+    @property
+    def rolls_out_with_vllm(self) -> bool:
+        """vLLM works in the training process."""
+        return self.task == "grpo" and self.generation == "vllm"
+
+    @property
+    def engine_sets_its_share(self) -> bool:
+        """Unsloth's standby takes vLLM's share of the card from a table of its own, whatever was asked for."""
+        return self.standby and self.framework == "unsloth"
 
     @property
     def max_model_len(self) -> int:
@@ -94,30 +104,9 @@ class Request:
         return self.max_seq_length if self.task == "sft" else self.max_prompt_length + self.max_completion_length
 
     @property
-    def n_rollouts(self) -> int:
-        """Completions in one round of rollouts."""
-        steps = self.steps_per_generation or self.gradient_accumulation_steps
-        return self.per_device_train_batch_size * steps
-
-
-@dataclass(frozen=True)
-class PlanFlags(Request):
-    """A request, and what is wanted of it: the plan, a table, the largest that fits, a simulation, or a calibration."""
-
-    table: bool = False
-    """The plan over num_generations x completion length x checkpointing; `--gpu all` for the common cards."""
-    fit: bool = False
-    """The largest completion length, batch and num_generations that fit, and the Pareto list between them."""
-    simulate: bool = False
-    """The same step on fake tensors beside the formula (loads torch), from two shallow depths."""
-    full: bool = False
-    """With --simulate: all layers instead of two depths."""
-    calibrate: Path | None = None
-    """A finished run's folder: learn the constants of this card from its measured peaks."""
-    output: Path | None = None
-    """File to write: .md, .csv or .png for --table, .yaml (a preset for the recipes) for --fit."""
-    json: bool = False
-    """Print one JSON object."""
+    def batch(self) -> Batch:
+        """Completions, prompts and passes of one round of rollouts."""
+        return Batch.of(self)
 
 
 def check(request: Request) -> None:
@@ -126,41 +115,37 @@ def check(request: Request) -> None:
     Raises:
         SettingsError: names the flags and what would do.
     """
+    error = next(_contradictions(request), None)
+    if error is not None:
+        raise error
+    if request.task == "grpo":
+        solve(request)
+
+
+def _contradictions(r: Request) -> Iterator[SettingsError]:
     for name in (
         *("lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps", "max_prompt_length"),
         *("max_completion_length", "max_seq_length"),
     ):
-        if getattr(request, name) < 1:
-            raise SettingsError(f"--{name} is {getattr(request, name)}", "at least 1")
-    if not 0.05 <= request.gpu_memory_utilization <= 0.98:
-        raise SettingsError(
-            f"--gpu_memory_utilization is {request.gpu_memory_utilization}", "a value from 0.05 to 0.98"
-        )
-    if request.framework == "trl" and request.gradient_checkpointing == "unsloth":
-        raise SettingsError(
-            "--gradient_checkpointing unsloth with --framework trl", "hf or none", "or --framework unsloth"
-        )
-    if request.framework == "trl" and request.loss_head == "unsloth":
-        raise SettingsError("--loss_head unsloth with --framework trl", "chunked or logits", "or --framework unsloth")
-    if request.steps_per_generation is not None and request.steps_per_generation < 1:
-        raise SettingsError(f"--steps_per_generation is {request.steps_per_generation}", "at least 1")
-    if not 0 <= request.beta < math.inf:
-        raise SettingsError(f"--beta is {request.beta}", "0 or more")
-    if request.generation == "hf" and request.kv_cache_dtype == "fp8":
-        raise SettingsError("--kv_cache_dtype fp8 with --generation hf", "vllm, whose cache it is", "drop one of them")
-    vllm_loads_lora = request.task == "grpo" and request.generation == "vllm" and request.framework == "unsloth"
-    if vllm_loads_lora and request.method != "full" and request.lora_rank > VLLM_MAX_LORA_RANK:
-        raise SettingsError(f"--lora_rank is {request.lora_rank}", f"at most {VLLM_MAX_LORA_RANK}, vLLM's largest")
-    if request.standby and request.generation == "hf":
-        raise SettingsError("--standby with --generation hf", "vllm, whose cache standby frees", "drop one of them")
-    if request.task == "grpo":
-        if request.num_generations < 2:
-            raise SettingsError(f"--num_generations is {request.num_generations}", "at least 2")
-        solve(
-            RolloutSettings(
-                num_generations=request.num_generations,
-                per_device_train_batch_size=request.per_device_train_batch_size,
-                gradient_accumulation_steps=request.gradient_accumulation_steps,
-                steps_per_generation=request.steps_per_generation,
-            )
-        )
+        if getattr(r, name) < 1:
+            yield SettingsError(f"--{name} is {getattr(r, name)}", "at least 1")
+    if not 0.05 <= r.gpu_memory_utilization <= 0.98:
+        yield SettingsError(f"--gpu_memory_utilization is {r.gpu_memory_utilization}", "a value from 0.05 to 0.98")
+    if r.framework == "trl" and r.gradient_checkpointing == "unsloth":
+        found = "--gradient_checkpointing unsloth with --framework trl"
+        yield SettingsError(found, "hf or none", "or --framework unsloth")
+    if r.framework == "trl" and r.loss_head == "unsloth":
+        yield SettingsError("--loss_head unsloth with --framework trl", "chunked or logits", "or --framework unsloth")
+    if r.steps_per_generation is not None and r.steps_per_generation < 1:
+        yield SettingsError(f"--steps_per_generation is {r.steps_per_generation}", "at least 1")
+    if not 0 <= r.beta < math.inf:
+        yield SettingsError(f"--beta is {r.beta}", "0 or more")
+    if r.generation == "hf" and r.kv_cache_dtype == "fp8":
+        yield SettingsError("--kv_cache_dtype fp8 with --generation hf", "vllm, whose cache it is", "drop one of them")
+    vllm_loads_lora = r.rolls_out_with_vllm and r.framework == "unsloth" and r.method != "full"
+    if vllm_loads_lora and r.lora_rank > VLLM_MAX_LORA_RANK:
+        yield SettingsError(f"--lora_rank is {r.lora_rank}", f"at most {VLLM_MAX_LORA_RANK}, vLLM's largest")
+    if r.standby and r.generation == "hf":
+        yield SettingsError("--standby with --generation hf", "vllm, whose cache standby frees", "drop one of them")
+    if r.task == "grpo" and r.num_generations < 2:
+        yield SettingsError(f"--num_generations is {r.num_generations}", "at least 2")

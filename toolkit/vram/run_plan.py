@@ -1,38 +1,32 @@
-"""The plan of a recipe's run: from its settings and the card that the driver reports to a verdict.
+"""The plan of a recipe's run, from its settings and the card that the driver reports.
 
-Arithmetic on what it is given: nothing is asked, loaded or printed here, so that a test can hand in any card.
+It asks, loads and prints nothing, so that a test can hand in any card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import SettingsError
-from toolkit.settings import GrpoSettings
+from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.units import format_gib
 from toolkit.vram.cards import DRIVER_KEEPS_GIB, Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.formula import rollout
-from toolkit.vram.formula.costs import Optim
+from toolkit.vram.fit import can_run
+from toolkit.vram.mapping import flags_between, request_of
 from toolkit.vram.plan import Plan, as_json, make_plan
 from toolkit.vram.request import Request
+from toolkit.vram.search.share import with_share
 from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, surely_fits
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
 
-SHARES = tuple(percent / 100 for percent in range(5, 96))  # of the card, for vLLM; the rest is never all free
+LEANER = 0.9  # of a plan that was not enough: what the next one may take
 OTHERS_HOLD_GIB = 0.25  # below it the difference is the uncertainty of the table, not another process
-OF_LABEL = (0.9, 1.02)  # what the driver reports of the size on the box: 0.937 (L4, with ECC) to 1.0
-OPTIMIZERS: dict[str, Optim] = {
-    "adamw_8bit": "adamw_8bit",
-    "adamw_bnb_8bit": "adamw_8bit",  # transformers has two names for it
-    "paged_adamw_8bit": "paged_adamw_8bit",
-}
+OF_LABEL = (0.9, 1.02)  # the driver's total over the size on the box: 0.937 (L4, with ECC) to 1.0 were seen
 
 
 @dataclass(frozen=True)
@@ -43,12 +37,12 @@ class RunPlan:
     share: float | None
     """gpu_memory_utilization chosen for the run; None: given, or nothing to choose."""
     notes: tuple[str, ...]
-    """What a user should know beside the figures, a line each."""
+    """What a user should know beyond the figures, a line each."""
     flags: tuple[str, ...] | None = ()
-    """What to add to the command so that it runs; empty when it does as it is, None when nothing is enough."""
+    """What to add to the command so that it runs; empty when it runs as it is, None when nothing is enough."""
 
     def misfit(self, *, resumed: bool) -> SettingsError:
-        """The error of a run that would not fit, with what to do about it."""
+        """The error for a run that would not fit, with what to do about it."""
         plan, card = self.plan, self.plan.card
         where = f"{card.name} has {format_gib(card.usable_gib)}" if card else ""
         found = f"the plan's peak is {format_gib(plan.peak_process_gib)}, in {plan.peak_phase.name}, and {where}"
@@ -62,8 +56,15 @@ class RunPlan:
         wanted = "a smaller model or a larger card" if self.flags is None else " ".join(self.flags)
         return SettingsError(found, wanted, "or --force to start as it is")
 
+    def leaner_flags(self, model: ModelSettings, *, share_is_given: bool) -> tuple[str, ...] | None:
+        """What to add to the command so that the plan takes a tenth less than this one; None when nothing is enough."""
+        if self.plan.card is None:
+            return None
+        smaller = replace(self.plan.card, usable_gib=LEANER * self.plan.peak_process_gib)
+        return _flags_that_run(self.plan.request, self.plan.shape, smaller, model, share_is_given)
+
     def record(self) -> dict[str, Any]:
-        """As summary.json keeps it: the plan's JSON, and the request and the card that it is about."""
+        """What summary.json keeps: the plan's JSON, its request and its card."""
         card = asdict(self.plan.card) if self.plan.card else None
         return as_json(self.plan) | {"request": asdict(self.plan.request), "card": card}
 
@@ -84,22 +85,22 @@ def plan_run(
     card, held_gib = card_of(gpu)
     shape = find(settings.model.model)
     asked = request_of(settings, has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
-    request, notes = (asked, []) if share_is_given else _with_share(asked, shape, card)
+    request, notes = (asked, []) if share_is_given else with_share(asked, shape, card)
     plan = make_plan(request, shape, card)
     if held_gib > OTHERS_HOLD_GIB:
         notes.append(f"other processes hold {format_gib(held_gib)} of {card.name}, which the plan leaves them")
-    chosen = request.generation == "vllm" and not share_is_given and not sets_its_own_share(request)
+    chosen = request.generation == "vllm" and not share_is_given and not request.engine_sets_its_share
     share = request.gpu_memory_utilization if chosen else None
-    flags = () if can_run(plan) else _flags_that_run(request, shape, card, settings.model.lora_alpha, share_is_given)
+    flags = () if can_run(plan) else _flags_that_run(request, shape, card, settings.model, share_is_given)
     return RunPlan(plan, share, (*notes, *plan.warnings), flags)
 
 
 def card_of(gpu: Gpu) -> tuple[Card, float]:
-    """The card with what is free on it now as its usable memory, and what other processes hold of it, in GiB.
+    """The card, usable as far as it is free now, and the GiB that other processes hold.
 
-    A card of the table keeps its name and rates there. One that is not in it, or has another size, goes by the driver's
-    figures. The driver counts what it keeps for itself as used, so that `free_gib` of an idle card is what a process
-    can get, and of a busy one what the others have left.
+    A card of the table keeps the table's name and rates. One that is not in it, or has another size, is planned by the
+    driver's figures. The driver counts what it keeps for itself as used: so `free_gib` is what a process can get of an
+    idle card, and what the others have left of a busy one.
     """
     known = _find(gpu.name) or _find(f"{gpu.name} {round(gpu.total_gib)}GB")
     if known is None or not OF_LABEL[0] < gpu.total_gib / known.label_gib < OF_LABEL[1]:
@@ -110,98 +111,18 @@ def card_of(gpu: Gpu) -> tuple[Card, float]:
     return replace(known, usable_gib=round(known.usable_gib - held_gib, 2)), held_gib
 
 
-def request_of(
-    settings: GrpoSettings, *, has_bf16: bool, framework: Literal["unsloth", "trl"], has_vllm: bool
-) -> Request:
-    """What the planner is asked about a recipe's settings.
-
-    An optimizer that the planner does not know counts as adamw_torch, the largest of those that it does.
-    """
-    model, rollouts = settings.model, settings.rollout
-    checkpointing = model.gradient_checkpointing
-    generation = "vllm" if has_vllm and model.use_vllm is not False else "hf"
-    return Request(
-        model=model.model,
-        method="qlora" if model.load_in_4bit else "lora",
-        framework=framework,
-        lora_rank=model.lora_rank,
-        lora_targets=",".join(model.target_modules),
-        per_device_train_batch_size=rollouts.per_device_train_batch_size,
-        num_generations=rollouts.num_generations,
-        gradient_accumulation_steps=rollouts.gradient_accumulation_steps,
-        steps_per_generation=rollouts.steps_per_generation,
-        max_prompt_length=settings.data.max_prompt_length,
-        max_completion_length=rollouts.max_completion_length,
-        gradient_checkpointing="hf" if (framework, checkpointing) == ("trl", "unsloth") else checkpointing,
-        optim=OPTIMIZERS.get(settings.optim.optim, "adamw_torch"),
-        dtype="bf16" if has_bf16 else "fp16",
-        generation=generation,
-        gpu_memory_utilization=model.gpu_memory_utilization,
-        standby=model.standby and generation == "vllm",
-        beta=settings.optim.beta,
-    )
-
-
-def sets_its_own_share(request: Request) -> bool:
-    """Unsloth's standby takes vLLM's share from a table of its own, whatever was asked for."""
-    return request.standby and request.framework == "unsloth"
-
-
-def choose_share(request: Request, shape: Shape, card: Card) -> float | None:
-    """vLLM's share of the card: the largest that keeps the upper end of the plan's interval on the card.
-
-    Where none does, the smallest with which the KV cache has room for one sequence of `max_model_len`, be it on the
-    card or not; None when no share gives that room.
-    """
-    plans = {share: make_plan(replace(request, gpu_memory_utilization=share), shape, card) for share in SHARES}
-    safe = [share for share, plan in plans.items() if surely_fits(plan)]
-    roomy = [share for share, plan in plans.items() if plan.engine and plan.engine.longest >= request.max_model_len]
-    return max(safe) if safe else min(roomy, default=None)
-
-
-def _with_share(request: Request, shape: Shape, card: Card) -> tuple[Request, list[str]]:
-    """The request with a share of our choice for vLLM, and the reason for it."""
-    if request.generation == "hf":
-        return request, []
-    if sets_its_own_share(request):
-        return replace(request, gpu_memory_utilization=rollout.standby_share(card.usable_gib)), []
-    share = choose_share(request, shape, card)
-    if share is None:
-        return request, []
-    chosen = replace(request, gpu_memory_utilization=share)
-    high = make_plan(chosen, shape, card).interval_gib[1]
-    if high <= card.usable_gib:
-        why = f"the largest with which even the upper end, {format_gib(high)}, fits"
-    else:
-        why = f"the smallest with room for one sequence of {request.max_model_len:,} tokens"
-    return chosen, [f"gpu_memory_utilization {share:.2f} by the plan: {why}"]
-
-
 def _flags_that_run(
-    request: Request, shape: Shape, card: Card, lora_alpha: int, share_is_given: bool
+    request: Request, shape: Shape, card: Card, model: ModelSettings, share_is_given: bool
 ) -> tuple[str, ...] | None:
     """The nearest settings that run here, as flags of the recipe; None when nothing is enough."""
     nearest = nearest_that_fits(request, shape, card)
-    return tuple(_flags(request, nearest[0].request, lora_alpha, share_is_given)) if nearest else None
-
-
-def _flags(before: Request, after: Request, lora_alpha: int, share_is_given: bool) -> Iterator[str]:
-    """What leads from one request to the other, in the recipe's flags, which mostly have the planner's names."""
+    if nearest is None:
+        return None
+    after = nearest[0].request
     unsaid = {"standby"} if after.generation == "hf" else set()
-    if not share_is_given or sets_its_own_share(after) or after.generation == "hf":
+    if not share_is_given or after.engine_sets_its_share or after.generation == "hf":
         unsaid.add("gpu_memory_utilization")  # chosen again by the next run, or without effect
-    for name, value in asdict(after).items():
-        if value == getattr(before, name) or name in unsaid:
-            continue
-        match name:
-            case "method":
-                yield f"--load_in_4bit {'true' if value == 'qlora' else 'false'}"
-            case "generation":
-                yield f"--use_vllm {'true' if value == 'vllm' else 'false'}"
-            case "lora_rank":  # with the scale of the update, lora_alpha / lora_rank, as it was
-                yield f"--lora_rank {value} --lora_alpha {max(1, lora_alpha * value // before.lora_rank)}"
-            case _:
-                yield f"--{name} {str(value).lower() if isinstance(value, bool) else value}"
+    return tuple(flags_between(request, after, model, unsaid))
 
 
 def _find(name: str) -> Card | None:

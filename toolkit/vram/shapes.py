@@ -1,4 +1,4 @@
-"""What a model is made of: every parameter of a decoder counted from its sizes, without torch and without the Hub.
+"""What a model consists of: every parameter of a decoder, counted from its sizes without torch and without the Hub.
 
 The counts are those of transformers 5.17 (models/*/modeling_*.py); tests/unit/vram/test_shapes.py builds the real
 classes to compare. Only the language model is counted: Gemma 3's vision tower is not.
@@ -40,27 +40,27 @@ class Shape:
     qk_norm: bool
     """An RMSNorm of `head_dim` weights on queries and one on keys (Qwen3, Gemma 3)."""
     n_norms_per_layer: int
-    """2, or 4 where each block is also normalised after itself (Gemma 2 and 3)."""
+    """2, or 4 where each block's output is normalised, too (Gemma 2 and 3)."""
     max_position_embeddings: int
     sliding_window: int | None = None
-    """Tokens that a sliding layer looks back, None when all layers look at everything."""
+    """Tokens that a layer with a window looks back; None when no layer has one."""
     n_sliding_layers: int = 0
     output_bias: bool = False
     """A bias on o_proj."""
     mlp_bias: bool = False
     fused: bool = False
-    """q, k, v are one module and gate, up another (Phi-3 and Phi-4)."""
+    """q, k and v are one module, gate and up another (Phi-3 and Phi-4)."""
     attention_softcap: float | None = None
     """Gemma 2: attention scores pass through cap * tanh(score / cap), which SDPA's fast kernels cannot do."""
     logit_softcap: float | None = None
-    """Gemma 2: the same on the logits, one more vocabulary-wide buffer."""
+    """Gemma 2: the same for the logits, in one more buffer as wide as the vocabulary."""
 
     config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The language model's config as transformers takes it, with `model_type`."""
 
     @property
     def q_dim(self) -> int:
-        """Width of all query heads; not always `hidden`."""
+        """Width of all query heads together; not always `hidden`."""
         return self.n_heads * self.head_dim
 
     @property
@@ -89,7 +89,7 @@ class Shape:
         return self.vocab * self.hidden * (1 if self.tied else 2)
 
     def other_parameters(self) -> int:
-        """Norms (the last one too) and biases."""
+        """Norms, the final one included, and biases."""
         per_layer = self.n_norms_per_layer * self.hidden
         per_layer += 2 * self.head_dim if self.qk_norm else 0
         per_layer += self.q_dim + 2 * self.kv_dim if self.attention_bias else 0
@@ -114,8 +114,8 @@ def parse_targets(text: str | Sequence[str], shape: Shape) -> tuple[str, ...]:
     head, as in PEFT), separated by commas or spaces, or as a list.
 
     Raises:
-        SettingsError: nothing named, or a module that the architecture lacks. PEFT would skip it in silence as long
-            as another one matches: `q_proj` beside `o_proj` on Phi-4, whose q, k and v are one `qkv_proj`.
+        SettingsError: nothing is named, or a module that the architecture lacks. PEFT would skip that one in silence
+            as long as another matches: `q_proj` beside `o_proj` on Phi-4, whose q, k and v are one `qkv_proj`.
     """
     words = text.replace(",", " ").split() if isinstance(text, str) else text
     return _parse(tuple(words), tuple(shape.linears()), shape.architecture)

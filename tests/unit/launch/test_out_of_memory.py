@@ -10,6 +10,8 @@ import pytest
 from tests.unit.launch.test_session import RTX_4090, asked, session
 from toolkit.errors import EXIT_BAD_INPUT, ModelError, SettingsError
 from toolkit.launch import frame
+from toolkit.settings import GrpoSettings
+from toolkit.settings.parse import parse
 
 TORCH = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.99 GiB\nSee documentation"
 VLLM = "Free memory on device cuda:0 (3.1/23.5 GiB) on startup is less than desired GPU memory utilization (0.6)"
@@ -40,7 +42,9 @@ def test_one_line_says_what_was_planned_what_is_free_and_what_needs_less(
     assert (VLLM[:40] if wraps and "utilization" in str(wraps) else TORCH[:40]) in line
     assert "GiB are free on NVIDIA GeForce RTX 4090" in line
     assert "planned were" in line
-    assert "wanted --" in line
+    flags = line.partition("wanted ")[2].partition("; ")[0].split()
+    assert flags
+    parse(GrpoSettings, flags)  # they are the recipe's own, not the planner's
     assert json.loads((tmp_path / "run" / "measurements.json").read_text()) == {"before": {"pass_at_1": 0.25}}
 
 

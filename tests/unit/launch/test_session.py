@@ -23,9 +23,10 @@ from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memor
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
 from toolkit.settings.resolved import Resolved
+from toolkit.vram.fit import can_run, surely_fits
+from toolkit.vram.mapping import request_of
 from toolkit.vram.plan import make_plan
-from toolkit.vram.run_plan import RunPlan, card_of, plan_run, request_of
-from toolkit.vram.verdict import can_run, surely_fits
+from toolkit.vram.run_plan import RunPlan, card_of, plan_run
 from toolkit.vram.views import run_report
 
 GIB = 2**30
@@ -73,7 +74,8 @@ def test_the_planner_is_asked_about_the_run_that_will_be(
 ) -> None:
     request = request_of(asked(*argv), has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
     assert {name: getattr(request, name) for name in expected} == expected
-    assert (request.max_prompt_length, request.max_completion_length, request.n_rollouts) == (512, 1024, 32)
+    lengths = (request.max_prompt_length, request.max_completion_length)
+    assert (*lengths, request.batch.generation_batch_size) == (512, 1024, 32)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_where_no_share_is_safe_the_smallest_with_room_for_one_sequence_is_taken
     assert engine is not None
     assert engine.kv_tokens >= 1536
     assert not surely_fits(found.plan)
-    less = replace(found.plan.request, gpu_memory_utilization=engine.gpu_memory_utilization - 0.01)
+    less = replace(found.plan.request, gpu_memory_utilization=engine.setup.gpu_memory_utilization - 0.01)
     smaller = make_plan(less, found.plan.shape, found.plan.card).engine
     assert smaller is not None
     assert smaller.kv_tokens < 1536

@@ -23,6 +23,7 @@ def rollout(g: int, b: int, a: int, s: int | None = None) -> RolloutSettings:
 def test_what_a_round_holds() -> None:
     batch = solve(rollout(8, 8, 4))
     assert (batch.generation_batch_size, batch.prompts_per_generation, batch.steps_per_round()) == (32, 4, 1)
+    assert Batch.of(rollout(8, 8, 4, 2)).generation_batch_size == 16
 
 
 @pytest.mark.parametrize(

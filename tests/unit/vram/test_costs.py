@@ -1,4 +1,4 @@
-"""The formula's terms by hand; against simulated steps it stands in test_vram_accuracy.py."""
+"""The formula's terms by hand; test_accuracy.py holds it against simulated steps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from toolkit.vram.catalog import find
 from toolkit.vram.formula import costs, heads
-from toolkit.vram.formula.costs import Update
 from toolkit.vram.formula.layers import Adapters, Tokens, saved_widths, work_widths
+from toolkit.vram.formula.update import Update
 
 SHAPE = find("Qwen/Qwen2.5-3B")
 BASE = Update("nf4", batch=4, prompt=256, completion=512)
@@ -47,7 +47,7 @@ def test_fused_modules_count_as_what_they_fuse() -> None:
 
 
 def test_the_working_layer_is_never_less_than_what_it_saved() -> None:
-    for regime in ("adapters16", "adapters32", "prepared", "float32", "loop16", "full"):
+    for regime in ("adapters16", "adapters32", "upcast", "float32", "loop16", "full"):
         for targets in ((), ("q_proj", "v_proj"), ("q_proj", "k_proj", "v_proj", "o_proj"), BASE.targets):
             adapters = Adapters.of(8, targets)
             saved, work = saved_widths(regime, adapters), work_widths(regime, adapters)
@@ -87,8 +87,8 @@ def test_full_fine_tuning_by_hand() -> None:
     update = Update("none", method="full", batch=1, prompt=16, completion=16)
     peak, n = costs.peak(SHAPE, update), SHAPE.parameters()
     assert (peak.weights, peak.lora, peak.optimizer) == (2 * n, 0, 4 * n)
-    assert peak.moment.name == "optimizer"  # gradients, and AdamW's root of a moment for every weight
-    assert peak.moment.total == 2 * n + 2 * n
+    assert peak.stage.name == "optimizer"  # gradients, and AdamW's root of a moment for every weight
+    assert peak.stage.total == 2 * n + 2 * n
     assert costs.peak(SHAPE, replace(update, reference_copy=True)).weights == 4 * n
 
 

@@ -10,7 +10,7 @@ import pytest
 from toolkit.errors import SettingsError
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.formula.steps import update_of
+from toolkit.vram.formula.update import update_of
 from toolkit.vram.plan import as_json, make_plan
 from toolkit.vram.request import Request, check
 
@@ -56,7 +56,7 @@ def test_sft_is_full_sequences_without_an_engine() -> None:
     assert plan.engine is None
 
 
-def test_no_card_no_verdict() -> None:
+def test_without_a_card_nothing_is_said_to_fit() -> None:
     assert make_plan(DEFAULT, SHAPE, None).fits is None
 
 
@@ -111,6 +111,6 @@ def test_frameworks_differ_in_adapters_heads_and_checkpoints() -> None:
     assert (trl.lora_float32, trl.head, trl.checkpointing) == (False, "chunked", "hf")
 
 
-def test_plain_logits_in_supervised_training_are_a_loop_of_ones_own() -> None:
+def test_plain_logits_in_supervised_training_are_a_hand_written_loop() -> None:
     loop = update_of(replace(DEFAULT, task="sft", framework="trl", loss_head="logits"), SHAPE, CARD)
     assert (loop.head, loop.autocast, loop.lora_float32, loop.prompt) == ("cross_entropy", False, True, 0)

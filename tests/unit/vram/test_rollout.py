@@ -14,7 +14,7 @@ from tests.paths import GOLDEN
 from toolkit.units import GIB, gib
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.formula import rollout
+from toolkit.vram.formula import kv_cache, rollout, sharing
 from toolkit.vram.formula.costs import nf4_bytes
 from toolkit.vram.request import Request
 
@@ -29,12 +29,21 @@ def logged(*needed: str) -> list[Any]:
     return rows
 
 
-def engine(**changed: object) -> rollout.Engine:
-    arguments: dict[str, object] = {
-        "usable_gib": 23.6, "free_gib": 23.2, "gpu_memory_utilization": 0.6, "standby": False,
-        "shared_weights": 2 * GIB, "max_model_len": 1536, "lora_rank": 32, "lora_bytes": 120 * 2**20,
-    }  # fmt: skip
-    return rollout.plan_engine(QWEN_3B, **{**arguments, **changed})  # type: ignore[arg-type] # a mapping of mixed types
+ASKED = {"gpu_memory_utilization": 0.6, "usable_gib": 23.6, "free_gib": 23.2, "max_model_len": 1536}
+
+
+def engine(kv_cache_dtype: Any = "auto", **changed: Any) -> rollout.Engine:
+    """Unsloth's over 2 GiB of shared weights."""
+    lora: dict[str, Any] = {"lora_rank": 32, "lora_bytes": 120 * 2**20, "kv_cache_dtype": kv_cache_dtype}
+    setup = sharing.with_unsloth(QWEN_3B, **{"standby": False, "weights": 2 * GIB, **ASKED, **lora, **changed})
+    return rollout.plan_engine(QWEN_3B, setup, kv_cache_dtype=kv_cache_dtype)
+
+
+def colocated(**changed: Any) -> rollout.Engine:
+    """TRL's with 16-bit weights of its own."""
+    weights = 2 * QWEN_3B.parameters()
+    setup = sharing.with_trl(**{"weights": weights, "generation_batch_size": 256, **ASKED, **changed})
+    return rollout.plan_engine(QWEN_3B, setup)
 
 
 @pytest.mark.parametrize("row", logged("non_torch_gib", "activation_gib"))
@@ -47,7 +56,7 @@ def test_the_kv_cache_gets_the_rest_of_the_share(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", logged("concurrency"))
 def test_as_many_sequences_as_vllm_printed(row: dict[str, Any]) -> None:
     """Within 0.5 %: the printed size of the cache is rounded to 0.005 GiB."""
-    layout = rollout.kv_layout(find(row["model"]))
+    layout = kv_cache.kv_layout(find(row["model"]))
     n = row["kv_gib"] * GIB / layout.sequence_bytes(row["max_model_len"])
     assert n == pytest.approx(row["concurrency"], rel=0.005)
 
@@ -58,28 +67,29 @@ def test_weights_and_slots_for_an_adapter(row: dict[str, Any]) -> None:
     shape = find(row["model"])
     linear = shape.linear_parameters()
     weights = (nf4_bytes(linear) if row["in_4bit"] else 2 * linear) + 2 * (shape.parameters() - linear)
-    lora = 2 * shape.lora_parameters(rollout.lora_rank_in_vllm(row["lora_rank"]), tuple(shape.linears()))
+    lora = 2 * shape.lora_parameters(sharing.lora_rank_in_vllm(row["lora_rank"]), tuple(shape.linears()))
     assert gib(weights + lora) == pytest.approx(row["weights_gib"], abs=0.15)
 
 
 def test_a_whole_engine_against_its_log() -> None:
     """The one V1 engine whose log is complete but for its graphs, which then lay outside its share."""
     row = next(row for row in LOGS if row["card"] == "L4")
-    planned = rollout.plan_engine(
-        find(row["model"]),
+    shape = find(row["model"])
+    setup = sharing.with_unsloth(
+        shape,
         usable_gib=row["card_gib"],
         free_gib=row["card_gib"],
         gpu_memory_utilization=row["utilisation"],
         standby=False,
-        shared_weights=int(row["weights_gib"] * GIB),
+        weights=int(row["weights_gib"] * GIB),
         max_model_len=row["max_model_len"],
         lora_rank=row["lora_rank"],
         lora_bytes=0,
-        cuda_graphs_gib=0.0,
     )
+    planned = rollout.plan_engine(shape, setup, cuda_graphs_gib=0.0)
     assert gib(planned.kv_cache) == pytest.approx(row["kv_gib"], abs=0.1)
     assert planned.kv_tokens == pytest.approx(563_744, rel=0.006)  # as printed
-    assert planned.n_concurrent(2048) == planned.max_num_seqs == 80
+    assert planned.n_concurrent(2048) == setup.max_num_seqs == 80
 
 
 @pytest.mark.parametrize(
@@ -107,13 +117,13 @@ def test_graphs_take_what_was_measured_where_it_was() -> None:
 
 
 def test_kv_bytes_by_hand() -> None:
-    assert rollout.kv_bytes_per_token(QWEN_3B) == 2 * 36 * 256 * 2
-    assert rollout.kv_bytes_per_token(QWEN_3B, "fp8") == 2 * 36 * 256
+    assert kv_cache.kv_bytes_per_token(QWEN_3B) == 2 * 36 * 256 * 2
+    assert kv_cache.kv_bytes_per_token(QWEN_3B, "fp8") == 2 * 36 * 256
 
 
 def test_a_window_is_all_that_sliding_layers_keep() -> None:
     """SlidingWindowSpec of vLLM 0.31: the window less one, what is in flight, and a block for its odd start."""
-    layout, a_layer = rollout.kv_layout(GEMMA), 2 * 4 * 256 * 2
+    layout, a_layer = kv_cache.kv_layout(GEMMA), 2 * 4 * 256 * 2
     assert layout.sequence_bytes(1024) == 34 * 1024 * a_layer
     assert layout.sequence_bytes(16384) == (5 * 16384 + 29 * (1024 + 16)) * a_layer
     assert layout.sequence_bytes(16384, in_flight=8192) == (5 * 16384 + 29 * (1024 + 8192 + 16)) * a_layer
@@ -124,53 +134,52 @@ def test_a_window_is_all_that_sliding_layers_keep() -> None:
     [(79.2, 0.87875), (31.8, 0.855), (23.6, 0.78375), (15.6, 0.76), (11.6, 0.73625), (7.8, 0.7125)],
 )
 def test_standby_takes_its_own_share(usable_gib: float, share: float) -> None:
-    assert rollout.standby_share(usable_gib) == share
+    assert sharing.standby_share(usable_gib) == share
 
 
 @pytest.mark.parametrize(("rank", "reserved"), [(4, 8), (8, 8), (20, 32), (64, 64), (300, 320)])
 def test_ranks_are_rounded_up(rank: int, reserved: int) -> None:
-    assert rollout.lora_rank_in_vllm(rank) == reserved
+    assert sharing.lora_rank_in_vllm(rank) == reserved
 
 
 def test_what_unsloth_expects_is_not_what_vllm_finds() -> None:
     """By hand: 5 bits a weight of the projections, 2 bytes of the rest; graphs, 172 x 4 x 2048 x 36, at their floor."""
     linear = QWEN_3B.linear_parameters()
     nf4 = int(nf4_bytes(linear) + 2 * (QWEN_3B.parameters() - linear))
-    left = rollout.unsloth_kv_bytes(QWEN_3B, 10 * GIB, nf4, GIB)
+    left = sharing.unsloth_kv_bytes(QWEN_3B, 10 * GIB, nf4, GIB)
     assert left == pytest.approx(10 * GIB - 0.625 * linear - 2 * (QWEN_3B.parameters() - linear) - 1.15 * GIB)
-    assert rollout.unsloth_longest(QWEN_3B, 1000 * 36864) == 768  # 95 % are 950 tokens, in steps of 256
+    assert sharing.unsloth_longest(QWEN_3B, 1000 * 36864) == 768  # 95 % are 950 tokens, in steps of 256
 
 
 def test_weights_are_shared_or_copied() -> None:
-    shared, copied = engine(), engine(shared_weights=None, n_rollouts=32)
-    assert shared.weights == 0
-    assert copied.weights == 2 * 3_085_938_688
+    shared, copied = engine(), colocated(generation_batch_size=32)
+    assert shared.setup.own_weights == 0
+    assert copied.setup.own_weights == 2 * 3_085_938_688
     assert shared.total + 2 * GIB == pytest.approx(0.6 * 23.2 * GIB, abs=4)
     assert copied.total == pytest.approx(0.6 * 23.6 * GIB, abs=4)
-    assert (copied.lora, copied.max_num_seqs, copied.max_num_batched_tokens) == (0, 32, 4096)
+    setup = copied.setup
+    assert (setup.lora, setup.max_num_seqs, setup.max_num_batched_tokens) == (0, 32, 4096)
 
 
 def test_what_is_asked_for_is_not_what_standby_gives() -> None:
-    assert engine(standby=True).gpu_memory_utilization == 0.78375
+    assert engine(standby=True).setup.gpu_memory_utilization == 0.78375
     assert engine(standby=True, gpu_memory_utilization=0.3) == engine(standby=True)
 
 
 def test_concurrency_is_bounded_by_cache_and_by_schedule() -> None:
     assert engine().n_concurrent(10**6) == 0
-    assert engine().n_concurrent(1) == engine().max_num_seqs == 48
+    assert engine().n_concurrent(1) == engine().setup.max_num_seqs == 48
     starved = engine(gpu_memory_utilization=0.05)
     assert (starved.kv_cache, starved.kv_tokens, starved.longest, starved.n_concurrent(1536)) == (0, 0, 0, 0)
     assert list(starved.as_json().values()) == [0, 0, 0, 8, 0.05]
     assert engine().as_json()["max_concurrent_sequences"] == engine().n_concurrent(1536) == 48
 
 
-@given(st.floats(0.05, 0.95), st.floats(0.01, 0.3), st.sampled_from([None, 2 * GIB]))
-def test_more_of_the_card_is_never_fewer_tokens(share: float, more: float, weights: int | None) -> None:
-    little, much = (
-        engine(gpu_memory_utilization=s, shared_weights=weights, max_model_len=512) for s in (share, share + more)
-    )
+@given(st.floats(0.05, 0.95), st.floats(0.01, 0.3), st.sampled_from([engine, colocated]))
+def test_more_of_the_card_is_never_fewer_tokens(share: float, more: float, start: Any) -> None:
+    little, much = (start(gpu_memory_utilization=s, max_model_len=512) for s in (share, share + more))
     # a larger cache brings a larger schedule, whose profiled pass and graphs may take up to 0.6 GiB of it
-    assert much.kv_cache >= little.kv_cache - (0.6 * GIB if weights else 0)
+    assert much.kv_cache >= little.kv_cache - (0.6 * GIB if start is engine else 0)
     assert much.kv_tokens * 36864 <= much.kv_cache
 
 
@@ -183,37 +192,39 @@ TRL = replace(UNSLOTH, framework="trl")
     [
         (UNSLOTH, {}, ""),
         (replace(UNSLOTH, gpu_memory_utilization=0.05), {}, "not start: its KV cache holds 0 tokens, less than one"),
-        (replace(TRL, gpu_memory_utilization=0.27), {"shared_weights": None}, "less than one sequence of 1,536"),
-        (replace(TRL, gpu_memory_utilization=0.9), {"shared_weights": None, "free_gib": 20.0}, "1.24 GiB more than is"),
+        (replace(TRL, gpu_memory_utilization=0.27), {}, "less than one sequence of 1,536"),
+        (replace(TRL, gpu_memory_utilization=0.9), {"free_gib": 20.0}, "1.24 GiB more than is"),
         (replace(UNSLOTH, standby=True), {"standby": True}, "asked 60%, vLLM takes 78%"),
     ],
 )  # fmt: skip
 def test_what_will_not_go_as_asked_is_said(asked: Request, changed: dict[str, Any], says: str) -> None:
-    planned = engine(gpu_memory_utilization=asked.gpu_memory_utilization, **changed)
+    start = engine if asked.framework == "unsloth" else colocated
+    planned = start(gpu_memory_utilization=asked.gpu_memory_utilization, **changed)
     found = rollout.warnings(planned, asked, find_card("4090"))
     assert len(found) == bool(says), found
     assert not says or says in found[0]
 
 
-def test_unsloth_cuts_what_vllm_could_hold() -> None:
+def test_unsloth_limits_what_vllm_could_hold() -> None:
     """It expects 5 bits a weight where NF4 takes 4.1: on a 7B that is 0.7 GiB of KV cache it does not count on."""
     shape = find("Qwen/Qwen2.5-7B-Instruct")
     linear = shape.linear_parameters()
-    planned = rollout.plan_engine(
+    setup = sharing.with_unsloth(
         shape,
         usable_gib=11.6,
         free_gib=11.2,
         gpu_memory_utilization=0.56,
         standby=False,
-        shared_weights=int(nf4_bytes(linear) + 2 * (shape.parameters() - linear)),
+        weights=int(nf4_bytes(linear) + 2 * (shape.parameters() - linear)),
         max_model_len=4096,
         lora_rank=32,
         lora_bytes=2 * shape.lora_parameters(32, tuple(shape.linears())),
     )
+    planned = rollout.plan_engine(shape, setup)
     assert planned.longest < 4096 < planned.kv_tokens
     asked = replace(UNSLOTH, max_prompt_length=1024, max_completion_length=3072, gpu_memory_utilization=0.56)
     (found,) = rollout.warnings(planned, asked, None)
-    assert f"cuts sequences to {planned.longest:,} tokens; 4,096 are asked" in found
+    assert f"limits sequences to {planned.longest:,} tokens; 4,096 are asked" in found
 
 
 def test_fp8_needs_a_card_that_has_it() -> None:

@@ -84,7 +84,7 @@ def test_no_times_without_rates(gpu: str | None) -> None:
     assert "tokens/s" not in shown(planned(gpu=gpu))
 
 
-def test_the_verdict_and_what_makes_it_run() -> None:
+def test_whether_it_fits_and_what_makes_it_run() -> None:
     assert "fits on RTX 4090: peak" in shown(planned())
     assert "peak:" not in shown(planned())
     text = shown(planned(LONG, "8"))

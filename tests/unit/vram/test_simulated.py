@@ -1,4 +1,4 @@
-"""`toolkit plan --simulate`: what it prints, and how it fails. The simulation itself is held by test_simulation*.py."""
+"""`toolkit plan --simulate`: what it prints, and how it fails. simulation/ tests the simulation itself."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.console import Console
 from toolkit import cli
 from toolkit.compat import versions
 from toolkit.vram.catalog import find
-from toolkit.vram.request import PlanFlags
+from toolkit.vram.request import Request
 from toolkit.vram.simulation import SimulatedPeak
 from toolkit.vram.views import simulated
-from toolkit.vram.views.simulated import Comparison, render
+from toolkit.vram.views.simulated import Comparison
 
 GIB = 2**30
 
@@ -61,15 +61,15 @@ def test_all_layers_tell_what_is_reserved(tmp_path: Path, capsys: pytest.Capture
 
 
 def found(**change: Any) -> Comparison:
-    flags = change.pop("flags", PlanFlags(framework="trl"))
+    request = change.pop("request", Request(framework="trl"))
     sides = change.pop("formula_gib", {**SIDE, "reserved": 9.0}), change.pop("simulated_gib", SIDE)
-    return Comparison(find("Qwen/Qwen2.5-7B"), flags, *sides, moment="head", peak=replace(PEAK, **change))
+    return Comparison(find("Qwen/Qwen2.5-7B"), request, *sides, stage="head", peak=replace(PEAK, **change))
 
 
 def text(comparison: Comparison, width: int = 80) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(render(comparison))
+        console.print(comparison.render())
     return capture.get()
 
 
@@ -91,15 +91,15 @@ def test_reserved_is_shown_where_it_was_simulated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "note"),
+    ("request_", "note"),
     [
-        (PlanFlags(), "Unsloth's own kernels are not run"),
-        (PlanFlags(framework="trl", optim="paged_adamw_8bit"), "may leave for the host"),
-        (PlanFlags(framework="trl", method="full", beta=0.04), "left out of both"),
+        (Request(), "Unsloth's own kernels are not run"),
+        (Request(framework="trl", optim="paged_adamw_8bit"), "may leave for the host"),
+        (Request(framework="trl", method="full", beta=0.04), "left out of both"),
     ],
 )
-def test_what_is_left_out_is_said(flags: PlanFlags, note: str) -> None:
-    assert note in text(found(flags=flags), width=200)
+def test_what_is_left_out_is_said(request_: Request, note: str) -> None:
+    assert note in text(found(request=request_), width=200)
     assert note not in text(found(), width=200)
 
 

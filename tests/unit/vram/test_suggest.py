@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
+from toolkit.vram.search.concessions import concessions
 from toolkit.vram.search.scaling import length_name, with_length
-from toolkit.vram.search.suggest import ladder, nearest_that_fits
+from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, verdict_of
 
 QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
 
@@ -65,17 +66,17 @@ def test_it_fits_and_no_change_can_be_taken_back(request: Request, shape: Shape,
     ),
     find("Qwen/Qwen2.5-0.5B-Instruct"),
     find_card("RTX 3060"),
-)  # its length was cut on the lower of two rungs, and the room for more came later
-def test_lengths_and_passes_are_cut_no_further_than_needed(request: Request, shape: Shape, card: Card) -> None:
+)  # its length was shortened by the later of two concessions, and the room for more came then
+def test_lengths_and_passes_are_no_smaller_than_needed(request: Request, shape: Shape, card: Card) -> None:
     nearest = nearest_that_fits(request, shape, card)
     assume(nearest is not None)
     assert nearest is not None
     found, name = nearest[0].request, length_name(request)
-    asked, cut = getattr(request, name), getattr(found, name)
-    if cut < asked:
-        assert cut % 64 == 0
-        assert not can_run(make_plan(with_length(found, min(asked, cut + 64)), shape, card))
-    assert found.n_rollouts == request.n_rollouts, "another cut of the same round"
+    asked, shorter = getattr(request, name), getattr(found, name)
+    if shorter < asked:
+        assert shorter % 64 == 0
+        assert not can_run(make_plan(with_length(found, min(asked, shorter + 64)), shape, card))
+    assert found.batch.generation_batch_size == request.batch.generation_batch_size, "the same round in other passes"
     size, smaller = request.per_device_train_batch_size, found.per_device_train_batch_size
     if smaller < size:
         larger = next(n for n in range(smaller + 1, size + 1) if size % n == 0)
@@ -93,14 +94,14 @@ SMALL = st.sampled_from(["8", "10", "16"]).map(find_card)
 def test_where_nothing_is_found_even_the_most_frugal_run_is_too_large(
     request: Request, shape: Shape, card: Card
 ) -> None:
-    assume(request.n_rollouts % request.num_generations == 0)
+    assume(request.batch.generation_batch_size % request.num_generations == 0)
     assume(nearest_that_fits(request, shape, card) is None)
     prompts = -(-(request.max_prompt_length // 2) // 64) * 64
     frugal = replace(
         request, method="qlora", lora_rank=min(16, request.lora_rank), optim="adamw_8bit", dtype="bf16", beta=0.0,
         attention="sdpa", loss_head=None, gradient_checkpointing=None, upcast_embeddings=False,
         bnb_4bit_use_double_quant=True, generation="hf", standby=False,
-        per_device_train_batch_size=1, gradient_accumulation_steps=request.n_rollouts,
+        per_device_train_batch_size=1, gradient_accumulation_steps=request.batch.generation_batch_size,
         max_prompt_length=min(request.max_prompt_length, max(64, prompts)),
         max_completion_length=min(128, request.max_completion_length),
     )  # fmt: skip
@@ -128,8 +129,8 @@ def test_what_costs_only_time_goes_before_what_is_learnt_from() -> None:
     flags = [flag for change in changes_of(request, find("Qwen/Qwen2.5-7B-Instruct"), RTX_4090) for flag in change]
     assert flags[:2] == ["standby", "gradient_checkpointing"]
     assert "max_completion_length" not in flags
-    rungs = [flag for rung in ladder(request, RTX_4090) for flag in rung.values[0]]
-    assert [rungs.index(flag) for flag in flags] == sorted(rungs.index(flag) for flag in flags)
+    order = [flag for concession in concessions(request, RTX_4090) for flag in concession.values[0]]
+    assert [order.index(flag) for flag in flags] == sorted(order.index(flag) for flag in flags)
 
 
 def test_standby_is_given_up_where_its_own_share_is_too_large() -> None:
@@ -149,7 +150,7 @@ def test_standby_is_given_up_where_its_own_share_is_too_large() -> None:
 def test_a_cache_without_room_for_one_sequence_does_not_count_as_a_fit() -> None:
     card = find_card("24")
     asked = [Request(gpu_memory_utilization=percent / 100, framework="trl") for percent in range(30, 4, -1)]
-    request = next(r for r in asked if verdict_of(make_plan(r, QWEN_3B, card)) == "no cache")
+    request = next(r for r in asked if fit_of(make_plan(r, QWEN_3B, card)) == "no cache")
     assert make_plan(request, QWEN_3B, card).fits
     nearest = nearest_that_fits(request, QWEN_3B, card)
     assert nearest is not None

@@ -14,14 +14,15 @@ from rich.console import Console
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.search.scaling import largest, passes_per_round, with_num_generations
+from toolkit.vram.search.growth import last_that_works
+from toolkit.vram.search.scaling import with_num_generations
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, verdict_of
-from toolkit.vram.views.sheet import MARKS, Cell, Panel, Sheet, render
+from toolkit.vram.views.fits import MARKS
+from toolkit.vram.views.sheet import Cell, Panel, Sheet
 from toolkit.vram.views.table import COMMON_CARDS, over_cards, over_lengths
-from toolkit.vram.views.table_files import comma_separated, markdown
 
 QWEN_3B = find("Qwen/Qwen2.5-3B-Instruct")
 
@@ -37,6 +38,7 @@ ONE_OF_EACH = Sheet(
     shade="darker the fuller",
     notes=("per_device_train_batch_size follows num_generations, " * 3,),
     records=({"a": 1},),
+    about={},
 )
 
 
@@ -56,7 +58,7 @@ def test_every_cell_is_the_plan_of_its_settings(request: Request, shape: Shape, 
         check(run)
         plan = make_plan(run, shape, card)
         assert record["peak_process_gib"] == pytest.approx(plan.peak_process_gib, abs=1e-4)
-        assert record["verdict"] == cell.verdict == verdict_of(plan)
+        assert record["verdict"] == cell.fit == fit_of(plan)
         assert record["fits"] == can_run(plan)
         assert float(cell.text) == pytest.approx(plan.peak_process_gib, abs=0.5)
 
@@ -65,11 +67,11 @@ def test_every_cell_is_the_plan_of_its_settings(request: Request, shape: Shape, 
 def test_the_batch_follows_the_group_and_the_prompts_stay(request: Request, n: int) -> None:
     moved = with_num_generations(request, n)
     check(moved)
-    assert moved.n_rollouts // n == request.n_rollouts // request.num_generations
+    assert moved.batch.prompts_per_generation == request.batch.prompts_per_generation
     share, rest = divmod(request.per_device_train_batch_size * n, request.num_generations)
     if rest == 0:
         assert moved.per_device_train_batch_size == share
-        assert passes_per_round(moved) == passes_per_round(request)
+        assert moved.batch.steps_per_generation == request.batch.steps_per_generation
     else:
         assert 1 <= moved.per_device_train_batch_size <= max(1, share)
 
@@ -86,7 +88,7 @@ def test_the_batch_follows_the_group_by_hand() -> None:
 def test_the_search_finds_the_last_that_works(limit: int, n: int) -> None:
     values = range(7, 7 + 3 * n, 3)
     works = [value for value in values if value <= limit]
-    assert largest(values, lambda value: value <= limit) == (works[-1] if works else None)
+    assert last_that_works(values, lambda value: value <= limit) == (works[-1] if works else None)
 
 
 def test_lengths_stay_within_the_models_positions() -> None:
@@ -118,29 +120,29 @@ def test_over_cards_one_more_step_does_not_fit() -> None:
                 assert can_run(plan) == runs, (record, tokens)
 
 
-def test_markdown_is_one_table_with_a_mark_for_every_verdict() -> None:
-    lines = [line for line in markdown(ONE_OF_EACH).splitlines() if line.startswith("|")]
+def test_markdown_is_one_table_with_a_mark_for_every_fit() -> None:
+    lines = [line for line in ONE_OF_EACH.markdown().splitlines() if line.startswith("|")]
     assert lines == [
         "| per_device_train_batch_size \\ max_completion_length | 256 | 512 | 1,024 | 32,768 |",
         "| --- | ---: | ---: | ---: | ---: |",
         "| 8 | 12.3 | 12.3 ~ | 12.3 kv | 12.3 ✗ |",
     ]
     sheet = over_lengths(Request(), QWEN_3B, find_card("4090"))
-    lines = [line for line in markdown(sheet).splitlines() if line.startswith("|")]
+    lines = [line for line in sheet.markdown().splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {len(sheet.columns) + 3}
     assert [line.split("|")[1].strip() for line in lines[2::4]] == ["none", "hf", "unsloth"]
 
 
 def test_csv_has_the_records() -> None:
     sheet = over_lengths(Request(task="sft"), QWEN_3B, find_card("3060"))
-    rows = list(csv.DictReader(io.StringIO(comma_separated(sheet))))
+    rows = list(csv.DictReader(io.StringIO(sheet.csv())))
     assert rows == [{name: str(value) for name, value in record.items()} for record in sheet.records]
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_screen_is_wide_enough(width: int) -> None:
     console = Console(width=width, file=io.StringIO(), color_system=None, _environ={})
-    console.print(render(over_lengths(Request(max_completion_length=1500), QWEN_3B, find_card("3060"))))
+    console.print(over_lengths(Request(max_completion_length=1500), QWEN_3B, find_card("3060")).render())
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     rows = [line for line in lines if line.split(" ")[0] in ("4", "8", "16", "32")]
@@ -148,7 +150,7 @@ def test_the_screen_is_wide_enough(width: int) -> None:
     assert all(len([word for word in row.split() if "." in word or word.isdigit()]) == 8 for row in rows)
 
 
-def test_the_picture_shows_every_verdict_and_nothing_beside_the_page() -> None:
+def test_the_picture_shows_every_fit_and_nothing_beside_the_page() -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
     from matplotlib.text import Text
@@ -156,9 +158,9 @@ def test_the_picture_shows_every_verdict_and_nothing_beside_the_page() -> None:
     from toolkit.vram.views.heat_map import COLOURS, draw, figure_of
 
     picture = imread(io.BytesIO(draw(ONE_OF_EACH)))[..., :3]
-    for verdict, colour in COLOURS.items():
+    for fit, colour in COLOURS.items():
         near = (abs(picture - to_rgb(colour)).max(axis=-1) < 0.01).sum()
-        assert near > 5000, verdict  # a field is 170 x 68 dots
+        assert near > 5000, fit  # a field is 170 x 68 dots
     figure = figure_of(ONE_OF_EACH)
     for text in figure.findobj(Text):
         box = text.get_window_extent()

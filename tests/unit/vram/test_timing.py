@@ -126,7 +126,7 @@ def test_what_costs_time(slower: dict[str, Any], faster: dict[str, Any]) -> None
 def test_a_cache_that_holds_half_the_round_takes_two_waves() -> None:
     engine = make_plan(replace(ASKED, gpu_memory_utilization=0.9), SHAPE, CARD).engine
     assert engine is not None
-    at_once, in_waves = (replace(engine, max_num_seqs=n) for n in (32, 16))
+    at_once, in_waves = (replace(engine, setup=replace(engine.setup, max_num_seqs=n)) for n in (32, 16))
     one, two = (timing.rollout_s(ASKED, SHAPE, e, RATES) for e in (at_once, in_waves))
     per_token = timing.decode_s(ASKED, SHAPE, 16, RATES, vllm=True)
     assert two - one == pytest.approx(1024 * (2 * per_token - timing.decode_s(ASKED, SHAPE, 32, RATES, vllm=True)))

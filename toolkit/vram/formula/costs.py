@@ -3,7 +3,7 @@
 Letters: B sequences of S = P + C tokens (prompt and completion), T = B S, N = B C scored tokens; H hidden size,
 I intermediate, L layers, V vocabulary, r LoRA rank. Results are bytes. The terms stand for the tensors that are alive
 in a simulated step (see `toolkit.vram.simulation`); benchmarks/planner_accuracy.py holds the two against each other.
-Not in here: CUDA context, kernel workspaces, the allocator's fragments, and vLLM.
+Not in here: CUDA context, kernel workspaces, the allocator's fragmentation, and vLLM.
 """
 
 from __future__ import annotations
@@ -12,14 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from toolkit.vram.formula import heads, layers
-from toolkit.vram.formula.layers import Adapters, Attention, Regime, Tokens
+from toolkit.vram.formula.update import Optim, Update
 
 if TYPE_CHECKING:
     from toolkit.vram.shapes import Shape
-
-Checkpointing = Literal["none", "hf", "unsloth"]
-Optim = Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"]
-Dtype = Literal["bf16", "fp16", "fp32"]
 
 NF4_BLOCK = 64  # weights that share one absmax
 DOUBLE_QUANT_BLOCK = 256  # absmax values that share one second-level constant
@@ -27,88 +23,8 @@ ADAM_8BIT_BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Update:
-    """What one forward and backward pass consists of."""
-
-    quantization: Literal["nf4", "none"]
-    batch: int
-    """Sequences in one pass: per_device_train_batch_size."""
-    prompt: int
-    """0 in supervised training, where every token is scored."""
-    completion: int
-    rank: int = 32
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    method: Literal["lora", "full"] = "lora"
-    checkpointing: Checkpointing = "hf"
-    head: heads.Head = "chunked"
-    attention: Attention = "flash"
-    padded: bool = False
-    """Sequences of different length: attention then takes a mask."""
-    optim: Optim = "adamw_torch"
-    dtype: Dtype = "bf16"
-    double_quant: bool = True
-    upcast_embeddings: bool = False
-    """What `prepare_model_for_kbit_training` does: everything that is not in 4 bit becomes float32."""
-    lora_float32: bool = False
-    """Adapters over 4 bit in float32, as PEFT makes them and Unsloth keeps them; TRL casts them to bfloat16."""
-    autocast: bool = True
-    """Mixed precision, as a trainer has it; a loop of one's own does without."""
-    reference_copy: bool = False
-    """A second copy of all weights for the KL term, without which full fine-tuning has no reference. With adapters the
-    reference is the base with the adapter off: a pass without a graph, in the same pieces, that stays below the update.
-    """
-    accumulates: bool = False
-    """Gradients of an earlier pass are there when this one starts."""
-    chunks: int = 8
-    """Pieces that Unsloth's head computes the logits in."""
-
-    @property
-    def regime(self) -> Regime:
-        """Which types the layers' tensors have."""
-        if self.dtype == "fp32" or (self.upcast_embeddings and not self.autocast):
-            return "float32"
-        if self.method == "full":
-            return "full"
-        if not self.autocast:
-            return "loop16"
-        if self.upcast_embeddings:
-            return "prepared"
-        return "adapters16" if self.lora_bytes == 2 else "adapters32"
-
-    @property
-    def weight_bytes_each(self) -> int:
-        """Of a weight that is not in 4 bit."""
-        return 4 if self.dtype == "fp32" else 2
-
-    @property
-    def lora_bytes(self) -> int:
-        """Bytes of a trained LoRA weight: TRL casts it to bfloat16 over 4-bit; otherwise PEFT keeps float32."""
-        return 2 if self.quantization == "nf4" and not self.lora_float32 else 4
-
-    @property
-    def dequantised_bytes(self) -> int:
-        """Of an element of a matrix that is unpacked from 4 bit to be multiplied; 0 where none is."""
-        return self.weight_bytes_each if self.quantization == "nf4" else 0
-
-    @property
-    def eager_score_bytes(self) -> int:
-        """Of an entry in the four score matrices that eager attention holds: CUDA's softmax reads float16 itself, so
-        that its result is in 16 bit; bfloat16 is copied to float32 first."""
-        return 14 if self.dtype == "fp16" and layers.compute_bytes(self.regime) == 2 else 16
-
-    @property
-    def tokens(self) -> Tokens:
-        masked = self.padded or self.attention == "eager"
-        return Tokens(self.batch, self.prompt + self.completion, masked)
-
-    @property
-    def adapters(self) -> Adapters:
-        return Adapters.of(self.rank, self.targets)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Memory at one moment of the step beside what is always there. Bytes."""
+class Stage:
+    """Memory at one stage of the update, beside what is always there. Bytes."""
 
     name: Literal["head", "layer, first", "layer, last", "embedding", "optimizer"]
     activations: float
@@ -122,26 +38,26 @@ class Moment:
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest moment of an update, with its parts in bytes."""
+    """The stage of an update that takes most, with its parts in bytes."""
 
     weights: float
-    """Of the model, and of a reference copy where there is one."""
+    """The model's, and those of a reference copy where there is one."""
     lora: float
     optimizer: float
-    moment: Moment
+    stage: Stage
     mask: float
     """An attention mask that all layers share; 0 without padding."""
-    holes: float
-    """What the allocator's slack grows with; see `_holes`. Not part of the total."""
+    fragmentation: float
+    """Freed blocks that the allocator cannot reuse; see `_fragmentation`. Not part of the total."""
 
     @property
     def fixed(self) -> float:
-        """What stands between steps: weights, adapters and the optimizer's state."""
+        """What stays from step to step: weights, adapters and the optimizer's state."""
         return self.weights + self.lora + self.optimizer
 
     @property
     def total(self) -> float:
-        return self.fixed + self.mask + self.moment.total
+        return self.fixed + self.mask + self.stage.total
 
 
 def nf4_bytes(n: int, *, double_quant: bool = True) -> float:
@@ -154,7 +70,7 @@ def nf4_bytes(n: int, *, double_quant: bool = True) -> float:
 
 
 def weight_bytes(shape: Shape, update: Update) -> float:
-    """The base: projections in NF4 or `dtype`; embedding, head, norms and biases in `dtype`, or float32 once upcast."""
+    """The base: projections in NF4 or `dtype`; embedding, head, norms and biases in `dtype`, or upcast to float32."""
     linear, each = shape.linear_parameters(), update.weight_bytes_each
     in_4_bit = update.quantization == "nf4"
     projections = nf4_bytes(linear, double_quant=update.double_quant) if in_4_bit else each * linear
@@ -165,11 +81,13 @@ def weight_bytes(shape: Shape, update: Update) -> float:
 def optimizer_bytes(n: int, bytes_each: int, optim: Optim, *, spared: int = 0) -> float:
     """Adam's two moments for `n` trained weights.
 
-    In the weights' own type for adamw_torch; one byte each with a float32 for every 256 in 8 bit. The paged form may
-    leave for the host under pressure; it is counted as if it stayed, which is what a plan can promise. `spared`
-    weights are those of a trained embedding, whose moments transformers' Trainer keeps out of 8 bit, in float32.
+    PyTorch keeps them in the weights' own type; in 8 bit they are one byte each, and a float32 for every 256. The paged
+    form may move to the host under pressure; it is counted as if it stayed, which is what a plan can promise. `spared`
+    are the weights of a trained embedding, whose moments transformers' Trainer keeps in float32.
     """
-    if optim == "adamw_torch":
+    if optim == "none":
+        return 0.0
+    if optim in ("adamw_torch", "adamw_torch_fused"):
         return 2 * n * bytes_each
     return 2 * (n - spared) * (1 + 4 / ADAM_8BIT_BLOCK) + 2 * 4 * spared
 
@@ -182,32 +100,32 @@ def trained(shape: Shape, update: Update) -> tuple[int, int]:
 
 
 def peak(shape: Shape, update: Update) -> Peak:
-    """The peak of one update: what is always there plus the largest of the step's moments."""
+    """The peak of one update: what is always there, and the largest of its stages."""
     n, each = trained(shape, update)
     full = update.method == "full"
     weights = weight_bytes(shape, update) * (2 if full and update.reference_copy else 1)
-    moments = _moments(shape, update)
+    stages = _stages(shape, update)
     return Peak(
         weights=weights,
         lora=0.0 if full else each * n,
         optimizer=optimizer_bytes(n, each, update.optim, spared=shape.vocab * shape.hidden if full else 0),
-        moment=max(moments.values(), key=lambda moment: moment.total),
+        stage=max(stages.values(), key=lambda stage: stage.total),
         mask=layers.mask_bytes(shape, update.tokens, update.attention, update.regime),
-        holes=_holes(shape, update, moments),
+        fragmentation=_fragmentation(shape, update, stages),
     )
 
 
-def _holes(shape: Shape, update: Update, moments: dict[str, Moment]) -> float:
-    """Freed blocks that the leading moment cannot use, because its own are larger.
+def _fragmentation(shape: Shape, update: Update, stages: dict[str, Stage]) -> float:
+    """Freed blocks that the largest stage cannot use, because the blocks that it needs are larger.
 
-    A head that makes all logits at once comes after the layers' forward passes, whose blocks are too small for it: they
-    lie idle as far as head and layers do not overlap. In tiles, it is the layer's own work that leaves gaps; in full
-    fine-tuning all that a pass held, since gradients and the optimizer come after it.
+    A head that makes all logits at once comes after the layers' forward passes. Their blocks are too small for it and
+    lie idle, as far as head and layers do not overlap. A head that works in tiles has room in them; there the layer's
+    own work leaves the gaps. In full fine-tuning all that a pass held does, since gradients and the optimizer follow.
     """
-    head = moments["head"].logits
+    head = stages["head"].logits
     if update.method == "full" and update.head != "cross_entropy":
-        return moments["head"].activations + head
-    work = moments["layer, first"].total - moments["head"].activations
+        return stages["head"].activations + head
+    work = stages["layer, first"].total - stages["head"].activations
     if update.head not in ("cross_entropy", "unsloth"):
         return max(head, work)
     passing = _passing(shape, update, update.tokens.length)
@@ -219,10 +137,11 @@ def _holes(shape: Shape, update: Update, moments: dict[str, Moment]) -> float:
 
 
 def _idle_beside_scores(shape: Shape, update: Update) -> float:
-    """What lies idle of a layer's passing blocks when eager attention's score matrices lead: about half.
+    """The blocks of a layer's forward pass that lie idle when eager attention's score matrices lead: about half.
 
-    In a loop in 16 bit all of them, while a float32 score matrix is larger than the logits, which leave it no room, but
-    not by half. Read off 60 replays of the allocator and rows 24, 70 and 71 of tests/golden/published_vram.json.
+    In a 16-bit training loop all of them lie idle while a float32 score matrix is larger than the logits, which leave
+    it no room, but less than half as large again. Read off 60 replays of the allocator and rows 24, 70 and 71 of
+    tests/golden/published_vram.json.
     """
     length = update.tokens.length
     half = _passing(shape, update, length) / 2
@@ -238,7 +157,7 @@ def _passing(shape: Shape, update: Update, length: int) -> float:
 
 
 def _layers(shape: Shape, update: Update) -> tuple[float, float, float]:
-    """What all layers keep without checkpointing, what the largest of them does, and what that one holds at work."""
+    """What all layers keep without checkpointing; what the largest layer keeps; what that one holds at work."""
     kinds = []
     for count, tokens in layers.kinds_of(shape, update.tokens):
         common = (shape, tokens, update.attention, update.regime, update.adapters)
@@ -248,14 +167,15 @@ def _layers(shape: Shape, update: Update) -> tuple[float, float, float]:
     return sum(count * each for _, each, count in kinds), saved, work
 
 
-def _moments(shape: Shape, update: Update) -> dict[str, Moment]:
-    """The moments that can lead, by name.
+def _stages(shape: Shape, update: Update) -> dict[str, Stage]:
+    """The stages that may take most, by name.
 
-    With checkpointing: the head after all layers' checkpoints are stored; the first layer recomputed in the backward
-    pass, when all checkpoints still stand; the last one, when the gradients do. Without: the same with every layer's
-    saved tensors instead. Then, where all weights are trained, the embedding's gradient, and the optimizer, which holds
-    all gradients and a float32 or 16-bit root of a moment for every weight (`torch._foreach_sqrt` in AdamW; the 8-bit
-    kernels work in place).
+    - head: with all layers' checkpoints, or without checkpointing all that the layers keep.
+    - layer, first: the first layer in the backward pass, which is the model's last; everything kept is still there.
+    - layer, last: nothing is kept any more, and all gradients are there.
+    - embedding: its gradient, where all weights are trained.
+    - optimizer: all gradients, and a root of a moment for every weight in the weights' type (`torch._foreach_sqrt` in
+      AdamW; the fused and the 8-bit kernels work in place).
     """
     regime, tokens = update.regime, update.tokens
     n, each = trained(shape, update)
@@ -263,10 +183,10 @@ def _moments(shape: Shape, update: Update) -> dict[str, Moment]:
     all_saved, saved, work = _layers(shape, update)
     head = heads.head_bytes(shape, update.head, regime, tokens, update.batch * update.completion, update.chunks)
     if update.checkpointing == "none":
-        casts = 2 * n if regime in ("adapters32", "prepared") else 0  # autocast's copies, kept by the graph
+        casts = 2 * n if regime in ("adapters32", "upcast") else 0  # autocast's copies, kept by the graph
         kept, first, last = all_saved + casts, all_saved - saved + work + casts, work + casts
     else:
-        casts = 2 * n / shape.n_layers if regime in ("adapters32", "prepared") else 0
+        casts = 2 * n / shape.n_layers if regime in ("adapters32", "upcast") else 0
         kept = stream * (shape.n_layers if update.checkpointing == "hf" else 1)
         frame = 2 * stream if update.checkpointing == "unsloth" else 0  # the layer's output and its gradient
         first, last = kept + frame + work + casts, min(kept, stream) + frame + work + casts
@@ -275,14 +195,14 @@ def _moments(shape: Shape, update: Update) -> dict[str, Moment]:
     held = heads.held_bytes(shape, update.head, regime, tokens)
     before = each * n if update.accumulates else 0
     at_head = whole_head if update.head in ("chunked", "unsloth") else 0  # else it comes when most logits are gone
-    # Of a tied matrix the head's gradient and the embedding's stand at once; after a plain product their sum, too
+    # A tied matrix has the head's gradient and the embedding's at once; after a plain product their sum as well
     n_more = (2 if update.head in ("logits", "cross_entropy") else 1) if shape.tied else 0
     summed = whole_head * (n_more + update.accumulates)
-    moments = (
-        Moment("head", kept, logits=head + held, gradients=before + at_head),
-        Moment("layer, first", first, logits=held, gradients=before + whole_head),
-        Moment("layer, last", last, logits=held, gradients=each * n + (whole_head if update.accumulates else 0)),
-        Moment("embedding", 0.0, logits=held, gradients=each * n + summed),
-        Moment("optimizer", temporary, logits=held, gradients=each * n),
+    stages = (
+        Stage("head", kept, logits=head + held, gradients=before + at_head),
+        Stage("layer, first", first, logits=held, gradients=before + whole_head),
+        Stage("layer, last", last, logits=held, gradients=each * n + (whole_head if update.accumulates else 0)),
+        Stage("embedding", 0.0, logits=held, gradients=each * n + summed),
+        Stage("optimizer", temporary, logits=held, gradients=each * n),
     )
-    return {moment.name: moment for moment in moments}
+    return {stage.name: stage for stage in stages}

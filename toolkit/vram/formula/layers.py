@@ -2,8 +2,8 @@
 
 T = B S tokens; H hidden size, I intermediate, Q = heads x head_dim, K = kv_heads x head_dim, h heads, r LoRA rank, n
 adapted modules. The factors were read off the tensors alive at the peaks of simulated steps (`toolkit.vram.simulation`,
-transformers 5.17, PEFT 0.21): how many of what width, in which type. Which type is decided by five regimes, since
-autocast, float32 adapters and `prepare_model_for_kbit_training` each add copies of their own.
+transformers 5.17, PEFT 0.21): how many of what width, in which type. The type depends on the regime, since autocast,
+float32 adapters and `prepare_model_for_kbit_training` each add copies of their own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from toolkit.vram.shapes import Shape
 
 Attention = Literal["flash", "efficient", "eager"]
-Regime = Literal["adapters16", "adapters32", "prepared", "float32", "loop16", "full"]
+Regime = Literal["adapters16", "adapters32", "upcast", "float32", "loop16", "full"]
 """
 - adapters16: autocast, adapters in 16 bit: TRL over a 4-bit base.
-- adapters32: autocast, adapters in float32: PEFT over 16-bit weights, Unsloth over any; a 16-bit copy of x an adapter.
-- prepared: autocast over float32 embeddings and norms.
-- float32: everything computed in float32, or a loop without autocast over float32 embeddings and norms.
-- loop16: no autocast, 16-bit weights, float32 adapters: a float32 copy of x an adapter.
+- adapters32: autocast, adapters in float32: PEFT over 16-bit weights, Unsloth over any. A 16-bit copy of x an adapter.
+- upcast: autocast over float32 embeddings and norms.
+- float32: everything in float32, or no autocast over float32 embeddings and norms.
+- loop16: no autocast, 16-bit weights, float32 adapters. A float32 copy of x an adapter.
 - full: autocast, all weights trained.
 """
 
@@ -35,7 +35,7 @@ class Tokens:
     length: int
     """Prompt and completion."""
     masked: bool
-    """An attention mask is there: sequences of different length, or eager attention."""
+    """There is an attention mask: sequences of different length, or eager attention."""
 
     @property
     def total(self) -> int:
@@ -68,7 +68,7 @@ class Adapters:
 
 @dataclass(frozen=True)
 class Widths:
-    """Bytes a token for each unit of H, I, Q and r."""
+    """Bytes a token, for each unit of H, I, Q and r."""
 
     h: int
     i: int
@@ -77,10 +77,11 @@ class Widths:
 
 
 def saved_widths(regime: Regime, a: Adapters) -> Widths:
-    """Kept by a layer without checkpointing, attention's own tensors apart.
+    """What a layer keeps without checkpointing, but for attention's own tensors.
 
-    Two norms keep their input in float32, 8 H; the MLP keeps gate, up and silu(gate), and the product where `down` is
-    adapted; each adapter its inner product and, by regime, an x shared with its neighbours or a copy of its own.
+    Two norms keep their input in float32, 8 H. The MLP keeps gate, up and silu(gate), and the product of the two where
+    `down` is adapted. Each adapter keeps its inner product and, by regime, an x shared with its neighbours or a copy of
+    its own.
     """
     copies = a.n_qkv + a.n_up
     shared = bool(a.n_qkv) + bool(a.n_up)
@@ -89,7 +90,7 @@ def saved_widths(regime: Regime, a: Adapters) -> Widths:
             return Widths(8 + 2 * shared, 2 * (3 + a.down), 0, 2 * a.n)
         case "adapters32":
             return Widths(8 + 2 * copies, 2 * (3 + a.down), 2 * a.o, 2 * a.n)
-        case "prepared":
+        case "upcast":
             return Widths(8 + 2 * copies, 12 + 2 * a.down, 2 * a.o, 2 * a.n)
         case "float32":
             return Widths(8 + 4 * shared, 4 * (3 + a.down), 0, 4 * a.n)
@@ -100,7 +101,7 @@ def saved_widths(regime: Regime, a: Adapters) -> Widths:
 
 
 def work_widths(regime: Regime, a: Adapters) -> Widths:
-    """Held by a layer in its backward pass at the MLP, where it is largest, attention's own tensors apart."""
+    """What a layer holds in its backward pass at the MLP, where it is largest, but for attention's own tensors."""
     copies, mlp = a.n_qkv + a.n_up, bool(a.n_up or a.down)
     shared = bool(a.n_qkv) + mlp
     match regime:
@@ -108,7 +109,7 @@ def work_widths(regime: Regime, a: Adapters) -> Widths:
             return Widths(8 + 2 * (1 + shared), 12, 0, 2 * (a.n - a.down))
         case "adapters32":
             return Widths(8 + 2 * (1 + copies + 4 * a.down), 14 if a.down else 12, 2 * a.o, 2 * a.n)
-        case "prepared":
+        case "upcast":
             return Widths(8 + 2 * copies, 24, 2 * a.o, 2 * (a.n - a.down))
         case "float32":
             return Widths(8 + 4 * shared, 24, 0, 4 * (a.n - a.down))
@@ -127,18 +128,19 @@ def compute_bytes(regime: Regime) -> int:
 
 def stream_bytes(regime: Regime) -> int:
     """Bytes an element of the residual stream, and so of a checkpoint."""
-    return 4 if regime in ("float32", "prepared") else 2
+    return 4 if regime in ("float32", "upcast") else 2
 
 
 def attention_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime, adapters: Adapters) -> float:
     """What one layer's attention keeps.
 
-    flash keeps q, out, k, v and the log-sum-exp; with a mask SDPA takes the memory-efficient kernel, which repeats keys
-    and values to all heads and adds a bias B S^2; eager keeps the probabilities of all heads in float32, and again in
-    16 bit, scores before a softcap (Gemma 2) once more, and its output only for an adapter of `o` without a copy of its
-    own. Of a fused projection (Phi) v is a view, for which flash keeps all of it; the layout of its queries costs the
-    output a copy, where no adapter makes one anyway. q and k norms (Qwen3, Gemma 3) keep float32 inputs, 4 T (Q + K),
-    and 16-bit outputs where they are trained.
+    - flash: q, out, k, v and the log-sum-exp. With a mask SDPA takes the memory-efficient kernel, which repeats keys
+      and values to all heads and adds a bias, B S^2.
+    - eager: the probabilities of all heads in float32 and again in 16 bit, the scores before a softcap (Gemma 2), and
+      its output where an adapter of `o` has no copy of its own.
+    - A fused projection (Phi): v is a view of it, for which flash keeps all of it. The layout of its queries costs the
+      output a copy, unless an adapter makes one anyway.
+    - Norms of q and k (Qwen3, Gemma 3): float32 inputs, 4 T (Q + K), and 16-bit outputs where they are trained.
     """
     c, t, q, k = compute_bytes(regime), tokens.total, shape.q_dim, shape.kv_dim
     norms = _qk_norm_bytes(shape, tokens, regime)
@@ -155,7 +157,7 @@ def attention_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: 
 
 
 def _norm_bytes(regime: Regime) -> int:
-    """What a norm keeps for each element: its input in float32; when its weight is trained, its output, too."""
+    """What a norm keeps for each element: its input in float32, and its output when its weight is trained."""
     return 6 if regime == "full" else 4
 
 
@@ -164,7 +166,7 @@ def _qk_norm_bytes(shape: Shape, tokens: Tokens, regime: Regime) -> int:
 
 
 def kinds_of(shape: Shape, tokens: Tokens) -> list[tuple[int, Tokens]]:
-    """(layers, their tokens) by kind: a layer whose window ends within the sequence needs a mask."""
+    """(number of layers, their tokens) by kind: layers whose window ends within the sequence need a mask."""
     beyond = shape.sliding_window is not None and tokens.length >= shape.sliding_window
     sliding = replace(tokens, masked=tokens.masked or beyond)
     kinds = [(shape.n_layers - shape.n_sliding_layers, tokens), (shape.n_sliding_layers, sliding)]
@@ -172,13 +174,13 @@ def kinds_of(shape: Shape, tokens: Tokens) -> list[tuple[int, Tokens]]:
 
 
 def mask_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime) -> float:
-    """The masks, one for all layers of a kind: boolean for SDPA, of the compute type for eager attention."""
+    """The masks, one for all layers of a kind: boolean for SDPA, in the type of the stream for eager attention."""
     each = stream_bytes(regime) if attention == "eager" else 1
     return each * tokens.scores * sum(own.masked for _, own in kinds_of(shape, tokens))
 
 
 def _around(shape: Shape, tokens: Tokens, widths: Widths, regime: Regime, rank: int) -> float:
-    """All of a layer's tensors but attention's and the MLP's, with the norms beyond two that Gemma has."""
+    """A layer's tensors but for attention's and the MLP's, with the two more norms that Gemma has."""
     h = widths.h + _norm_bytes(regime) * (shape.n_norms_per_layer - 2)
     return tokens.total * (h * shape.hidden + widths.q * shape.q_dim + widths.r * rank + 8)
 
@@ -202,13 +204,13 @@ def working_layer(
 ) -> float:
     """A layer recomputed and in its backward pass, at its largest: in the MLP, or in eager attention.
 
-    Over NF4 the MLP has two moments: one less pair of T I tensors beside a dequantised matrix of `dequantised` bytes an
-    element (0 where nothing is quantised), or all of them.
-    Eager attention holds four score matrices of all heads at once, `eager_scores` bytes an entry, after the MLP's
-    tensors are gone: probabilities, their gradient, the product that softmax's backward kernel makes, and its result.
-    A norm after the MLP (Gemma) has its backward pass before anything is freed: five T H in float32, and the gradient.
-    Fused gate and up (Phi) hold 4 T H more over 16-bit adapters, and an adapter's output as wide as both, 6 T I, in a
-    loop in 16 bit.
+    - The MLP over NF4 is largest either with all its tensors, or with one pair of T I fewer beside a dequantised matrix
+      of `dequantised` bytes an element (0 where nothing is quantised).
+    - Eager attention holds four score matrices of all heads, `eager_scores` bytes an entry, after the MLP's tensors are
+      gone: probabilities, their gradient, the product that softmax's backward kernel makes, and its result.
+    - A norm after the MLP (Gemma) has its backward pass before anything is freed: 5 T H in float32, and the gradient.
+    - Fused gate and up (Phi) hold 4 T H more over 16-bit adapters. In a 16-bit training loop an adapter's output is as
+      wide as both, 6 T I.
     """
     widths, t = work_widths(regime, adapters), tokens.total
     attended = attention_bytes(shape, tokens, attention, regime, adapters)
@@ -228,10 +230,10 @@ def working_layer(
 
 
 def passing_layer(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime, dequantised: int) -> float:
-    """Blocks that a layer's forward pass takes and frees: the MLP's tensors, some of the stream, the scores' copies.
+    """Blocks that a layer's forward pass takes and frees: the MLP's tensors, some of the stream, copies of the scores.
 
-    Five T I and six T H cover what the allocator's replay holds after the first layer; eager scores come to 1.7 of
-    their float32 size.
+    Five T I and six T H cover what a replay of the allocator holds after the first layer; eager scores come to 1.7
+    times their float32 size.
     """
     mlp_and_stream = stream_bytes(regime) * tokens.total * (5 * shape.intermediate + 6 * shape.hidden)
     scores = 6.8 * tokens.scores * shape.n_heads if attention == "eager" else 2 * tokens.scores * tokens.masked
@@ -241,6 +243,6 @@ def passing_layer(shape: Shape, tokens: Tokens, attention: Attention, regime: Re
 def _beside_scores(shape: Shape, tokens: Tokens, regime: Regime, adapters: Adapters) -> float:
     """What an eager layer holds beside its score matrices when those are at their largest."""
     c = compute_bytes(regime)
-    copies = {"adapters32": 2, "prepared": 2, "loop16": 4}.get(regime, 0) * adapters.n_qkv
+    copies = {"adapters32": 2, "upcast": 2, "loop16": 4}.get(regime, 0) * adapters.n_qkv
     per_token = (8 + copies) * shape.hidden + 3 * c * shape.q_dim + c * adapters.rank * adapters.n_qkv
     return tokens.total * per_token + _qk_norm_bytes(shape, tokens, regime)

@@ -3,8 +3,8 @@
 Rolling out is bound by memory bandwidth: every decoded token reads all weights once, and the keys and values of each
 sequence that runs. The update is bound by arithmetic. What share of its rates a card reaches, and what a layer costs
 beside them, stands in constants.toml, [time], with its sources; each bound of an interval takes all of them at one end.
-Lengths are taken at their limits, every completion at max_completion_length: a run whose completions end earlier is
-faster. Rewards, loading and logging are not counted.
+Every completion is taken to be max_completion_length long, so a run whose completions end earlier is faster. Rewards,
+loading and logging are not counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from toolkit.vram.constants import shipped
-from toolkit.vram.formula.rollout import kv_layout
+from toolkit.vram.formula.kv_cache import kv_layout
 
 if TYPE_CHECKING:
     from toolkit.vram.cards import Card
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUN_STEPS = 500  # of the run whose hours are estimated: a request does not say how many it will make
 NF4_TRAFFIC = 2.5  # bytes a weight to unpack NF4 into 16 bit: half a byte read, two written
-EAGER_TRAFFIC = 25  # bytes an attention score and pass: kept in 16 bit, softmax in float32; rows 22 to 73 of step_times
+EAGER_TRAFFIC = 25  # bytes a score and pass: kept in 16 bit, softmax in float32; rows 22 to 73 of step_times
 # Tensor over float32 rate, by compute capability (the datasheets that cards.json names); half of it on GeForce
 TENSOR_TO_FLOAT32 = {"7.0": 8, "7.5": 8, "8.0": 16, "8.6": 4, "8.9": 4, "9.0": 15, "12.0": 4}
 HALF_TENSOR_RATE = re.compile(r"RTX [2-5]0\d0|A10G")
@@ -68,23 +68,23 @@ class Rates:
 
     bytes_per_s: float
     flops: float
-    """Of the tensor cores."""
+    """Operations a second of the tensor cores."""
     float32_flops: float
     unpacking_s: float
-    """To unpack one weight from NF4: arithmetic on the CUDA cores, or NF4_TRAFFIC where that takes longer."""
+    """Seconds to unpack one weight from NF4: arithmetic on the CUDA cores, or NF4_TRAFFIC where that takes longer."""
     vllm_layer_s: float
     """What one layer of a decoding step costs beside its reads."""
     torch_layer_s: float
-    """What it takes Python to launch one layer's forward pass; the card works meanwhile."""
+    """What Python takes to launch one layer's forward pass; the card works meanwhile."""
 
 
 def estimate(
     request: Request, shape: Shape, card: Card | None, engine: Engine | None, shares: Mapping[str, Any] | None = None
 ) -> Timing | None:
-    """The speed of `request` on `card`. `engine` is vLLM's share of it, None where transformers generates.
+    """The speed of `request` on `card`. `engine` is vLLM's, None where transformers generates.
 
-    None where no rate is known (a card that is a number of GiB, float32), or vLLM does not start. `shares` is the table
-    [time] of constants.toml.
+    None where no rate is known (a card that is a number of GiB, float32), or vLLM does not start. `shares` stands in
+    for the table [time] of constants.toml.
     """
     if card is None or card.bandwidth_gbs is None or request.dtype == "fp32" or (engine and not engine.longest):
         return None
@@ -136,22 +136,22 @@ def rollout_s(request: Request, shape: Shape, engine: Engine | None, rates: Rate
     vLLM runs as many sequences as its cache holds at full length, in waves, and reads the prompt of a group once;
     transformers runs the whole round at once until its longest completion ends.
     """
-    n, vllm = request.n_rollouts, engine is not None
+    n, vllm = request.batch.generation_batch_size, engine is not None
     at_once = max(1, min(n, engine.n_concurrent(engine.longest))) if engine else n
     full, rest = divmod(n, at_once)
     step_s = full * decode_s(request, shape, at_once, rates, vllm=vllm)
     step_s += decode_s(request, shape, rest, rates, vllm=vllm) if rest else 0.0
     n_prompts = n / request.num_generations if engine else n
     prefill_s = 2 * n_prompts * request.max_prompt_length * shape.linear_parameters() / rates.flops
-    rounds = request.gradient_accumulation_steps / (request.steps_per_generation or request.gradient_accumulation_steps)
+    rounds = request.gradient_accumulation_steps / request.batch.steps_per_generation
     return rounds * (request.max_completion_length * step_s + prefill_s)
 
 
 def decode_s(request: Request, shape: Shape, n: int, rates: Rates, *, vllm: bool) -> float:
     """Seconds to decode one token of each of `n` sequences, halfway through their completions.
 
-    Read: the head and, in 16 bit, the projections, or these unpacked from NF4; keys and values. Launching a layer adds
-    to that under vLLM, whose CUDA graphs leave little of it, and hides it or hides behind it in transformers.
+    The card reads the head, the projections in 16 bit or unpacked from NF4, and keys and values. Launching a layer adds
+    to that under vLLM, whose CUDA graphs leave little of it; in transformers the longer of the two counts.
     """
     linear, head = shape.linear_parameters(), shape.vocab * shape.hidden
     context = request.max_prompt_length + request.max_completion_length // 2
@@ -168,8 +168,8 @@ def update_s(request: Request, shape: Shape, rates: Rates) -> float:
 
     A pass over T tokens takes 2 N T for the projections, 4 S Q T a layer for attention (half with the flash kernel,
     which skips what is masked), 2 V H a scored token for the head. The backward pass takes as much again for
-    activations alone (LoRA), twice as much with weights (full); checkpointing and the chunked heads compute forward
-    once more. NF4 weights are unpacked in every pass.
+    activations alone (LoRA), and twice as much with weights (full). Checkpointing and the chunked heads compute the
+    forward pass once more. NF4 weights are unpacked in every pass.
     """
     batch, length = request.per_device_train_batch_size, request.max_model_len
     scored = length if request.task == "sft" else request.max_completion_length
@@ -195,11 +195,11 @@ def update_s(request: Request, shape: Shape, rates: Rates) -> float:
 def scoring_passes(request: Request) -> int:
     """Forward passes without a backward pass over every sequence (TRL 1.15, grpo_trainer.py).
 
-    One by the reference where beta is above 0. One by the policy as it was: TRL makes it for all that vLLM rolled out,
-    to correct for its other kernels, which Unsloth leaves out; both make it where rollouts outlive an optimizer step.
+    One by the reference where beta is above 0. One by the policy that rolled out: TRL makes it after vLLM's rollouts,
+    to correct for vLLM's kernels, which Unsloth does not; both make it where rollouts outlive an optimizer step.
     """
     if request.task == "sft":
         return 0
     corrects = request.framework == "trl" and request.generation == "vllm"
-    per_round = request.steps_per_generation or request.gradient_accumulation_steps
-    return int(request.beta > 0) + int(corrects or request.gradient_accumulation_steps % per_round != 0)
+    outlived = request.gradient_accumulation_steps % request.batch.steps_per_generation != 0
+    return int(request.beta > 0) + int(corrects or outlived)

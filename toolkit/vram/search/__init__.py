@@ -1,1 +1,1 @@
-"""Among many plans the one that is wanted: the nearest that fits, the largest, vLLM's share."""
+"""The plan that is wanted among many: the nearest that fits, the largest, vLLM's share of the card."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from toolkit.vram.cards import Card
+from toolkit.vram.fit import can_run, surely_fits
 from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.scaling import (
@@ -14,23 +16,20 @@ from toolkit.vram.search.scaling import (
     MAX_GENERATIONS,
     batches,
     generations,
-    largest,
     length_name,
+    length_of,
     lengths,
-    longest,
-    passes_per_round,
     with_length,
     with_num_generations,
 )
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, surely_fits
 
-SHORTEST = 256  # tokens: together, nothing shorter is offered unless it was asked for
+SHORTEST = 256  # tokens; of all sizes together nothing shorter is offered, unless it was asked for
 
 
 @dataclass(frozen=True)
 class Size:
-    """One size of a run: the ascending values that are searched, and how a request takes one of them."""
+    """A size of a run: the values that are searched, ascending, and the request with one of them."""
 
     name: str
     values: Sequence[int]
@@ -39,22 +38,22 @@ class Size:
 
 @dataclass(frozen=True)
 class Limit:
-    """How large one size can be with the others as asked."""
+    """How large one size can get with the others as asked."""
 
     size: Size
     asked: int
-    largest: Plan | None
+    fits: Plan | None
     """The plan at the largest value that runs; None when not even the smallest does."""
-    sure: Plan | None
+    surely_fits: Plan | None
     """The same where the upper end of the plan's interval fits, too."""
 
     def value(self, plan: Plan | None) -> int | None:
-        """The size in a plan."""
+        """Its value in a plan."""
         return None if plan is None else getattr(plan.request, self.size.name)
 
 
 def sizes(request: Request, shape: Shape) -> list[Size]:
-    """What can grow: the length, the batch, and in GRPO the group, which the batch follows."""
+    """What can grow: the length, the batch, and in GRPO the group, with the batch."""
     found = [
         Size(length_name(request), lengths(request, shape), with_length),
         Size("per_device_train_batch_size", batches(request), _with_batch),
@@ -69,24 +68,24 @@ def _with_batch(request: Request, n: int) -> Request:
 
 
 def limit_of(size: Size, request: Request, shape: Shape, card: Card) -> Limit:
-    """The largest value of one size that runs, and the largest that surely fits; the next value does not."""
+    """The largest value of one size that runs, and the largest that surely fits; the next larger one does not."""
 
     def plan_at(value: int) -> Plan:
         return make_plan(size.apply(request, value), shape, card)
 
     def best(is_good: Callable[[Plan], bool]) -> Plan | None:
-        value = largest(size.values, lambda value: is_good(plan_at(value)))
+        value = last_that_works(size.values, lambda value: is_good(plan_at(value)))
         return None if value is None else plan_at(value)
 
     return Limit(size, getattr(request, size.name), best(can_run), best(surely_fits))
 
 
 def candidates(request: Request, shape: Shape, card: Card) -> Iterator[Plan]:
-    """The longest run of each batch and group that takes no more passes and no fewer prompts a round than asked.
+    """The longest run for each batch and group, with as many passes and at least as many prompts a round as asked.
 
-    Batches are powers of two, those times three, and the one asked for, as far as any group runs.
+    Batches are powers of two, three times those, and the one asked for, up to the first with which no group runs.
     """
-    shortest = min(SHORTEST, getattr(request, length_name(request)))
+    shortest = min(SHORTEST, length_of(request))
     among = lengths(request, shape)[max(0, shortest // LENGTH_STEP - 1) :]
     usual = {size for k in range(MAX_BATCH.bit_length()) for size in (2**k, 3 * 2**k) if size <= MAX_BATCH}
     for batch in sorted(usual | {request.per_device_train_batch_size}):
@@ -98,17 +97,16 @@ def candidates(request: Request, shape: Shape, card: Card) -> Iterator[Plan]:
 
 
 def groups(request: Request, batch: int) -> list[int]:
-    """Every num_generations that divides a round of passes of `batch` into at least as many prompts as asked."""
+    """Every num_generations that divides a round with this batch into at least as many prompts as asked."""
     if request.task == "sft":
         return [request.num_generations]  # without effect
-    completions = batch * passes_per_round(request)
-    n_prompts = request.n_rollouts // request.num_generations
-    most = min(completions // n_prompts, MAX_GENERATIONS)
+    completions = batch * request.batch.steps_per_generation
+    most = min(completions // request.batch.prompts_per_generation, MAX_GENERATIONS)
     return [n for n in range(2, most + 1) if completions % n == 0]
 
 
 def not_dominated(plans: Iterable[Plan]) -> list[Plan]:
-    """Those that no other equals or exceeds in length, num_generations and batch at once; the longest first."""
+    """The plans that no other equals or exceeds in length, num_generations and batch at once; the longest first."""
     kept: list[Plan] = []
     for plan in sorted(plans, key=sizes_of, reverse=True):  # so whatever exceeds a plan comes before it
         mine = sizes_of(plan)
@@ -117,7 +115,7 @@ def not_dominated(plans: Iterable[Plan]) -> list[Plan]:
     return kept
 
 
-def surely(plan: Plan, card: Card) -> Plan | None:
+def at_sure_length(plan: Plan, card: Card) -> Plan | None:
     """The same batch and group with the longest length that surely fits; None when none does."""
     tokens = longest(plan.request, plan.shape, card, surely_fits)
     return None if tokens is None else make_plan(with_length(plan.request, tokens), plan.shape, card)
@@ -126,4 +124,28 @@ def surely(plan: Plan, card: Card) -> Plan | None:
 def sizes_of(plan: Plan) -> tuple[int, int, int]:
     """Length, num_generations and batch of a plan's request."""
     run = plan.request
-    return getattr(run, length_name(run)), run.num_generations, run.per_device_train_batch_size
+    return length_of(run), run.num_generations, run.per_device_train_batch_size
+
+
+def longest(
+    request: Request, shape: Shape, card: Card, is_good: Callable[[Plan], bool] = can_run, among: range | None = None
+) -> int | None:
+    """The largest length of `among` (default: `lengths`) whose plan `is_good`, all else as asked; None when none is."""
+    values = lengths(request, shape) if among is None else among
+    return last_that_works(values, lambda tokens: is_good(make_plan(with_length(request, tokens), shape, card)))
+
+
+def last_that_works(values: Sequence[int], works: Callable[[int], bool]) -> int | None:
+    """A value that works while the next larger one does not, as large as possible; None when none works.
+
+    `values` ascend. They are halved from the end until one works, then the search goes on between that and the last
+    tried. Those that work need not all come first: memory falls again where a length passes a threshold (Unsloth
+    offloads checkpoints from 512 tokens on).
+    """
+    above = len(values)
+    while above:
+        tried = (above - 1) // 2 if above < len(values) else above - 1
+        if works(values[tried]):
+            return values[bisect_left(values, True, lo=tried + 1, hi=above, key=lambda value: not works(value)) - 1]
+        above = tried
+    return None

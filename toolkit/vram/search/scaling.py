@@ -1,22 +1,13 @@
-"""A request moved along one of its sizes, with TRL's batch arithmetic kept whole.
-
-TRL counts completions: `per_device_train_batch_size x steps_per_generation` of them make one round of rollouts, which
-must consist of whole groups of `num_generations`.
-"""
+"""A request with another length, batch or group, so that a round of rollouts still consists of whole groups."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from toolkit.errors import SettingsError
-from toolkit.vram.cards import Card
-from toolkit.vram.plan import Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run
 
 LENGTH_STEP = 64  # tokens; lengths are searched in multiples of it
 MAX_BATCH, MAX_GENERATIONS = 2**16, 2**12  # what the recipes take
@@ -27,11 +18,14 @@ def length_name(request: Request) -> str:
     return "max_seq_length" if request.task == "sft" else "max_completion_length"
 
 
+def length_of(request: Request) -> int:
+    """The value of `length_name`, in tokens."""
+    return getattr(request, length_name(request))
+
+
 def with_length(request: Request, tokens: int) -> Request:
     """The request with another `length_name`."""
-    if request.task == "sft":
-        return replace(request, max_seq_length=tokens)
-    return replace(request, max_completion_length=tokens)
+    return replace(request, **{length_name(request): tokens})
 
 
 def longest_possible(request: Request, shape: Shape) -> int:
@@ -61,58 +55,30 @@ def batches(request: Request) -> range:
     """Every per_device_train_batch_size that makes whole groups with the other settings as they are."""
     if request.task == "sft":
         return range(1, MAX_BATCH + 1)
-    unit = request.num_generations // math.gcd(request.num_generations, passes_per_round(request))
+    unit = request.num_generations // math.gcd(request.num_generations, request.batch.steps_per_generation)
     return range(unit, MAX_BATCH + 1, unit)
 
 
 def generations(request: Request) -> range:
-    """Every num_generations of which a forward pass can hold the same share as asked (see `with_num_generations`)."""
+    """Every num_generations that leaves a forward pass the same share of a group; see `with_num_generations`."""
     unit = request.num_generations // math.gcd(request.num_generations, request.per_device_train_batch_size)
     return range(unit if unit > 1 else 2, MAX_GENERATIONS + 1, unit)
-
-
-def passes_per_round(request: Request) -> int:
-    """Forward passes that one round of rollouts feeds."""
-    return request.steps_per_generation or request.gradient_accumulation_steps
 
 
 def with_num_generations(request: Request, n: int) -> Request:
     """The same run with groups of `n`: as many prompts a round, and as large a share of a group in a forward pass.
 
-    So per_device_train_batch_size follows num_generations. Where the share is no whole number of completions, the pass
-    takes the next smaller one that divides the round, and there are more passes or fewer.
+    So per_device_train_batch_size follows num_generations. Where the share is not a whole number of completions, the
+    pass takes the next smaller number that divides the round, and the number of passes changes.
     """
     share = request.per_device_train_batch_size * n // request.num_generations
-    completions = request.n_rollouts * n // request.num_generations
+    completions = request.batch.generation_batch_size * n // request.num_generations
     batch = next(size for size in range(max(1, share), 0, -1) if completions % size == 0)
     moved = replace(request, num_generations=n, per_device_train_batch_size=batch)
-    before, after = passes_per_round(request), completions // batch
+    before, after = request.batch.steps_per_generation, completions // batch
     if before == after:
         return moved
     if request.steps_per_generation is None:
         return replace(moved, gradient_accumulation_steps=after)
     steps = max(1, request.gradient_accumulation_steps * after // before)
     return replace(moved, steps_per_generation=after, gradient_accumulation_steps=steps)
-
-
-def largest(values: Sequence[int], works: Callable[[int], bool]) -> int | None:
-    """A value of an ascending sequence that works while the next does not, as large as possible; None when none does.
-
-    Halved from the end until one works, then searched between the two: memory may fall again where a length passes a
-    threshold (Unsloth offloads checkpoints from 512 tokens on), so that values which work need not all come first.
-    """
-    above = len(values)
-    while above:
-        tried = (above - 1) // 2 if above < len(values) else above - 1
-        if works(values[tried]):
-            return values[bisect_left(values, True, lo=tried + 1, hi=above, key=lambda value: not works(value)) - 1]
-        above = tried
-    return None
-
-
-def longest(
-    request: Request, shape: Shape, card: Card, is_good: Callable[[Plan], bool] = can_run, among: range | None = None
-) -> int | None:
-    """The largest length of `among` (default: `lengths`) whose plan `is_good`, all else as asked; None when none is."""
-    values = lengths(request, shape) if among is None else among
-    return largest(values, lambda tokens: is_good(make_plan(with_length(request, tokens), shape, card)))

@@ -1,4 +1,4 @@
-"""PyTorch's caching allocator for CUDA, as far as it decides how much memory a process holds.
+"""PyTorch's caching allocator for CUDA, as far as it decides how much memory a process reserves.
 
 Rules of c10/cuda/CUDACachingAllocator.cpp (torch 2.13, default settings, no expandable segments): requests are rounded
 to 512 bytes and served from the smallest free block that holds them. Up to 1 MiB they come from segments of 2 MiB,

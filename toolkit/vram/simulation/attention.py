@@ -1,15 +1,16 @@
-"""Attention as CUDA computes it, on tensors that are on no card."""
+"""Attention as CUDA computes it, on fake tensors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from toolkit.compat.contracts import require
+from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation.kernels import EFFICIENT, FLASH
-from toolkit.vram.simulation.spec import StepSpec
 
-# `StepSpec.attention` -> `attn_implementation` of the simulated model
-IMPLEMENTATIONS = {"cuda": "simulated_cuda", "efficient": "simulated_efficient", "eager": "simulated_eager"}
+# `Update.attention` -> `attn_implementation` of the simulated model
+# ("simulated_flash" would make transformers fetch a kernel)
+IMPLEMENTATIONS = {"flash": "simulated_cuda", "efficient": "simulated_efficient", "eager": "simulated_eager"}
 
 
 def register_cuda_attention() -> None:
@@ -32,22 +33,22 @@ def register_cuda_attention() -> None:
     attention = require(transformers, "AttentionInterface", "transformers 5.17")
     masks = require(masking_utils, "AttentionMaskInterface", "transformers 5.17")
     known_masks = require(masking_utils, "ALL_MASK_ATTENTION_FUNCTIONS", "transformers 5.17")
-    kinds = (("cuda", _cuda_attention, "sdpa"), ("efficient", _efficient_attention, "sdpa"))
+    kinds = (("flash", _cuda_attention, "sdpa"), ("efficient", _efficient_attention, "sdpa"))
     for kind, function, mask in (*kinds, ("eager", _eager_attention, "eager")):
         attention.register(IMPLEMENTATIONS[kind], function)
         masks.register(IMPLEMENTATIONS[kind], known_masks[mask])
 
 
-def expected_kernels(spec: StepSpec, config: Any) -> tuple[str, ...]:
-    """Names of operations of which one runs in every layer; empty where there is no one kernel."""
+def expected_kernels(update: Update, config: Any) -> tuple[str, ...]:
+    """Names of operations: one of them must run in every layer. Empty where attention is no single operation."""
     window = getattr(config, "sliding_window", None)
-    if spec.attention == "eager":
+    if update.attention == "eager":
         return ()
-    if spec.padded or spec.attention == "efficient":
+    if update.padded or update.attention == "efficient":
         return (EFFICIENT,)
-    if window is not None and window <= spec.prompt + spec.completion:  # layers with a window need a mask
+    if window is not None and window <= update.tokens.length:  # layers with a window need a mask
         return FLASH, EFFICIENT
-    return () if spec.dtype == "float32" else (FLASH,)
+    return () if update.dtype == "fp32" else (FLASH,)
 
 
 def _cuda_attention(
@@ -74,14 +75,14 @@ def _cuda_attention(
 def _efficient_attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **_: Any
 ) -> tuple[Any, None]:
-    """As `_cuda_attention` where flash is not to be had: the memory-efficient kernel, mask or not."""
+    """As `_cuda_attention` without flash attention: the memory-efficient kernel, with a mask or without."""
     query, key, value = _autocast(query, key, value)
     out = _memory_efficient(module, query, key, value, attention_mask, scaling)
     return out.transpose(1, 2).contiguous(), None
 
 
 def _autocast(*tensors: Any) -> tuple[Any, ...]:
-    """What `scaled_dot_product_attention` does to its inputs and the kernels behind it do not."""
+    """What `scaled_dot_product_attention` does to its inputs, and the kernels that are called here do not."""
     import torch
 
     if not torch.is_autocast_enabled("cpu"):
@@ -119,7 +120,7 @@ def _eager_attention(
 
 
 def _float32_attention(query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-    """Grouped queries fall to the math path and its S x S scores: the memory-efficient kernel does not know them."""
+    """The memory-efficient kernel, or for grouped queries, which it lacks, the math path with its S x S scores."""
     import torch
 
     if query.shape[1] != key.shape[1]:

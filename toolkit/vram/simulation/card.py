@@ -1,21 +1,21 @@
-"""The card that is not there: a model loaded on fake tensors, with every storage booked."""
+"""A card made of fake tensors: a model loaded on it, and a ledger of every storage."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.compat import fake_tensors
-from toolkit.errors import ContractError
+from toolkit.errors import ContractError, SettingsError
+from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation import attention, kernels
 from toolkit.vram.simulation.allocator import CachingAllocator
 from toolkit.vram.simulation.checkpointing import set_checkpointing
-from toolkit.vram.simulation.ledger import Ledger, Peak
+from toolkit.vram.simulation.ledger import Ledger, Peak, SimulatedPeak
 from toolkit.vram.simulation.model import build_on_meta, load_config, materialise, tensors_by_part
-from toolkit.vram.simulation.spec import SimulatedPeak, StepSpec
 from toolkit.vram.simulation.step import on_gradient
 from toolkit.vram.simulation.watch import StorageWatch
 
@@ -24,9 +24,9 @@ LOAD = "load"
 
 @dataclass(frozen=True)
 class FakeCard:
-    """A loaded model and the books of the card it is on."""
+    """A loaded model, and what watches the card's memory."""
 
-    spec: StepSpec
+    update: Update
     model: Any
     n_layers: int
     watch: StorageWatch
@@ -50,17 +50,17 @@ class FakeCard:
         on_gradient(self.model, lambda gradient: self.watch.follow(gradient, "gradients"), enter_next)
 
     def peaks(self) -> dict[str, Peak]:
-        """The highest moment of each phase of the step."""
+        """The peak of each phase of the step."""
         return {phase: peak for phase, peak in self.watch.ledger.peaks.items() if phase != LOAD}
 
     def check_kernels(self) -> None:
-        """Hold the run to the kernels that CUDA would have used.
+        """Refuse a run that took other kernels than CUDA would have used.
 
         Raises:
             ContractError: attention or the 4-bit products took another path, so the peak would be another step's.
         """
-        wanted = [attention.expected_kernels(self.spec, self.model.config)]
-        if self.spec.quantization == "nf4":
+        wanted = [attention.expected_kernels(self.update, self.model.config)]
+        if self.update.quantization == "nf4":
             wanted.append((kernels.GEMM_4BIT,))
         for names in filter(None, wanted):
             seen = sum(count for name, count in self.watch.calls.items() if name.rpartition(".")[0] in names)
@@ -71,32 +71,40 @@ class FakeCard:
 
 @contextmanager
 def fake_card(
-    spec: StepSpec,
+    config: Mapping[str, Any],
+    update: Update,
     layers: int | None = None,
     attention_kind: str | None = None,
     allocator: CachingAllocator | None = None,
 ) -> Iterator[FakeCard]:
-    """Load the spec's model, with its first `layers` or all; inside, new tensors are fake.
+    """Load the model that `config` (the content of a config.json) describes, with its first `layers` or all.
 
-    Fake `cpu` stands for the card and fake `meta` for the host. Kernels are checked on leaving, unless
-    `attention_kind` asks for another `attn_implementation`: that is for comparing with what a CPU allocates.
+    Inside, new tensors are fake: fake `cpu` stands for the card and fake `meta` for the host. Kernels are checked on
+    leaving, unless `attention_kind` asks for another `attn_implementation`: that is for comparing with what a CPU
+    allocates.
+
+    Raises:
+        SettingsError: a head that scores the completions alone, without a prompt token before them.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    if update.prompt < 1 and update.head in ("logits", "unsloth"):
+        raise SettingsError(f"prompt {update.prompt} with head {update.head}", "a whole number from 1")
     attention.register_cuda_attention()
-    config = load_config(spec, layers)
-    model = build_on_meta(spec, config, attention_kind or attention.IMPLEMENTATIONS[spec.attention])
-    watch = StorageWatch(Ledger(LOAD, allocator), mask_is_full=not spec.padded, n_selected=spec.batch * spec.completion)
+    built = load_config(config, layers)
+    model = build_on_meta(update, built, attention_kind or attention.IMPLEMENTATIONS[update.attention])
+    n_scored = update.batch * update.completion
+    watch = StorageWatch(Ledger(LOAD, allocator), mask_is_full=not update.padded, n_selected=n_scored)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of modules that look for a GPU
         stack.enter_context(fake_tensors.are_not_tracing())
-        if spec.head == "trl":
+        if update.head == "chunked":
             stack.enter_context(fake_tensors.trl_head_without_triton())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         _load(model, watch)
-        set_checkpointing(model, spec.checkpointing)
-        card = FakeCard(spec, model, config.num_hidden_layers, watch, watch.ledger.total_bytes)
+        set_checkpointing(model, update.checkpointing)
+        card = FakeCard(update, model, built.num_hidden_layers, watch, watch.ledger.total_bytes)
         yield card
     if attention_kind is None:
         card.check_kernels()

@@ -9,7 +9,7 @@ from toolkit.errors import ContractError
 
 
 def set_checkpointing(model: Any, kind: str) -> None:
-    """Switch gradient checkpointing as TRL's non-reentrant default (`hf`) or as Unsloth does (`offload`).
+    """Switch gradient checkpointing as TRL's non-reentrant default (`hf`) or as Unsloth does (`unsloth`).
 
     Raises:
         ContractError: no layer took the switch; the step would then be simulated without checkpointing.
@@ -22,7 +22,7 @@ def set_checkpointing(model: Any, kind: str) -> None:
     layers = [layer for layer in layers if hasattr(layer, "_gradient_checkpointing_func")]
     if not layers:
         raise ContractError("no layer took gradient checkpointing", "transformers 5.17", "run: toolkit doctor")
-    if kind == "offload":
+    if kind == "unsloth":
         for layer in layers:
             layer._gradient_checkpointing_func = _checkpoint_on_host
 

@@ -1,4 +1,4 @@
-"""Three ways from hidden states to the log-probabilities of the completions."""
+"""From hidden states to log-probabilities or a loss: TRL's ways, Unsloth's, and transformers'."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def completion_logits(model: Any, ids: Any, mask: Any, n_completion: int) -> Any
 
 
 def completion_hidden(model: Any, ids: Any, mask: Any, n_completion: int) -> Any:
-    """Hidden states (B, C, H) from which the completions' tokens are predicted, a view into all of them."""
+    """Hidden states (B, C, H) that predict the completions' tokens: a view of all of them."""
     backbone = base_of(model).base_model
     hidden = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     return hidden[:, -n_completion - 1 : -1]

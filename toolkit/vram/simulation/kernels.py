@@ -1,9 +1,10 @@
-"""Workspaces that CUDA kernels take inside one operation, where no dispatcher sees them."""
+"""Workspaces that CUDA kernels take within one operation, where no dispatcher sees them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from toolkit.vram.formula.costs import NF4_BLOCK
 from toolkit.vram.simulation.allocator import rounded
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ FLASH, EFFICIENT = "aten._scaled_dot_product_flash_attention", "aten._scaled_dot
 GEMM_4BIT = "bitsandbytes.gemm_4bit"
 SOFTMAX_BACKWARD = "aten._softmax_backward_data"
 FUSED_GEMM_ROWS = 256  # up to here every card since Turing may multiply 4-bit weights without unpacking them
-NF4_BLOCK = 64
 FLOAT32_BYTES = 4
 
 

@@ -1,4 +1,4 @@
-"""The books: which bytes are alive, to what part of the step they belong, and how high each phase went."""
+"""Which bytes are in use, to what part of the step they belong, and how many it were at most in each phase."""
 
 from __future__ import annotations
 
@@ -12,17 +12,36 @@ PARTS = ("weights", "lora", "optimizer", "gradients", "inputs", "rest")
 
 @dataclass
 class Peak:
-    """The highest moment of one phase: its bytes, and how they divide over the parts."""
+    """The most bytes that one phase had in use, and how they divide over the parts."""
 
     total_bytes: int = 0
     by_part: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class SimulatedPeak:
+    """The peak of the second step, when Adam's moments are there; all figures in bytes."""
+
+    peak_bytes: int
+    load_bytes: int
+    """Weights, adapters and buffers once loaded, before the first step."""
+    by_part: dict[str, int]
+    """What was in use at the peak; sums to `peak_bytes`. Keys: `PARTS`; `rest` is activations and workspaces."""
+    seconds: float
+    """Wall time of the answer."""
+    phase: str
+    """Where the peak fell: forward, backward or optimizer; which of the layers' backward passes."""
+    reserved_bytes: int | None = None
+    """What PyTorch's caching allocator would hold (`allocator.py`); None where the depth was extrapolated."""
+    depths: tuple[int, ...] = ()
+    """Layers of the simulated models: all of them, or the two depths from which the rest was extended."""
+
+
 class Ledger:
     """Books allocations under the current `phase`; knows nothing of tensors.
 
-    `peaks` holds the highest moment of every phase in which something was allocated. With an `allocator` every entry
-    takes a block of it, too.
+    `peaks` holds the peak of every phase in which something was allocated. With an `allocator` every entry also takes a
+    block of it.
     """
 
     def __init__(self, phase: str, allocator: CachingAllocator | None = None) -> None:
@@ -52,7 +71,7 @@ class Ledger:
         return self._next_entry
 
     def move(self, entry: int, part: str) -> None:
-        """Book an entry to another part: what a backward pass made turns out to be a gradient."""
+        """Book an entry to another part: a tensor of the backward pass turns out to be a gradient."""
         size, old = self._alive[entry]
         self._alive[entry] = (size, part)
         self._by_part[old] -= size
@@ -71,7 +90,7 @@ class Ledger:
             self.close(self.open(nbytes))
 
     def enter(self, phase: str) -> None:
-        """Start a phase; what is alive already counts in it."""
+        """Start a phase; what is in use already counts in it."""
         self.phase = phase
         self._note_peak()
 

@@ -1,33 +1,43 @@
-"""A model with its 4-bit layers and adapters, in shape only: built on meta, then given tensors of some kind."""
+"""A model with 4-bit layers and adapters in shape only: built on the meta device, then given tensors of some kind."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from toolkit.compat.contracts import require
-from toolkit.errors import ModelError
-from toolkit.vram.simulation.spec import StepSpec
+from toolkit.errors import ModelError, SettingsError
+from toolkit.vram.formula.costs import DOUBLE_QUANT_BLOCK, NF4_BLOCK
+from toolkit.vram.formula.update import Dtype, Update
 
 if TYPE_CHECKING:
     import torch
 
 BNB = "bitsandbytes 0.50"
-NF4_BLOCK, NESTED_BLOCK = 64, 256  # weights to one scale, scales to one scale of scales
 
 
-def load_config(spec: StepSpec, layers: int | None = None) -> Any:
-    """Return the transformers config, cut to `layers` when given.
+def torch_dtype(dtype: Dtype) -> torch.dtype:
+    """`bf16` -> torch.bfloat16."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
+
+
+def load_config(config: Mapping[str, Any], layers: int | None = None) -> Any:
+    """Return transformers' config of the content of a config.json, with its first `layers` when given.
 
     Raises:
+        SettingsError: no `model_type`, the one key that is required.
         ModelError: an architecture that transformers does not know.
     """
     import transformers
 
-    plain = {name: copy.deepcopy(value) for name, value in spec.config.items()}
+    if "model_type" not in config:
+        raise SettingsError("a config without model_type", "the content of a model's config.json")
+    plain = {name: copy.deepcopy(value) for name, value in config.items()}
     kind = plain.pop("model_type")
-    plain.pop("quantization_config", None)  # what is quantised is the spec's to say
+    plain.pop("quantization_config", None)  # what is quantised is the update's to say
     if layers is not None:
         plain["num_hidden_layers"] = layers
         if plain.get("layer_types"):
@@ -38,38 +48,38 @@ def load_config(spec: StepSpec, layers: int | None = None) -> Any:
         raise ModelError(f"model_type {kind!r}", "an architecture that transformers knows", str(error)) from error
 
 
-def build_on_meta(spec: StepSpec, config: Any, attention: str) -> Any:
+def build_on_meta(update: Update, config: Any, attention: str) -> Any:
     """Return the model to train, over a quantised base or not, all its tensors on the meta device.
 
     PEFT casts adapters over 16-bit weights to float32; over 4-bit ones TRL casts them to bfloat16, whatever the dtype.
-    Meta, because `Module.to` and `Params4bit` fail on fake tensors.
+    On meta, because `Module.to` and `Params4bit` fail on fake tensors.
     """
     import torch
     import transformers
 
-    dtype = getattr(torch, spec.dtype)
+    dtype = torch_dtype(update.dtype)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
-        if spec.quantization == "nf4":
-            _quantise(model, dtype, double_quant=spec.double_quant)
-        if spec.prepared:
+        if update.quantization == "nf4":
+            _quantise(model, dtype, double_quant=update.double_quant)
+        if update.upcast_embeddings:
             from peft import prepare_model_for_kbit_training
 
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-        return model if spec.method == "full" else _with_adapters(model, spec)
+        return model if update.method == "full" else _with_adapters(model, update)
 
 
-def _with_adapters(model: Any, spec: StepSpec) -> Any:
+def _with_adapters(model: Any, update: Update) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    targets = "all-linear" if spec.targets == ("all-linear",) else list(spec.targets)
+    targets = list(update.targets)
     lora = LoraConfig(
-        r=spec.rank, lora_alpha=spec.rank, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets
+        r=update.rank, lora_alpha=update.rank, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=targets
     )
     peft_model = get_peft_model(model, lora)
-    if spec.quantization == "nf4":
-        dtype = getattr(torch, spec.lora_dtype or "bfloat16")
+    if update.quantization == "nf4":
+        dtype = torch.float32 if update.lora_float32 else torch.bfloat16
         for parameter in peft_model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)
@@ -116,7 +126,7 @@ def _quantised_layer(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> A
 
 
 def _quant_state(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> Any:
-    """A float32 scale for 64 weights; quantised again a byte, with a float32 for 256 such scales and a code book."""
+    """A float32 scale for 64 weights; quantised again it is a byte, with a float32 for 256 of them and a code book."""
     import torch
     from bitsandbytes.functional import QuantState
 
@@ -131,9 +141,9 @@ def _quant_state(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> Any:
             quant_type="nf4",
         )
     scales_of_scales = QuantState(
-        absmax=torch.empty(-(-n_scales // NESTED_BLOCK)),
+        absmax=torch.empty(-(-n_scales // DOUBLE_QUANT_BLOCK)),
         code=torch.empty(256),
-        blocksize=NESTED_BLOCK,
+        blocksize=DOUBLE_QUANT_BLOCK,
         dtype=torch.float32,
     )
     return QuantState(
@@ -155,7 +165,7 @@ def materialise(model: Any, make: Callable[[torch.Tensor], torch.Tensor]) -> Non
     """
     from torch.nn import Parameter
 
-    made: dict[int, tuple[Any, Any]] = {}  # the original too: the id of a dead object is given out again
+    made: dict[int, tuple[Any, Any]] = {}  # with the original: the id of a dead object may be used again
 
     def once(tensor: Any, build: Callable[[Any], Any]) -> Any:
         if id(tensor) not in made:
@@ -190,7 +200,7 @@ def _scales(state: Any) -> list[tuple[Any, str]]:
 
 
 def tensors_by_part(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """Every tensor that loading leaves on the card, with its part: `weights` (4-bit scales too) or `lora`."""
+    """Every tensor that loading leaves on the card, with its part: `lora`, or `weights` (with 4-bit scales)."""
     found: list[tuple[str, Any]] = []
     is_peft = hasattr(model, "peft_config")
     for tensor in model.parameters():

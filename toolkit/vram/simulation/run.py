@@ -1,27 +1,29 @@
-"""Simulates a step at full depth, or at two small depths from which the rest follows."""
+"""A step simulated at full depth, or at two small depths from which the rest follows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from toolkit.errors import SettingsError
+from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation.allocator import CachingAllocator
 from toolkit.vram.simulation.card import fake_card, highest
-from toolkit.vram.simulation.ledger import Peak
+from toolkit.vram.simulation.ledger import Peak, SimulatedPeak
 from toolkit.vram.simulation.model import load_config
-from toolkit.vram.simulation.spec import SimulatedPeak, StepSpec
 from toolkit.vram.simulation.step import Step
 
 
-def simulate(spec: StepSpec, *, layers: int | None = None) -> SimulatedPeak:
-    """Return the peak of the step with all of the model's layers, or with its first `layers`.
+def simulate(config: Mapping[str, Any], update: Update, *, layers: int | None = None) -> SimulatedPeak:
+    """Return the peak of an update with all layers of a model, or with its first `layers`.
 
-    Takes 4 to 8 s of CPU for a 7B model; see `extrapolate` for an answer while somebody waits.
+    `config` is the content of a config.json, of which only `model_type` is required. Takes 4 to 8 s of CPU for a 7B
+    model; see `extrapolate` for an answer while somebody waits.
 
     Raises:
-        SettingsError: `layers` below one.
+        SettingsError: `layers` below one, no `model_type`, or no prompt for a head that scores completions alone.
         ModelError: an architecture that transformers does not know.
         ContractError: a private name or a kernel that the simulation stands on is gone.
     """
@@ -29,13 +31,13 @@ def simulate(spec: StepSpec, *, layers: int | None = None) -> SimulatedPeak:
     if layers is not None and layers < 1:
         raise SettingsError(f"layers {layers}", "a whole number from 1")
     allocator = CachingAllocator()
-    load_bytes, peaks = peaks_by_phase(spec, layers, allocator=allocator)
+    load_bytes, peaks = peaks_by_phase(config, update, layers, allocator=allocator)
     peak = highest(load_bytes, peaks, time.perf_counter() - started)
-    depth = load_config(spec, layers).num_hidden_layers
+    depth = load_config(config, layers).num_hidden_layers
     return replace(peak, reserved_bytes=allocator.peak_reserved, depths=(depth,))
 
 
-def extrapolate(spec: StepSpec) -> SimulatedPeak:
+def extrapolate(config: Mapping[str, Any], update: Update) -> SimulatedPeak:
     """Return the peak at full depth from two shallow simulations, in one to two seconds.
 
     Every phase's peak is linear in the number of layers, while the peak of all is not: the phase that leads may change
@@ -46,12 +48,13 @@ def extrapolate(spec: StepSpec) -> SimulatedPeak:
         As `simulate`.
     """
     started = time.perf_counter()
-    config = load_config(spec)
-    depth = config.num_hidden_layers
-    near, far = _depths(depth, _period(getattr(config, "layer_types", None) or []))
+    built = load_config(config)
+    depth = built.num_hidden_layers
+    near, far = _depths(depth, _period(getattr(built, "layer_types", None) or []))
     if depth <= far:
-        return simulate(spec)
-    (near_load, near_peaks), (far_load, far_peaks) = peaks_by_phase(spec, near), peaks_by_phase(spec, far)
+        return simulate(config, update)
+    near_load, near_peaks = peaks_by_phase(config, update, near)
+    far_load, far_peaks = peaks_by_phase(config, update, far)
 
     def extend(at_near: int, at_far: int) -> int:
         return at_near + (at_far - at_near) * (depth - near) // (far - near)
@@ -66,14 +69,15 @@ def extrapolate(spec: StepSpec) -> SimulatedPeak:
 
 
 def peaks_by_phase(
-    spec: StepSpec,
+    config: Mapping[str, Any],
+    update: Update,
     layers: int | None = None,
     attention_kind: str | None = None,
     allocator: CachingAllocator | None = None,
 ) -> tuple[int, dict[str, Peak]]:
-    """Run the second step on a fake card; return the bytes after loading and the highest moment of every phase."""
-    with fake_card(spec, layers, attention_kind, allocator) as card:
-        step = Step(spec, card.model, card.enter)
+    """Run the second step on a fake card; return the bytes after loading and the peak of every phase."""
+    with fake_card(config, update, layers, attention_kind, allocator) as card:
+        step = Step(update, card.model, card.enter)
         step.prime_optimizer()
         card.book("optimizer", step.moments)
         card.book("inputs", step.inputs)
@@ -86,8 +90,8 @@ def peaks_by_phase(
 def _depths(depth: int, period: int) -> tuple[int, int]:
     """Two depths whose difference is whole periods of the kinds of layers: 2 and 4 where all are of one kind.
 
-    Else both end with the kind of layer that the whole model ends with, and every kind lies between the first layer
-    and the last: a mask lives only as long as a layer of its kind is to come.
+    Else both end with the kind of layer that the whole model ends with, and every kind comes between the first layer
+    and the last: a mask is kept only as long as a layer of its kind is to come.
     """
     if period == 1:
         return 2, 4
@@ -96,7 +100,7 @@ def _depths(depth: int, period: int) -> tuple[int, int]:
 
 
 def _period(kinds: Sequence[str]) -> int:
-    """Length of the shortest pattern that repeats through `kinds`; 1 when they are all one kind, or none is named."""
+    """Length of the shortest pattern that repeats through `kinds`; 1 when all are of one kind, or none is named."""
     for length in range(1, len(kinds) + 1):
         if all(kind == kinds[i % length] for i, kind in enumerate(kinds)):
             return length

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation import heads
-from toolkit.vram.simulation.spec import StepSpec
+from toolkit.vram.simulation.model import torch_dtype
 
 CLIP_LOW, CLIP_HIGH, MAX_GRAD_NORM = 0.8, 1.28, 1.0
 LEARNING_RATE = 1e-5
@@ -21,26 +22,26 @@ class Step:
     """A model on its inputs with its optimizer, ready to run.
 
     Args:
-        spec: what the step is.
+        update: what it consists of.
         model: the PEFT model, materialised and with checkpointing set.
         enter: told the name of each phase as it starts.
     """
 
-    def __init__(self, spec: StepSpec, model: Any, enter: Callable[[str], None]) -> None:
+    def __init__(self, update: Update, model: Any, enter: Callable[[str], None]) -> None:
         import torch
 
-        self.spec, self.model, self.enter = spec, model, enter
-        self.outputs: Any = None  # a loop of one's own holds them, with all logits, until the step ends
+        self.update, self.model, self.enter = update, model, enter
+        self.outputs: Any = None  # a hand-written training loop holds them, with all logits, until the step ends
         self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = _optimizer(spec, model, self.trainable)
-        shape = (spec.batch, spec.prompt + spec.completion)
+        self.optimizer = _optimizer(update, model, self.trainable)
+        shape = (update.batch, update.tokens.length)
         self.ids = torch.zeros(shape, dtype=torch.long)
         self.mask = torch.ones(shape, dtype=torch.long)
-        if spec.padded:
+        if update.padded:
             self.mask[:, 0] = 0  # prompts are padded on the left
-        self.advantages = torch.ones((spec.batch, 1))
+        self.advantages = torch.ones((update.batch, 1))
         model.train()
-        if spec.head == "trl":
+        if update.head == "chunked":
             from trl.trainer.utils import add_fused_lm_head
 
             add_fused_lm_head(heads.base_of(model), temperature=1.0, outputs=("log_probs", "entropy"))
@@ -58,7 +59,7 @@ class Step:
             prime(self.optimizer)
 
     def run(self) -> None:
-        if self.spec.accumulates:
+        if self.update.accumulates:
             self.enter("earlier pass")
             self._loss().backward()
             self.outputs = None
@@ -77,25 +78,25 @@ class Step:
         self.outputs = None
 
     def _loss(self) -> Any:
-        if self.spec.head == "cross_entropy":
-            with _autocast(self.spec):
+        if self.update.head == "cross_entropy":
+            with _autocast(self.update):
                 self.outputs = heads.outputs_with_loss(self.model, self.ids, self.mask)
             return self.outputs.loss
-        completions = self.ids[:, -self.spec.completion :]
-        scored = (self.model, self.ids, self.mask, self.spec.completion)
-        if self.spec.head == "unsloth":
-            with _autocast(self.spec):
+        completions = self.ids[:, -self.update.completion :]
+        scored = (self.model, self.ids, self.mask, self.update.completion)
+        if self.update.head == "unsloth":
+            with _autocast(self.update):
                 hidden = heads.completion_hidden(*scored)
             weight = self.model.get_output_embeddings().weight
             rows = hidden.reshape(-1, hidden.shape[-1])  # `hidden` stays: Unsloth's caller holds all positions, too
-            return heads.unsloth_loss(rows, weight, completions.reshape(-1), self.spec.chunks or self.spec.batch)
-        if self.spec.head == "trl":
-            with _autocast(self.spec):
+            return heads.unsloth_loss(rows, weight, completions.reshape(-1), self.update.chunks)
+        if self.update.head == "chunked":
+            with _autocast(self.update):
                 log_probs = heads.completion_log_probs(*scored)
         else:
             from trl.trainer.utils import selective_log_softmax
 
-            with _autocast(self.spec):
+            with _autocast(self.update):
                 logits = heads.completion_logits(*scored)
             log_probs = selective_log_softmax(logits, completions)
             del logits
@@ -110,29 +111,29 @@ def _grpo_loss(log_probs: Any, advantages: Any) -> Any:
     return -torch.min(ratio * advantages, ratio.clamp(CLIP_LOW, CLIP_HIGH) * advantages).mean()
 
 
-def _autocast(spec: StepSpec) -> AbstractContextManager[Any]:
+def _autocast(update: Update) -> AbstractContextManager[Any]:
     """Mixed precision as `GRPOConfig(bf16=True)` or `fp16=True` has it; none in float32. Fake `cpu` is the card."""
     import torch
 
-    if spec.dtype == "float32" or not spec.autocast:
+    if update.dtype == "fp32" or not update.autocast:
         return nullcontext()
-    return torch.autocast("cpu", dtype=getattr(torch, spec.dtype))
+    return torch.autocast("cpu", dtype=torch_dtype(update.dtype))
 
 
-def _optimizer(spec: StepSpec, model: Any, parameters: list[Any]) -> Any:
-    """AdamW with the implementation that the name means on CUDA; a CPU's own default is a loop over parameters."""
+def _optimizer(update: Update, model: Any, parameters: list[Any]) -> Any:
+    """AdamW with the implementation that the name means on CUDA; on a CPU the default is a loop over parameters."""
     import torch
 
-    if spec.optimizer == "none":
+    if update.optim == "none":
         return None
-    if spec.optimizer == "adamw_8bit":
+    if update.optim in ("adamw_8bit", "paged_adamw_8bit"):  # paged, too, it is counted as if it stayed on the card
         return _adamw_8bit(model, parameters)
-    fused = spec.optimizer == "adamw_torch_fused"
+    fused = update.optim == "adamw_torch_fused"
     return torch.optim.AdamW(parameters, lr=LEARNING_RATE, fused=fused, foreach=not fused)
 
 
 def _adamw_8bit(model: Any, parameters: list[Any]) -> Any:
-    """bitsandbytes' own, as transformers' Trainer makes it: an embedding that is trained keeps 32 bits."""
+    """bitsandbytes' AdamW as transformers' Trainer makes it: a trained embedding keeps 32 bits."""
     from bitsandbytes.optim.adamw import AdamW
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
@@ -146,7 +147,7 @@ def _adamw_8bit(model: Any, parameters: list[Any]) -> Any:
 
 
 def prime(optimizer: Any) -> None:
-    """Let the optimizer make its state as its first step does, so that the step to come is any but the first."""
+    """Let the optimizer make its state with a first step, so that the step to come is like all later ones."""
     import torch
 
     for group in optimizer.param_groups:

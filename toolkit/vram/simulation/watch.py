@@ -1,4 +1,4 @@
-"""Follows every storage of a step that runs on fake tensors, and corrects what a dispatch mode changes."""
+"""Follows every storage of a step on fake tensors, and corrects what a dispatch mode changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StorageWatch:
         ledger: the books.
         mask_is_full: the answer to every yes-or-no question about values: a step asks only whether the attention mask
             is all ones. Numbers (Adam's step count) read as 1.
-        n_selected: rows that a boolean mask selects: with fake masks nobody can count them.
+        n_selected: rows that a boolean mask selects; those of a fake mask cannot be counted.
 
     `calls` counts the operations by name, so that a caller can see whether a kernel it relies on ran at all.
     """
@@ -98,9 +98,9 @@ class StorageWatch:
         return out
 
     def _select_rows(self, source: torch.Tensor, indices: list[torch.Tensor | None]) -> torch.Tensor | None:
-        """`source[mask]` as it is at worst, with `nonzero`'s int64 coordinates alive beside it; None for other indices.
+        """`source[mask]` at its largest, with `nonzero`'s int64 coordinates beside it; None for other indices.
 
-        A fake mask has no count: left alone, the shape would depend on data and every shape after it too.
+        A fake mask has no count: else this shape would depend on data, and every shape after it.
         """
         import torch
 
@@ -120,8 +120,8 @@ class StorageWatch:
           mode would allow it (torch/csrc/autograd/input_buffer.cpp, `areAnyTensorSubclassLike` in FunctionsManual.cpp).
         - Remove when the engine asks the mode.
 
-        The engine adds into the gradient that came first or into none, though the second be free. A recomputed forward
-        also runs inside the backward, but with gradients enabled: it keeps its own sums.
+        The engine adds into the gradient that came first or into neither, even when the second is free. A recomputed
+        forward pass also runs inside the backward pass, but with gradients enabled: it keeps its own sums.
         """
         import torch
 

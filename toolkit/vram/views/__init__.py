@@ -1,1 +1,1 @@
-"""What `toolkit plan` and a run's start say: the plan, tables, the largest that fits, a simulation, a calibration."""
+"""What `toolkit plan` and a run say: the plan, tables, the largest that fits, a simulation, a calibration."""

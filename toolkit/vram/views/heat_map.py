@@ -1,4 +1,4 @@
-"""A table of plans as a picture: what fits in blue, every other verdict in a colour and with a mark of its own."""
+"""A table of plans as a picture: what fits is blue, all else has a colour and a mark of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
-from toolkit.vram.verdict import Verdict
-from toolkit.vram.views.sheet import MARKS, MEANINGS, Cell, Panel, Sheet
+from toolkit.vram.fit import Fit
+from toolkit.vram.views.fits import MARKS, MEANINGS
+from toolkit.vram.views.sheet import Cell, Panel, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ TITLE_LINE, TITLE_CHARACTER = 0.28, 0.12
 MIN_WIDTH, DOTS_PER_INCH = 7.0, 200
 PALE, DEEP = (0.91, 0.96, 0.99), (0.30, 0.66, 0.90)  # no darker, or black on it would be hard to read
 # Okabe and Ito's orange and purple beside blue and grey: told apart with any kind of colour blindness
-COLOURS: dict[Verdict, str] = {"tight": "#E69F00", "no cache": "#CC79A7", "too large": "#EDEDED"}
+COLOURS: dict[Fit, str] = {"tight": "#E69F00", "no cache": "#CC79A7", "too large": "#EDEDED"}
 INK, GREY, WHITE = "#222222", "#767676", "#FFFFFF"
 
 
@@ -32,7 +33,7 @@ def draw(sheet: Sheet) -> bytes:
 
 
 def figure_of(sheet: Sheet) -> Figure:
-    """The sheet drawn, as wide as its columns and as high as what was drawn."""
+    """The sheet on one page, as wide as its columns and as high as it gets."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # without pyplot: no display, and nothing kept
 
@@ -84,18 +85,18 @@ def _panel(axes: Axes, panel: Panel, left: float, y: float) -> float:
 
 
 def _field(axes: Axes, cell: Cell, x: float, y: float) -> None:
-    background, ink = _colours(cell.verdict, cell.fullness)
+    background, ink = _colours(cell.fit, cell.fullness)
     _box(axes, background, x, y, CELL)
     axes.text(x + CELL / 2, y + ROW / 2, cell.marked, size=9.5, color=ink, ha="center", va="center")
 
 
 def _foot(axes: Axes, sheet: Sheet, y: float, width: float) -> float:
     """What the colours mean, and the notes; returns the page's height."""
-    for verdict in sheet.verdicts():
-        meaning = f"{MEANINGS[verdict]}, {sheet.shade}" if verdict == "fits" else MEANINGS[verdict]
-        background, ink = _colours(verdict, 0.35)
+    for fit in sheet.fits():
+        meaning = f"{MEANINGS[fit]}, {sheet.shade}" if fit == "fits" else MEANINGS[fit]
+        background, ink = _colours(fit, 0.35)
         _box(axes, background, MARGIN, y - ROW / 2, 0.45)
-        axes.text(MARGIN + 0.225, y, MARKS[verdict], size=9, color=ink, ha="center", va="center")
+        axes.text(MARGIN + 0.225, y, MARKS[fit], size=9, color=ink, ha="center", va="center")
         axes.text(MARGIN + 0.55, y, meaning, size=8.5, va="center")
         y += ROW
     for line in (line for note in sheet.notes for line in _wrapped(note, width, CHARACTER)):
@@ -108,10 +109,10 @@ def _wrapped(text: str, width: float, character: float) -> list[str]:
     return textwrap.wrap(text, int((width - 2 * MARGIN) / character))
 
 
-def _colours(verdict: Verdict, fullness: float) -> tuple[str | tuple[float, ...], str]:
+def _colours(fit: Fit, fullness: float) -> tuple[str | tuple[float, ...], str]:
     """Background and ink."""
-    if verdict in COLOURS:
-        return COLOURS[verdict], GREY if verdict == "too large" else INK
+    if fit in COLOURS:
+        return COLOURS[fit], GREY if fit == "too large" else INK
     blue = tuple(pale + fullness * (deep - pale) for pale, deep in zip(PALE, DEEP, strict=True))
     return blue, INK
 

@@ -1,6 +1,6 @@
 """A plan as a person reads it.
 
-Parts by phase, a bar against the card, the verdict, what vLLM's cache holds, how long it takes, and what to change.
+Parts by phase, a bar against the card, whether it fits, what vLLM's cache holds, how long it takes, and what to change.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
+from toolkit.display.tables import Cell, Table, facts, number, words
 from toolkit.units import format_count, format_gib, format_seconds
+from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.formula.rollout import Engine
 from toolkit.vram.formula.timing import RUN_STEPS, Estimate, Timing, estimate
 from toolkit.vram.plan import Plan
 from toolkit.vram.search.suggest import Change
-from toolkit.vram.verdict import can_run, verdict_of
+from toolkit.vram.views.fits import ON_CARD, STYLES
 
 ROWS = {
     "weights": "weights",
@@ -33,19 +35,12 @@ ROWS = {
     "context": "CUDA context",
     "slack": "allocator slack",
 }
-VERDICTS = {
-    "fits": ("fits on", "green"),
-    "tight": ("is tight on", "yellow"),
-    "no cache": ("leaves vLLM too little cache on", "red"),
-    "too large": ("does not fit on", "red"),
-}
-PHASES = ("load", "rollout", "update")
 BAR_WIDTH = 48
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A peak against the card: full up to it, shaded up to the upper end of its interval; plain without unicode."""
+    """A peak on its card: full up to the peak, shaded up to the upper end of its interval; ASCII without unicode."""
 
     peak_gib: float
     high_gib: float
@@ -62,75 +57,74 @@ class Bar:
 
 
 def render(plan: Plan, changes: Sequence[Change] | None) -> RenderableType:
-    """The whole answer. `changes`: what makes it run; None when nothing on the list does, empty when it runs anyway."""
+    """The whole answer. `changes` make it run; empty when it runs as asked, None when nothing is enough."""
     request = plan.request
     how = f"{request.task} with {request.method} and {request.framework}"
     title = Text.assemble(
         (plan.shape.name, "bold"), f", {format_count(plan.shape.parameters())} parameters, {how}", overflow="fold"
     )
-    lines: list[RenderableType] = [title, "", _table(plan), "", *_verdict(plan)]
-    facts = _facts(plan)
-    if facts.row_count:
-        lines += ["", facts]
+    lines: list[RenderableType] = [title, "", _table(plan), "", *_peak(plan)]
+    if rows := _facts(plan):
+        lines += ["", facts(rows)]
     if plan.card is not None and not can_run(plan):
         lines += ["", *_advice(changes)]
     return Group(*lines)
 
 
-def _table(plan: Plan) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("GiB", no_wrap=True)
-    phases = [plan.phases[name] for name in PHASES if name in plan.phases]
-    for phase in phases:
-        table.add_column(phase.name, justify="right", no_wrap=True)
+def _table(plan: Plan) -> RichTable:
+    phases = plan.phases.values()
+    table = Table(["GiB", *(number(phase.name) for phase in phases)])
     for key, label in ROWS.items():
         values = [phase.parts_gib.get(key, 0.0) for phase in phases]
         if any(value >= 0.005 for value in values):
-            table.add_row(label, *(f"{value:.2f}" if value >= 0.005 else "" for value in values))
-    table.add_row(Text("process", "bold"), *(Text(f"{phase.total_gib:.2f}", "bold") for phase in phases))
-    return table
+            table.add(label, *(f"{value:.2f}" if value >= 0.005 else "" for value in values))
+    table.add(Text("process", "bold"), *(Text(f"{phase.total_gib:.2f}", "bold") for phase in phases))
+    return table.rich(gap=3)
 
 
-def _verdict(plan: Plan) -> list[RenderableType]:
+def _peak(plan: Plan) -> list[RenderableType]:
     low, high = plan.interval_gib
     peak = f"peak {format_gib(plan.peak_process_gib)} in {plan.peak_phase.name} ({low:.1f} to {high:.1f})"
     if plan.card is None:
-        return [Text(f"{peak}; name a card with --gpu for a verdict")]
-    word, style = VERDICTS[verdict_of(plan)]
+        return [Text(f"{peak}; does it fit? name a card with --gpu")]
+    fit = fit_of(plan)
+    style = STYLES[fit] if can_run(plan) else "red"
     bar = Bar(plan.peak_process_gib, high, plan.card.usable_gib, style)
-    return [bar, Text(f"{word} {plan.card.name}: {peak}", f"bold {style}")]
+    return [bar, Text(f"{ON_CARD[fit]} {plan.card.name}: {peak}", f"bold {style}")]
 
 
-def _facts(plan: Plan) -> Table:
-    """A line each about vLLM, time and doubts; the labels stand in a column of their own."""
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column()
+def _facts(plan: Plan) -> list[tuple[Cell, Cell]]:
+    """A line each about vLLM, time and doubts, with its label."""
+    rows: list[tuple[Cell, Cell]] = []
     if plan.engine is not None and plan.engine.longest:
-        facts.add_row("KV cache", _cache(plan.engine, plan.request.n_rollouts))
+        rows.append(("KV cache", _cache(plan.engine, plan.request.batch.generation_batch_size)))
     timing = estimate(plan.request, plan.shape, plan.card, plan.engine)
     if timing is not None:
-        _add_times(facts, timing)
+        rows += _times(timing)
     if plan.calibration:
-        facts.add_row("constants", f"learned from {plan.calibration['n_runs']} of your runs on this card")
-    for warning in plan.warnings:
-        facts.add_row(Text("note", "yellow"), Text(warning, "yellow"))
-    return facts
+        rows.append(("constants", f"learned from {plan.calibration['n_runs']} of your runs on this card"))
+    return [*rows, *((Text("note", "yellow"), Text(warning, "yellow")) for warning in plan.warnings)]
 
 
-def _cache(engine: Engine, n_rollouts: int) -> str:
+def _cache(engine: Engine, generation_batch_size: int) -> str:
     n = engine.n_concurrent(engine.longest)
     held = f"{engine.kv_tokens:,} tokens: {n} sequences of {engine.longest:,} at once"
-    return held if n >= n_rollouts else f"{held}, a round of {n_rollouts} in {-(-n_rollouts // n)} waves"
+    if n >= generation_batch_size:
+        return held
+    return f"{held}, a round of {generation_batch_size} in {-(-generation_batch_size // n)} waves"
 
 
-def _add_times(facts: Table, timing: Timing) -> None:
+def _times(timing: Timing) -> list[tuple[Cell, Cell]]:
+    rows: list[tuple[Cell, Cell]] = []
     if timing.rollout_tokens_per_s is not None:
-        facts.add_row("rollout", f"{_about(timing.rollout_tokens_per_s)} generated")
-    facts.add_row("update", _about(timing.update_tokens_per_s))
-    facts.add_row("a step", _seconds(timing.step_s))
-    facts.add_row(f"{RUN_STEPS} steps", _seconds(timing.hours_per_500_steps, 3600))
-    facts.add_row("", Text("estimates from the card's rates, with every length at its limit", "dim"))
+        rows.append(("rollout", f"{_about(timing.rollout_tokens_per_s)} generated"))
+    return [
+        *rows,
+        ("update", _about(timing.update_tokens_per_s)),
+        ("a step", _seconds(timing.step_s)),
+        (f"{RUN_STEPS} steps", _seconds(timing.hours_per_500_steps, 3600)),
+        ("", Text("estimates from the card's rates, with every length at its limit", "dim")),
+    ]
 
 
 def _seconds(value: Estimate, unit_s: float = 1.0) -> str:
@@ -147,11 +141,9 @@ def _about(value: Estimate) -> str:
 
 def _advice(changes: Sequence[Change] | None) -> list[RenderableType]:
     if changes is None:
-        return [Text("nothing on the list makes it run: a smaller model, or a larger card")]
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column()
+        return [Text("nothing that is known makes it run: take a smaller model, or a larger card")]
+    table = Table([number(""), words()], has_header=False)
     for change in changes:
         sign = "+" if change.saves_gib < 0 else "-"
-        grid.add_row(f"  {sign}{format_gib(abs(change.saves_gib))}", Text(str(change)))
-    return [Text("what makes it run, the cheapest first, and what each does to the peak:"), grid]
+        table.add(f"  {sign}{format_gib(abs(change.saves_gib))}", str(change))
+    return [Text("what makes it run, the cheapest first, and what each does to the peak:"), table.rich()]

@@ -1,4 +1,4 @@
-"""A run's memory as plain lines: the plan before anything loads, and the plan beside what was measured after."""
+"""A run's memory in plain lines: the plan before anything loads, and plan and measurement after the run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.units import format_gib
+from toolkit.vram.fit import fit_of
 from toolkit.vram.plan import Phase, Plan
 from toolkit.vram.run_plan import RunPlan
-from toolkit.vram.verdict import Verdict, verdict_of
+from toolkit.vram.views.fits import ON_CARD
 
-# Columns of the plan: what of a phase's parts each sums up
+# Columns of the plan, and the parts of a phase that each adds up
 COLUMNS = {
     "weights": ("weights",),
     "adapter": ("lora", "optimizer", "gradients"),
@@ -18,27 +19,20 @@ COLUMNS = {
     "vLLM": ("kv_cache", "engine", "cuda_graphs"),
     "CUDA": ("context", "slack"),
 }
-PHASES = ("load", "rollout", "update")
-VERDICTS: dict[Verdict, str] = {
-    "fits": "fits",
-    "tight": "is tight",
-    "no cache": "fits, but vLLM's KV cache is too small for one sequence",
-    "too large": "does not fit",
-}
-# Rows of the comparison: what the plan calls it and what is compared
+# Rows of the comparison, and the key that plan and measurement have for each
 MEASURED = {"allocated": "peak_allocated_gib", "reserved": "peak_reserved_gib", "process": "peak_process_gib"}
 
 
 def before(run_plan: RunPlan) -> list[str]:
-    """The plan in a few lines of at most 80 characters, but for the notes: phases, peak, verdict."""
+    """The plan in a few lines: phases, peak, and whether it fits, in at most 80 characters; then the notes."""
     plan = run_plan.plan
     lines = ["planned GiB" + "".join(f"{name:>9}" for name in (*COLUMNS, "process"))]
-    lines += [f"{name:<11}" + _row(plan.phases[name]) for name in PHASES if name in plan.phases]
-    return [*lines, *_verdict(plan), *run_plan.notes]
+    lines += [f"{name:<11}" + _row(phase) for name, phase in plan.phases.items()]
+    return [*lines, *_peak(plan), *run_plan.notes]
 
 
 def after(plan: Mapping[str, Any], memory: Mapping[str, Any]) -> list[str]:
-    """Planned beside measured peaks, from summary.json; a figure that is not there is `-`."""
+    """Planned beside measured peaks, from summary.json; `-` where a figure is not known."""
     low, high = plan["interval_process_gib"]
     lines = [f"{'peak GiB':<11}{'planned':>9}{'measured':>10}{'difference':>12}"]
     for name, key in MEASURED.items():
@@ -56,11 +50,11 @@ def _row(phase: Phase) -> str:
     return "".join(f"{total:>9.2f}" if total >= 0.005 else f"{'':>9}" for total in (*sums, phase.total_gib))
 
 
-def _verdict(plan: Plan) -> list[str]:
+def _peak(plan: Plan) -> list[str]:
     low, high = plan.interval_gib
     lines = [f"peak {format_gib(plan.peak_process_gib)} ({low:.1f} to {high:.1f}) in {plan.peak_phase.name}"]
     if plan.card is not None:
-        lines[0] += f": {VERDICTS[verdict_of(plan)]} on {plan.card.name} with {format_gib(plan.card.usable_gib)}"
+        lines[0] += f": {ON_CARD[fit_of(plan)]} {plan.card.name} with {format_gib(plan.card.usable_gib)}"
     if plan.engine is not None and plan.engine.kv_tokens:
         length = plan.request.max_model_len
         n = plan.engine.n_concurrent(length)

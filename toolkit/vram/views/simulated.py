@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -10,24 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from toolkit.compat.versions import find_package, pip_line, tested_set
-from toolkit.display.console import console
+from toolkit.display.tables import Table, facts, number
 from toolkit.errors import BackendError, ModelError, ToolkitError
 from toolkit.units import format_count, format_seconds, gib
-from toolkit.vram.cards import find_card
-from toolkit.vram.catalog import find
+from toolkit.vram.cards import Card
 from toolkit.vram.formula import costs
-from toolkit.vram.formula.steps import spec_of, update_of
+from toolkit.vram.formula.update import Update, update_of
 from toolkit.vram.plan import make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 
 if TYPE_CHECKING:
-    from toolkit.vram.simulation import SimulatedPeak, StepSpec
+    from toolkit.vram.simulation import SimulatedPeak
 
 NEEDED = ("torch", "transformers", "peft", "bitsandbytes", "trl")
 ROWS = {
@@ -50,7 +48,7 @@ class Comparison:
     request: Request
     formula_gib: dict[str, float]
     simulated_gib: dict[str, float]
-    moment: str
+    stage: str
     """Where the formula has its peak."""
     peak: SimulatedPeak
 
@@ -59,29 +57,44 @@ class Comparison:
         simulated = self.simulated_gib.get(row)
         return self.formula_gib[row] / simulated - 1 if simulated else None
 
+    def as_json(self) -> dict[str, Any]:
+        """Both sides in GiB, their difference as a share of the simulation; null where there is nothing to compare."""
+        peak, simulated = self.peak, self.simulated_gib
+        difference = {row: self.difference(row) for row in ROWS}
+        return {
+            "model": {"name": self.shape.name, "parameters": self.shape.parameters()},
+            "formula_gib": {row: round(value, 4) for row, value in self.formula_gib.items()},
+            "simulated_gib": {row: round(simulated[row], 4) if row in simulated else None for row in ROWS},
+            "difference_frac": {row: None if value is None else round(value, 4) for row, value in difference.items()},
+            "phase": {"formula": self.stage, "simulated": peak.phase},
+            "layers": {"simulated": list(peak.depths), "model": self.shape.n_layers},
+            "seconds": round(peak.seconds, 2),
+            "notes": _notes(self.request),
+        }
 
-def give_simulation(flags: PlanFlags) -> None:
-    """Simulate the update and print it beside the formula. Seconds of CPU, most of them torch's import.
+    def render(self) -> RenderableType:
+        """Formula beside simulation, part by part, and what was simulated."""
+        shape, request = self.shape, self.request
+        size = f"{format_count(shape.parameters())} parameters"
+        title = Text.assemble((shape.name, "bold"), f", {size}, one update of {request.task} with {request.method}")
+        return Group(title, "", _table(self), "", facts(_facts(self)))
+
+
+def compare(request: Request, shape: Shape, card: Card | None, *, full: bool = False) -> Comparison:
+    """Simulate the update, with two depths or in full. Seconds of CPU, most of them torch's import.
 
     Raises:
-        SettingsError: an unknown card.
-        ModelError: an unknown model, or one that transformers cannot build.
+        ModelError: a model that transformers cannot build.
         BackendError: torch or another package of the training stack is missing.
         ContractError: the installed releases are not those that the simulation stands on.
     """
-    shape = find(flags.model)
-    card = find_card(flags.gpu) if flags.gpu is not None else None
-    request = replace(flags, beta=0.0) if flags.method == "full" else flags  # no copy for reference, see `_notes`
-    update = update_of(request, shape, card)
-    plan, formula = make_plan(request, shape, card), costs.peak(shape, update)
+    run = replace(request, beta=0.0) if request.method == "full" else request  # no reference copy, see `_notes`
+    update = update_of(run, shape, card)
+    plan, formula = make_plan(run, shape, card), costs.peak(shape, update)
     _check_packages()
-    peak = _simulate(spec_of(update, shape.config), shape, full=flags.full)
-    slack_gib = plan.phases["update"].parts_gib["slack"]
-    found = Comparison(shape, flags, _formula_gib(formula, slack_gib), _simulated_gib(peak), formula.moment.name, peak)
-    if flags.json:
-        print(json.dumps(_as_json(found), indent=2))
-    else:
-        console.print(render(found))
+    peak = _simulate(shape, update, full=full)
+    formula_gib = _formula_gib(formula, plan.phases["update"].parts_gib["slack"])
+    return Comparison(shape, request, formula_gib, _simulated_gib(peak), formula.stage.name, peak)
 
 
 def _check_packages() -> None:
@@ -93,25 +106,22 @@ def _check_packages() -> None:
         )
 
 
-def _simulate(spec: StepSpec, shape: Shape, *, full: bool) -> SimulatedPeak:
-    """Run the simulation, behind a spinner where somebody watches."""
-    with Console(stderr=True).status(f"loading torch to simulate {shape.name}"), _others_silent():
+def _simulate(shape: Shape, update: Update, *, full: bool) -> SimulatedPeak:
+    with _others_silent():
         from toolkit.vram.simulation import extrapolate, simulate
 
         try:
-            return simulate(spec) if full else extrapolate(spec)
+            return (simulate if full else extrapolate)(shape.config, update)
         except ToolkitError:
             raise
-        except (
-            Exception
-        ) as error:  # a config may hold nonsense that only transformers reads; each class fails in its way
+        except Exception as error:  # a config may hold nonsense that only transformers reads, and fails on in many ways
             found = f"the update of {shape.name} cannot be simulated ({type(error).__name__}: {error})"
             raise ModelError(found, "a model that transformers can build", "or plan without --simulate") from error
 
 
 @contextmanager
 def _others_silent() -> Iterator[None]:
-    """Keep notices of the training stack off the screen. What matters comes as an exception, too."""
+    """Keep notices of the training stack off the screen. What matters comes as an exception as well."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -123,10 +133,10 @@ def _others_silent() -> Iterator[None]:
 
 
 def _formula_gib(peak: costs.Peak, slack_gib: float) -> dict[str, float]:
-    """The formula's parts. `reserved` is the tensors and the plan's slack, without the workspaces of cuBLAS."""
-    moment = peak.moment
-    rest = moment.activations + moment.logits + peak.mask
-    parts = {"weights": peak.weights, "lora": peak.lora, "optimizer": peak.optimizer, "gradients": moment.gradients}
+    """The formula's parts. `reserved` is tensors and the plan's slack, without the workspaces of cuBLAS."""
+    stage = peak.stage
+    rest = stage.activations + stage.logits + peak.mask
+    parts = {"weights": peak.weights, "lora": peak.lora, "optimizer": peak.optimizer, "gradients": stage.gradients}
     in_gib = {name: gib(size) for name, size in (parts | {"rest": rest, "total": peak.total}).items()}
     return in_gib | {"reserved": in_gib["total"] + slack_gib}
 
@@ -138,26 +148,8 @@ def _simulated_gib(peak: SimulatedPeak) -> dict[str, float]:
     return {name: gib(size) for name, size in (parts | {"rest": rest, "total": peak.peak_bytes} | reserved).items()}
 
 
-def render(found: Comparison) -> RenderableType:
-    """Formula beside simulation, part by part, and what was simulated."""
-    request = found.request
-    title = Text.assemble(
-        (found.shape.name, "bold"),
-        f", {format_count(found.shape.parameters())} parameters, one update of {request.task} with {request.method}",
-    )
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column()
-    for name, fact in _facts(found):
-        facts.add_row(name, fact)
-    return Group(title, "", _table(found), "", facts)
-
-
-def _table(found: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("GiB", no_wrap=True)
-    for name in ("formula", "simulated", "difference"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _table(found: Comparison) -> RichTable:
+    table = Table(["GiB", *map(number, ("formula", "simulated", "difference"))])
     for row, label in ROWS.items():
         if row not in found.simulated_gib:
             continue
@@ -165,8 +157,9 @@ def _table(found: Comparison) -> Table:
         sides = [side[row] for side in (found.formula_gib, found.simulated_gib)]
         fields = [f"{value:.2f}" if value >= SHOWN_GIB else "" for value in sides]
         difference = found.difference(row) if all(fields) else None
-        table.add_row(label, *fields, "" if difference is None else f"{difference:+.1%}", style=style)
-    return table
+        fields.append("" if difference is None else f"{difference:+.1%}")
+        table.add(*(Text(field, style) for field in (label, *fields)))
+    return table.rich(gap=3)
 
 
 def _facts(found: Comparison) -> list[tuple[str, str]]:
@@ -174,7 +167,7 @@ def _facts(found: Comparison) -> list[tuple[str, str]]:
     return [
         ("simulated", "the code of transformers, PEFT, bitsandbytes and TRL on fake tensors: shapes without data"),
         ("depth", _depth(found)),
-        ("peak", f"formula: {found.moment}; simulation: {peak.phase}"),
+        ("peak", f"formula: {found.stage}; simulation: {peak.phase}"),
         ("took", f"{format_seconds(peak.seconds)}, loading of torch included"),
         *(("note", note) for note in _notes(found.request)),
     ]
@@ -198,21 +191,3 @@ def _notes(request: Request) -> list[str]:
     if request.method == "full" and request.beta > 0:
         notes.append("the copy of all weights that beta needs as a reference is left out of both")
     return notes
-
-
-def _as_json(found: Comparison) -> dict[str, Any]:
-    """Both sides in GiB, their difference as a share of the simulation; null where there is nothing to compare."""
-    peak = found.peak
-    difference = {row: found.difference(row) for row in ROWS}
-    return {
-        "model": {"name": found.shape.name, "parameters": found.shape.parameters()},
-        "formula_gib": {row: round(value, 4) for row, value in found.formula_gib.items()},
-        "simulated_gib": {
-            row: round(found.simulated_gib[row], 4) if row in found.simulated_gib else None for row in ROWS
-        },
-        "difference_frac": {row: None if value is None else round(value, 4) for row, value in difference.items()},
-        "phase": {"formula": found.moment, "simulated": peak.phase},
-        "layers": {"simulated": list(peak.depths), "model": found.shape.n_layers},
-        "seconds": round(peak.seconds, 2),
-        "notes": _notes(found.request),
-    }

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
-from toolkit.display.console import console
 from toolkit.units import format_frac
 from toolkit.vram.cards import Card, find_card
-from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run, fit_of, surely_fits
 from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
+from toolkit.vram.search.growth import longest
 from toolkit.vram.search.scaling import (
     LENGTH_STEP,
     length_name,
+    length_of,
     lengths,
-    longest,
     longest_possible,
-    passes_per_round,
     with_length,
     with_num_generations,
 )
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, surely_fits, verdict_of
-from toolkit.vram.views.sheet import Cell, Panel, Sheet, render
-from toolkit.vram.views.table_files import check_suffix, markdown, write
+from toolkit.vram.views.sheet import Cell, Panel, Sheet
 
-ALL = "all"
-# What people own or rent, one or two of each size: cheap ones of 12 and 16 GB, Colab's T4 and L4, the fastest with 24
-# and 32 GB, and those that are rented with 48 and 80. The usable memory of each was read from a log, not estimated.
+# What people own or rent, one or two of each size: cheap cards of 12 and 16 GB, Colab's T4 and L4, the fastest of 24
+# and 32 GB, and those for rent with 48 and 80. The usable memory of each was read from a log, not estimated.
 COMMON_CARDS = (
     *("RTX 3060 12GB", "T4", "RTX 4060 Ti 16GB", "L4"),
     *("RTX 4090", "RTX 5090", "L40S", "A100 80GB"),
@@ -40,32 +35,8 @@ BATCHES = (1, 2, 4, 8, 16)
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 
 
-def give_table(flags: PlanFlags) -> None:
-    """Print the table, or write it to `--output`; without a card, or with `all`, the table over the common cards.
-
-    Raises:
-        SettingsError: an unknown card, a prompt that leaves no room, or an output that cannot be written.
-        ModelError: an unknown model.
-    """
-    if flags.output is not None:
-        check_suffix(flags.output)
-    shape = find(flags.model)
-    card = None if flags.gpu in (None, ALL) else find_card(flags.gpu)
-    sheet = over_lengths(flags, shape, card) if card else over_cards(flags, shape)
-    if flags.output is not None:
-        write(sheet, flags.output)
-    if flags.json:
-        print(json.dumps(_as_json(sheet, flags, shape, card), indent=2))
-    elif flags.output is not None:
-        console.print(f"wrote {flags.output}", markup=False, soft_wrap=True)
-    elif console.is_terminal:
-        console.print(render(sheet))
-    else:
-        print(markdown(sheet), end="")
-
-
 def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
-    """Peak GiB of the process over row sizes (`row_values`), lengths and kinds of checkpointing."""
+    """Peak GiB of the process on one card, over row sizes (`row_values`), lengths and kinds of checkpointing."""
     kinds = ("none", "hf") if request.framework == "trl" else ("none", "hf", "unsloth")
     rows, columns = row_values(request), length_values(request, shape)
     panels, records = [], []
@@ -88,6 +59,7 @@ def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
         shade="darker the fuller",
         notes=_batch_notes(request, rows),
         records=tuple(records),
+        about=about(request, shape, card),
     )
 
 
@@ -118,6 +90,7 @@ def over_cards(request: Request, shape: Shape) -> Sheet:
         shade="darker the longer",
         notes=(*notes, *_batch_notes(request, rows)),
         records=tuple(records),
+        about=about(request, shape, None),
     )
 
 
@@ -133,7 +106,7 @@ def row_values(request: Request) -> list[int]:
 
 
 def with_row(request: Request, n: int) -> Request:
-    """The request with another row size, batch arithmetic kept whole."""
+    """The request with another row size, in whole groups."""
     if request.task == "sft":
         return replace(request, per_device_train_batch_size=n)
     return with_num_generations(request, n)
@@ -142,8 +115,7 @@ def with_row(request: Request, n: int) -> Request:
 def length_values(request: Request, shape: Shape) -> list[int]:
     """The usual lengths and the one asked for, within the model's positions."""
     limit = longest_possible(request, shape)
-    asked = getattr(request, length_name(request))
-    return [tokens for tokens in sorted({*LENGTHS, asked}) if tokens <= limit] or [limit]
+    return [tokens for tokens in sorted({*LENGTHS, length_of(request)}) if tokens <= limit] or [limit]
 
 
 def describe(request: Request) -> str:
@@ -157,12 +129,12 @@ def describe(request: Request) -> str:
 
 
 def describe_all(request: Request) -> str:
-    """The same where checkpointing is no axis of the table."""
+    """The same with checkpointing, where that is no axis of the table."""
     return f"{describe(request)}, gradient_checkpointing {request.gradient_checkpointing or request.checkpointing}"
 
 
 def _engine(request: Request) -> str:
-    if request.standby and request.framework == "unsloth":  # which sets the share itself
+    if request.engine_sets_its_share:
         return "vLLM with standby"
     share = f"vLLM with {format_frac(request.gpu_memory_utilization)} of the card"
     return f"{share} and standby" if request.standby else share
@@ -173,14 +145,14 @@ def _batch_notes(request: Request, rows: list[int]) -> tuple[str, ...]:
         return ()
     runs = [with_num_generations(request, row) for row in rows]
     sizes = ", ".join(f"{r.per_device_train_batch_size} for {r.num_generations}" for r in runs)
-    prompts = request.n_rollouts // request.num_generations
-    return (f"per_device_train_batch_size follows num_generations ({sizes}), at {prompts} prompts a round.",)
+    n_prompts = request.batch.prompts_per_generation
+    return (f"per_device_train_batch_size follows num_generations ({sizes}), at {n_prompts} prompts a round.",)
 
 
 def _cell(plan: Plan) -> Cell:
     peak = plan.peak_process_gib
     usable = plan.card.usable_gib if plan.card else math.inf
-    return Cell(f"{peak:.{1 if peak < 100 else 0}f}", min(1.0, peak / usable), verdict_of(plan))
+    return Cell(f"{peak:.1f}" if peak < 100 else f"{peak:.0f}", min(1.0, peak / usable), fit_of(plan))
 
 
 def _length_cell(tokens: int | None, limit: int) -> Cell:
@@ -190,45 +162,37 @@ def _length_cell(tokens: int | None, limit: int) -> Cell:
 
 
 def _identity(run: Request, shape: Shape, card: Card) -> dict[str, Any]:
-    is_grpo = run.task == "grpo"
-    groups = {"num_generations": run.num_generations} if is_grpo else {}
-    rounds = {"steps_per_generation": passes_per_round(run)} if is_grpo else {}
-    return {
+    found = {
         "model": shape.name,
         "gpu": card.name,
         "usable_gib": card.usable_gib,
         "gradient_checkpointing": run.gradient_checkpointing or run.checkpointing,
-        **groups,
+        "num_generations": run.num_generations,
         "per_device_train_batch_size": run.per_device_train_batch_size,
         "gradient_accumulation_steps": run.gradient_accumulation_steps,
-        **rounds,
+        "steps_per_generation": run.batch.steps_per_generation,
     }
+    without_effect = ("num_generations", "steps_per_generation") if run.task == "sft" else ()
+    return {name: value for name, value in found.items() if name not in without_effect}
 
 
 def _record(plan: Plan, shape: Shape, card: Card) -> dict[str, Any]:
     low, high = plan.interval_gib
     return {
         **_identity(plan.request, shape, card),
-        length_name(plan.request): getattr(plan.request, length_name(plan.request)),
+        length_name(plan.request): length_of(plan.request),
         "peak_process_gib": round(plan.peak_process_gib, 4),
         "low_gib": round(low, 4),
         "high_gib": round(high, 4),
         "fits": can_run(plan),
-        "verdict": verdict_of(plan),
+        "verdict": fit_of(plan),
     }
 
 
-def _as_json(sheet: Sheet, flags: PlanFlags, shape: Shape, card: Card | None) -> dict[str, Any]:
+def about(request: Request, shape: Shape, card: Card | None) -> dict[str, Any]:
+    """What was asked, for JSON: model, card, and the rest under the flags' names."""
     return {
         "model": {"name": shape.name, "parameters": shape.parameters()},
         "gpu": None if card is None else {"name": card.name, "usable_gib": card.usable_gib},
-        "settings": as_settings(flags),
-        "output": None if flags.output is None else str(flags.output),
-        "notes": list(sheet.notes),
-        "cells": list(sheet.records),
+        "settings": {name: value for name, value in vars(request).items() if name not in ("model", "gpu")},
     }
-
-
-def as_settings(request: Request) -> dict[str, Any]:
-    """What was asked for beside model and card, under the flags' names."""
-    return {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("model", "gpu")}

@@ -1,10 +1,10 @@
-"""Steps small enough to simulate in a second, and three models of true size."""
+"""An update small enough to simulate in a second, and three models of true size."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from toolkit.vram.simulation import StepSpec
+from toolkit.vram.formula.update import Update
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 TINY = {
@@ -19,7 +19,7 @@ TINY = {
 }
 N_LINEAR = 2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 384
 """Weights of the projections of one of TINY's layers."""
-STEP = StepSpec(config=TINY, quantization="none", rank=8, targets=ALL_LINEAR, batch=2, prompt=64, completion=128)
+STEP = Update("none", batch=2, prompt=64, completion=128, rank=8, targets=ALL_LINEAR, chunks=2)
 
 
 def config(kind: str, hidden: int, layers: int, heads: int, kv_heads: int, inner: int, vocab: int) -> dict[str, Any]:

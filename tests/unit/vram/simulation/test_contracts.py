@@ -43,7 +43,7 @@ def test_workspaces_that_no_dispatcher_sees() -> None:
 )
 def test_workspaces_are_booked(workspace: str, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, workspace, lambda *_, **__: 2**40)
-    assert simulate(replace(STEP, **change), layers=1).by_part["rest"] > 2**40
+    assert simulate(TINY, replace(STEP, **change), layers=1).by_part["rest"] > 2**40
 
 
 # What it stands on
@@ -60,39 +60,38 @@ def test_workspaces_are_booked(workspace: str, change: dict[str, Any], monkeypat
     ],
 )
 def test_a_private_name_that_is_gone_is_named(owner: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    simulate(STEP, layers=1)  # everything imported
+    simulate(TINY, STEP, layers=1)  # everything imported
     monkeypatch.delattr(sys.modules[owner], name)
     with pytest.raises(ContractError, match=name):
-        simulate(STEP, layers=1)
+        simulate(TINY, STEP, layers=1)
 
 
 def test_four_bit_layers_that_do_not_run_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulated_model, "_quantise", lambda *_, **__: None)
     with pytest.raises(ContractError, match="gemm_4bit ran 0 times"):
-        simulate(replace(STEP, quantization="nf4"), layers=1)
+        simulate(TINY, replace(STEP, quantization="nf4"), layers=1)
 
 
 def test_layers_with_a_window_take_a_mask() -> None:
     windowed = {**TINY, "model_type": "mistral", "sliding_window": 64}
-    assert simulate(replace(STEP, config=windowed)).by_part["rest"] > simulate(STEP).by_part["rest"]
+    assert simulate(windowed, STEP).by_part["rest"] > simulate(TINY, STEP).by_part["rest"]
 
 
 def test_float32_with_grouped_queries_pays_for_the_scores() -> None:
-    spec = replace(STEP, dtype="float32", head="logits", checkpointing="none", prompt=384)
+    update = replace(STEP, dtype="fp32", head="logits", checkpointing="none", prompt=384)
     square = {**TINY, "num_key_value_heads": 4}
-    grouped, same = simulate(spec, layers=1), simulate(replace(spec, config=square), layers=1)
+    grouped, same = (simulate(config, update, layers=1) for config in (TINY, square))
     assert grouped.peak_bytes - same.peak_bytes > 2 * 4 * 512 * 512 * 4 / 2
 
 
 def test_another_attention_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_tensors, "are_not_tracing", nullcontext)
     with pytest.raises(ContractError, match="flash_attention ran 0 times"):
-        simulate(STEP, layers=1)
+        simulate(TINY, STEP, layers=1)
 
 
 def test_a_model_without_the_checkpointing_switch_is_an_error() -> None:
-    spec = replace(STEP, dtype="float32")
-    model = build_on_meta(spec, load_config(spec, 1), "sdpa")
+    model = build_on_meta(replace(STEP, dtype="fp32"), load_config(TINY, 1), "sdpa")
     model.gradient_checkpointing_enable = lambda **_: None
     with pytest.raises(ContractError, match="no layer took gradient checkpointing"):
         set_checkpointing(model, "hf")
@@ -106,9 +105,9 @@ def test_the_process_is_left_as_it_was() -> None:
         return vars(masking_utils)["is_tracing"], vars(trl_utils)["_ChunkedLogProbFunction"], sys.modules.get("triton")
 
     before = state()
-    simulate(STEP, layers=1)
+    simulate(TINY, STEP, layers=1)
     with pytest.raises(ValueError, match="nowhere"):
-        simulate(replace(STEP, targets=("nowhere",)), layers=1)
+        simulate(TINY, replace(STEP, targets=("nowhere",)), layers=1)
     assert state() == before
 
 
@@ -116,10 +115,9 @@ def test_the_process_is_left_as_it_was() -> None:
     ("change", "message"),
     [
         ({"quantization": "nf3"}, "did you mean nf4"),
-        ({"head": "chunked"}, "trl or logits or unsloth or cross_entropy"),
+        ({"head": "trl"}, "chunked or logits or unsloth or cross_entropy"),
         ({"rank": 0}, "rank 0; wanted a whole number from 1"),
         ({"targets": ()}, "no adapter targets"),
-        ({"config": {}}, "without model_type"),
     ],
 )
 def test_a_step_that_cannot_be(change: dict[str, Any], message: str) -> None:
@@ -129,4 +127,11 @@ def test_a_step_that_cannot_be(change: dict[str, Any], message: str) -> None:
 
 def test_an_unknown_architecture() -> None:
     with pytest.raises(ModelError, match="qwen99"):
-        simulate(replace(STEP, config={**TINY, "model_type": "qwen99"}))
+        simulate({**TINY, "model_type": "qwen99"}, STEP)
+
+
+def test_a_config_without_its_type_and_a_head_without_a_prompt() -> None:
+    with pytest.raises(SettingsError, match="without model_type"):
+        simulate({}, STEP)
+    with pytest.raises(SettingsError, match="prompt 0 with head unsloth"):
+        simulate(TINY, replace(STEP, prompt=0, head="unsloth"))

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.unit.vram.simulation.steps import STEP, TINY
-from toolkit.vram.simulation import StepSpec, watch
+from toolkit.vram.formula.update import Update
+from toolkit.vram.simulation import watch
 from toolkit.vram.simulation.checkpointing import set_checkpointing
 from toolkit.vram.simulation.model import build_on_meta, load_config, materialise, tensors_by_part
 from toolkit.vram.simulation.run import peaks_by_phase
@@ -30,15 +31,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(n_threads)
 
 
-def allocated_peak_bytes(spec: StepSpec, attention: str) -> int:
+def allocated_peak_bytes(config: dict[str, Any], update: Update, attention: str) -> int:
     """Run the same step on real tensors and add up what PyTorch's CPU allocator reports."""
     from torch.profiler import ProfilerActivity, profile
 
     torch.manual_seed(0)
-    model = build_on_meta(spec, load_config(spec), attention)
+    model = build_on_meta(update, load_config(config), attention)
     materialise(model, lambda meta: torch.randn(meta.shape).mul_(0.02).to(meta.dtype))
-    set_checkpointing(model, spec.checkpointing)
-    step = Step(spec, model, lambda phase: None)
+    set_checkpointing(model, update.checkpointing)
+    step = Step(update, model, lambda phase: None)
     step.run()  # Adam makes its state
     resident = [tensor for _, tensor in tensors_by_part(model)] + [*step.moments, *step.inputs]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in resident}
@@ -61,18 +62,18 @@ def allocated_peak_bytes(spec: StepSpec, attention: str) -> int:
         {"head": "logits"},
         {"head": "logits", "padded": True, "checkpointing": "none"},
         {"head": "unsloth"},
-        {"head": "logits", **FEW_TOKENS, "rank": 64, "optimizer": "adamw_torch_fused"},
+        {"head": "logits", **FEW_TOKENS, "rank": 64, "optim": "adamw_torch_fused"},
         {"head": "cross_entropy", "prompt": 0},
         {"head": "logits", "method": "full", **FEW_TOKENS},  # the optimizer leads with its foreach temporaries
-        {"head": "logits", "method": "full", **FEW_TOKENS, "optimizer": "adamw_torch_fused"},  # the tied embedding
+        {"head": "logits", "method": "full", **FEW_TOKENS, "optim": "adamw_torch_fused"},  # the tied embedding
     ],
     ids=lambda change: " ".join(f"{name}={value}" for name, value in change.items()),
 )
 def test_a_cpu_allocates_what_is_simulated(change: dict[str, Any], one_thread: None) -> None:
-    spec = replace(STEP, dtype="float32", **change)
-    _, peaks = peaks_by_phase(spec, attention_kind="sdpa")
+    update = replace(STEP, dtype="fp32", **change)
+    _, peaks = peaks_by_phase(TINY, update, attention_kind="sdpa")
     simulated = max(peak.total_bytes for peak in peaks.values())
-    assert simulated == pytest.approx(allocated_peak_bytes(spec, "sdpa"), rel=0.005)
+    assert simulated == pytest.approx(allocated_peak_bytes(TINY, update, "sdpa"), rel=0.005)
 
 
 @pytest.mark.parametrize("model", [TINY, GEMMA2], ids=lambda model: model["model_type"])
@@ -81,8 +82,8 @@ def test_a_cpu_allocates_eager_attention_as_simulated(
     model: dict[str, Any], checkpointing: Any, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "workspace_bytes", lambda *_: 0)  # those of CUDA: a CPU's softmax has none
-    spec = replace(STEP, config=model, dtype="float32", attention="eager", head="logits", prompt=256, completion=16)
-    spec = replace(spec, checkpointing=checkpointing)
-    _, peaks = peaks_by_phase(spec)
+    update = replace(STEP, dtype="fp32", attention="eager", head="logits", prompt=256, completion=16)
+    update = replace(update, checkpointing=checkpointing)
+    _, peaks = peaks_by_phase(model, update)
     simulated = max(peak.total_bytes for peak in peaks.values())
-    assert simulated == pytest.approx(allocated_peak_bytes(spec, "eager"), rel=0.005)
+    assert simulated == pytest.approx(allocated_peak_bytes(model, update, "eager"), rel=0.005)

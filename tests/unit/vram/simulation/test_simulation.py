@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.unit.vram.simulation.steps import ALL_LINEAR, N_LINEAR, QWEN3_8B, QWEN25_1_5B, QWEN25_7B, STEP, TINY
+from tests.unit.vram.simulation.trl_step import simulate_trl_step
 from toolkit.errors import SettingsError
-from toolkit.vram.simulation import StepSpec, extrapolate, simulate, simulate_trl_step
+from toolkit.vram.formula.update import Update
+from toolkit.vram.simulation import extrapolate, simulate
 from toolkit.vram.simulation.allocator import rounded
 from toolkit.vram.simulation.ledger import Ledger
 
@@ -27,17 +29,15 @@ REFERENCE = [
     (17.718, QWEN25_7B, {"batch": 2, "quantization": "none"}),
     (10.465, QWEN25_7B, {"batch": 1, "prompt": 256, "completion": 512, "checkpointing": "none"}),
     (7.172, QWEN25_1_5B, {"batch": 8, "head": "logits"}),
-    (9.076, QWEN3_8B, {"batch": 2, "head": "unsloth", "checkpointing": "offload"}),
+    (9.076, QWEN3_8B, {"batch": 2, "head": "unsloth", "chunks": 2, "checkpointing": "unsloth"}),
     (11.992, QWEN3_8B, {"batch": 4, "completion": 2048, "padded": True}),
 ]
 
 
 @pytest.mark.parametrize(("peak_gib", "model", "change"), REFERENCE, ids=[str(row[0]) for row in REFERENCE])
 def test_reference_peaks(peak_gib: float, model: dict[str, Any], change: dict[str, Any]) -> None:
-    usual = StepSpec(
-        config=model, quantization="nf4", rank=64, targets=ALL_LINEAR, batch=1, prompt=512, completion=1024
-    )
-    assert extrapolate(replace(usual, **change)).peak_bytes / 2**30 == pytest.approx(peak_gib, rel=0.001)
+    usual = Update("nf4", batch=1, prompt=512, completion=1024, rank=64, targets=ALL_LINEAR)
+    assert extrapolate(model, replace(usual, **change)).peak_bytes / 2**30 == pytest.approx(peak_gib, rel=0.001)
 
 
 # Against itself
@@ -50,20 +50,20 @@ WINDOWED |= {"use_sliding_window": True, "sliding_window": 64}
 
 
 @pytest.mark.parametrize(
-    ("change", "depths"),
+    ("model", "change", "depths"),
     [
-        ({"quantization": "nf4"}, (2, 4)),
-        ({"quantization": "nf4", "checkpointing": "none", "head": "logits"}, (2, 4)),
-        ({"checkpointing": "offload", "head": "unsloth", "targets": ("q_proj", "v_proj")}, (2, 4)),
-        ({"config": QWEN3, "padded": True, "targets": ("all-linear",)}, (2, 4)),
-        ({"config": WINDOWED, "targets": ("q_proj",), "prompt": 256, "completion": 32}, (4, 6)),
+        (DEEP, {"quantization": "nf4"}, (2, 4)),
+        (DEEP, {"quantization": "nf4", "checkpointing": "none", "head": "logits"}, (2, 4)),
+        (DEEP, {"checkpointing": "unsloth", "head": "unsloth", "targets": ("q_proj", "v_proj")}, (2, 4)),
+        (QWEN3, {"padded": True}, (2, 4)),
+        (WINDOWED, {"targets": ("q_proj",), "prompt": 256, "completion": 32}, (4, 6)),
     ],
-    ids=["nf4", "none logits", "offload unsloth", "qwen3 padded", "windows"],
+    ids=["nf4", "none logits", "unsloth", "qwen3 padded", "windows"],
 )
-def test_extrapolation_is_full_depth(change: dict[str, Any], depths: tuple[int, int]) -> None:
-    spec = replace(replace(STEP, config=DEEP), **change)
-    extended, full = extrapolate(spec), simulate(spec)
-    assert (extended.depths, full.depths) == (depths, (spec.config["num_hidden_layers"],))
+def test_extrapolation_is_full_depth(model: dict[str, Any], change: dict[str, Any], depths: tuple[int, int]) -> None:
+    update = replace(STEP, **change)
+    extended, full = extrapolate(model, update), simulate(model, update)
+    assert (extended.depths, full.depths) == (depths, (model["num_hidden_layers"],))
     assert extended.reserved_bytes is None, "fragments are not linear in the depth"
     same = {"seconds": 0.0, "depths": (), "reserved_bytes": None}
     assert replace(extended, **same) == replace(full, **same)
@@ -71,36 +71,35 @@ def test_extrapolation_is_full_depth(change: dict[str, Any], depths: tuple[int, 
 
 def test_extrapolation_follows_the_leading_phase() -> None:
     deeper = {**TINY, "num_hidden_layers": 9}
-    spec = replace(STEP, config=deeper, rank=16, batch=1, completion=64, head="logits")
-    two, four, full = (simulate(spec, layers=layers) for layers in (2, 4, None))
+    update = replace(STEP, rank=16, batch=1, completion=64, head="logits")
+    two, four, full = (simulate(deeper, update, layers=layers) for layers in (2, 4, None))
     assert len({two.phase, four.phase, full.phase}) == 3
     line_through_the_peaks = two.peak_bytes + (four.peak_bytes - two.peak_bytes) * 7 // 2
-    assert line_through_the_peaks < full.peak_bytes == extrapolate(spec).peak_bytes
+    assert line_through_the_peaks < full.peak_bytes == extrapolate(deeper, update).peak_bytes
 
 
 @pytest.mark.parametrize("change", [{"quantization": "nf4"}, {"padded": True, "checkpointing": "none"}], ids=str)
 def test_trl_drives_the_same_step(change: dict[str, Any]) -> None:
-    spec = replace(STEP, batch=4, prompt=256, **change)
-    ours, trls = simulate(spec, layers=2), simulate_trl_step(spec, layers=2)
+    update = replace(STEP, batch=4, prompt=256, **change)
+    ours, trls = simulate(TINY, update, layers=2), simulate_trl_step(TINY, update, layers=2)
     assert trls.peak_bytes == pytest.approx(ours.peak_bytes, rel=0.002)
     assert trls.load_bytes == ours.load_bytes
 
 
 def test_trl_drives_nothing_else() -> None:
     with pytest.raises(SettingsError, match="TRL does not drive"):
-        simulate_trl_step(replace(STEP, head="unsloth"))
+        simulate_trl_step(TINY, replace(STEP, head="unsloth"))
 
 
 def test_checkpoints_cost_least_on_the_host() -> None:
-    none, hf, offload = (
-        simulate(replace(STEP, checkpointing=kind), layers=2).peak_bytes for kind in ("none", "hf", "offload")
-    )
-    assert none > hf > offload
+    updates = (replace(STEP, checkpointing=kind) for kind in ("none", "hf", "unsloth"))
+    none, hf, on_host = (simulate(TINY, update, layers=2).peak_bytes for update in updates)
+    assert none > hf > on_host
 
 
 def test_parts_sum_to_the_peak_and_ties_count_once() -> None:
-    tied = simulate(STEP)
-    untied = simulate(replace(STEP, config={**TINY, "tie_word_embeddings": False}))
+    tied = simulate(TINY, STEP)
+    untied = simulate({**TINY, "tie_word_embeddings": False}, STEP)
     assert sum(tied.by_part.values()) == tied.peak_bytes
     assert tied.by_part["weights"] + tied.by_part["lora"] == tied.load_bytes
     assert tied.by_part["optimizer"] == 2 * tied.by_part["lora"]
@@ -108,7 +107,7 @@ def test_parts_sum_to_the_peak_and_ties_count_once() -> None:
 
 
 def test_the_allocator_holds_the_whole_step_in_segments() -> None:
-    peak = simulate(STEP)
+    peak = simulate(TINY, STEP)
     assert peak.reserved_bytes is not None
     assert peak.peak_bytes < peak.reserved_bytes < 1.5 * peak.peak_bytes
     assert peak.reserved_bytes % 2**21 == 0
@@ -126,7 +125,7 @@ def test_four_bits(double_quant: bool) -> None:
     sizes = (128 * 128, 128 * 64, 128 * 64, 128 * 128, *(3 * [128 * 384]))
     assert sum(sizes) == N_LINEAR
     nf4 = replace(STEP, quantization="nf4", double_quant=double_quant)
-    saved = simulate(STEP, layers=2).by_part["weights"] - simulate(nf4, layers=2).by_part["weights"]
+    saved = simulate(TINY, STEP, layers=2).by_part["weights"] - simulate(TINY, nf4, layers=2).by_part["weights"]
     assert saved == 2 * (2 * N_LINEAR - sum(map(bytes_of, sizes)))
 
 

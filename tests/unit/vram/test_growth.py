@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
+from toolkit.vram.fit import can_run, surely_fits
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request, check
 from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
-from toolkit.vram.search.scaling import passes_per_round
 from toolkit.vram.shapes import Shape
-from toolkit.vram.verdict import can_run, surely_fits
 
 QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
 
@@ -24,7 +23,7 @@ QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
 def test_a_limit_fits_and_the_next_value_does_not(request: Request, shape: Shape, card: Card) -> None:
     for size in sizes(request, shape):
         limit = limit_of(size, request, shape, card)
-        for plan, is_good in ((limit.largest, can_run), (limit.sure, surely_fits)):
+        for plan, is_good in ((limit.fits, can_run), (limit.surely_fits, surely_fits)):
             if plan is not None:
                 check(plan.request)
                 assert is_good(plan)
@@ -53,9 +52,8 @@ def test_offers_keep_the_passes_and_the_prompts(request: Request, shape: Shape, 
     for plan in candidates(request, shape, card):
         check(plan.request)
         assert can_run(plan)
-        assert passes_per_round(plan.request) == passes_per_round(request)
-        run = plan.request
-        assert run.n_rollouts // run.num_generations >= request.n_rollouts // request.num_generations
+        assert plan.request.batch.steps_per_generation == request.batch.steps_per_generation
+        assert plan.request.batch.prompts_per_generation >= request.batch.prompts_per_generation
 
 
 def test_groups_by_hand() -> None:
@@ -67,7 +65,7 @@ def test_groups_by_hand() -> None:
 
 def test_the_offers_hold_the_limit_of_the_length() -> None:
     request = Request()
-    longest = limit_of(sizes(request, QWEN_3B)[0], request, QWEN_3B, RTX_4090).largest
+    longest = limit_of(sizes(request, QWEN_3B)[0], request, QWEN_3B, RTX_4090).fits
     assert longest is not None
     offers = [sizes_of(plan) for plan in candidates(request, QWEN_3B, RTX_4090)]
     assert sizes_of(longest) in offers

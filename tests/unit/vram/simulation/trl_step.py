@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from toolkit.compat.contracts import require
 from toolkit.errors import SettingsError
+from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation.card import FakeCard, fake_card, highest
-from toolkit.vram.simulation.spec import SimulatedPeak, StepSpec
+from toolkit.vram.simulation.ledger import SimulatedPeak
 from toolkit.vram.simulation.step import MAX_GRAD_NORM, prime, state_on_card
 
 TRL = "trl 1.15"
 
 
-def simulate_trl_step(spec: StepSpec, *, layers: int | None = None) -> SimulatedPeak:
+def simulate_trl_step(config: Mapping[str, Any], update: Update, *, layers: int | None = None) -> SimulatedPeak:
     """Return the peak of a step that TRL drives, with all of the model's layers or its first `layers`.
 
     Slower than `simulate` by the making of a trainer, some seconds. TRL alone has its own head, checkpoints on the
     card or none, and no float16 without a GPU.
 
     Raises:
-        SettingsError: a spec with something else, or `layers` below one.
+        SettingsError: an update with something else, or `layers` below one.
         ModelError: an architecture that transformers does not know.
         ContractError: as `simulate`, and when the trainer's methods have changed.
     """
-    if spec.head != "trl" or spec.checkpointing == "offload" or spec.optimizer == "none" or spec.dtype == "float16":
-        wanted = "head trl, checkpointing none or hf, an optimizer, bfloat16 or float32"
+    offloads, has_optimizer = update.checkpointing == "unsloth", update.optim != "none"
+    if update.head != "chunked" or offloads or not has_optimizer or update.dtype == "fp16":
+        wanted = "head chunked, checkpointing none or hf, an optimizer, bf16 or fp32"
         raise SettingsError("a step that TRL does not drive", wanted)
     started = time.perf_counter()
-    with fake_card(spec, layers) as card, tempfile.TemporaryDirectory() as folder:
+    with fake_card(config, update, layers) as card, tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(card, folder)
         model = trainer.accelerator.prepare_model(trainer.model)
-        optimizer = _optimizer(spec, trainer)
-        inputs = _inputs(spec)
+        optimizer = _optimizer(update, trainer)
+        inputs = _inputs(update)
         card.book("optimizer", state_on_card(optimizer))
         card.book("inputs", (tensor for tensor in inputs.values() if tensor is not None))
         card.book_gradients()
@@ -64,18 +67,18 @@ def _trainer(card: FakeCard, folder: str) -> Any:
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    spec = card.spec
+    update = card.update
     arguments = GRPOConfig(
         output_dir=folder,
         use_cpu=True,
-        bf16=spec.dtype == "bfloat16",
-        per_device_train_batch_size=spec.batch,
+        bf16=update.dtype == "bf16",
+        per_device_train_batch_size=update.batch,
         gradient_accumulation_steps=2,  # so that two generations fit into the generation batch of any batch size
         num_generations=2,
-        max_completion_length=spec.completion,
-        gradient_checkpointing=spec.checkpointing == "hf",
+        max_completion_length=update.completion,
+        gradient_checkpointing=update.checkpointing == "hf",
         gradient_checkpointing_kwargs={"use_reentrant": False},
-        optim=spec.optimizer,
+        optim=update.optim,
         report_to=[],
     )
     card.model.to = lambda *_, **__: card.model
@@ -114,28 +117,28 @@ def _tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), pad_token=pad, eos_token=end, unk_token=unknown)
 
 
-def _optimizer(spec: StepSpec, trainer: Any) -> Any:
+def _optimizer(update: Update, trainer: Any) -> Any:
     optimizer = trainer.create_optimizer()
     for group in optimizer.param_groups:
-        group["foreach"] = spec.optimizer == "adamw_torch"  # PyTorch's choice on CUDA; on a CPU it would loop
+        group["foreach"] = update.optim == "adamw_torch"  # PyTorch's choice on CUDA; on a CPU it would loop
     prime(optimizer)
     return optimizer
 
 
-def _inputs(spec: StepSpec) -> dict[str, Any]:
+def _inputs(update: Update) -> dict[str, Any]:
     """A batch as `_generate_and_score_completions` leaves it, for the policy's first update and beta = 0."""
     import torch
 
-    prompt, completion = (spec.batch, spec.prompt), (spec.batch, spec.completion)
+    prompt, completion = (update.batch, update.prompt), (update.batch, update.completion)
     prompt_mask = torch.ones(prompt, dtype=torch.long)
-    if spec.padded:
+    if update.padded:
         prompt_mask[:, 0] = 0
     return {
         "prompt_ids": torch.zeros(prompt, dtype=torch.long),
         "prompt_mask": prompt_mask,
         "completion_ids": torch.zeros(completion, dtype=torch.long),
         "completion_mask": torch.ones(completion, dtype=torch.long),
-        "advantages": torch.ones(spec.batch),
+        "advantages": torch.ones(update.batch),
         "num_items_in_batch": torch.ones(()),
         "old_per_token_logps": None,
     }

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from toolkit import cli
 from toolkit.errors import SettingsError
+from toolkit.vram.calibration import add_run, learn, read_run
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.constants import calibration_file, constants, learned_about, narrowed
+from toolkit.vram.constants import calibration_file, constants_for, learned_about, narrowed
 from toolkit.vram.plan import Plan, as_json, make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
 from toolkit.vram.run_plan import RunPlan
-from toolkit.vram.views.calibrate import give_calibration, learn, read_run
 
 CARD = find_card("4090")
 HF = Request(generation="hf")
@@ -34,7 +34,7 @@ def _own_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def raw_plan(request: Request) -> Plan:
-    return make_plan(request, find(request.model), CARD, constants(CARD))
+    return make_plan(request, find(request.model), CARD, constants_for(CARD))
 
 
 def plan(request: Request, card: str = "4090") -> Plan:
@@ -67,7 +67,7 @@ def off_by(request: Request, allocated: float, slack: float, context: float) -> 
 
 
 def calibrate(folder: Path) -> None:
-    give_calibration(PlanFlags(calibrate=folder))
+    add_run(folder)
 
 
 def test_context_and_slack_are_what_the_runs_show(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_interval_shrinks_where_runs_of_different_settings_agree(tmp_path: P
     assert widths[0] > 0.9 * shipped_width, "one run has no spread"
     assert widths[2] <= widths[1] < 0.2 * shipped_width
     low, high = plan(HF).interval_gib
-    error = constants()["formula"]["relative"] * plan(HF).peak_phase.allocated_gib
+    error = constants_for()["formula"]["relative"] * plan(HF).peak_phase.allocated_gib
     assert min(plan(HF).peak_process_gib - low, high - plan(HF).peak_process_gib) >= error - 1e-9
 
 
@@ -225,7 +225,7 @@ OTHER = {"gpus": [{"name": "Tesla T4", "driver_version": "580.65"}]}
         (lambda folder: (folder / "summary.json").write_text("[]"), "holds a list"),
         (change("environment.json", gpus=[]), "is a run on a CPU"),
         (change("environment.json", earlier=[OTHER]), "was resumed on another card"),
-        (change("environment.json", gpus=[{}]), "are not whole"),
+        (change("environment.json", gpus=[{}]), "are incomplete"),
         (change("summary.json", plan=None), "was not planned"),
         (change("summary.json", memory=NONE), "has no measured memory"),
         (change("summary.json", memory=NONE | {"peak_allocated_gib": 5.0}), "has no measured memory"),

@@ -1,15 +1,14 @@
-"""`toolkit plan --calibrate RUN_FOLDER`: what a finished run measured, laid beside its plan and kept for its card.
+"""What finished runs measured, beside their plans and kept for their card.
 
-The plan is made anew with the shipped constants and today's formula, for every run that is kept, so that a run of last
-month is judged as one of today. What is learned is plain: the context is what the process held beyond torch's reserved
-memory, the slack what torch reserved beyond the tensors, and the residuals of the process are what is left then.
-Nothing of this has been done with a run of a card yet.
+Every run that is kept is planned anew with the shipped constants and today's formula, so that an old run is judged like
+a new one. The context is what the process held beyond torch's reserved memory, the slack is what torch reserved beyond
+its tensors, and the residuals of the process are what then remains.
+No run on a card has been calibrated yet.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from toolkit.display.console import console, say
 from toolkit.errors import SettingsError
 from toolkit.files import write_json
 from toolkit.vram.cards import Card
@@ -27,29 +23,18 @@ from toolkit.vram.catalog import find
 from toolkit.vram.constants import (
     Learned,
     calibration_file,
-    constants,
+    constants_for,
     corrected,
     engine_kind,
     read_calibration,
     slack_kind,
 )
+from toolkit.vram.mapping import ran_otherwise
 from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.request import PlanFlags, Request
+from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 
 KINDS = ("allocated", "reserved", "process")
-# Name in the effective settings -> what the planned request says of it
-PLANNED = {
-    "per_device_train_batch_size": lambda r: r.per_device_train_batch_size,
-    "gradient_accumulation_steps": lambda r: r.gradient_accumulation_steps,
-    "steps_per_generation": lambda r: r.steps_per_generation or r.gradient_accumulation_steps,
-    "num_generations": lambda r: r.num_generations,
-    "max_completion_length": lambda r: r.max_completion_length,
-    "lora_rank": lambda r: r.lora_rank,
-    "load_in_4bit": lambda r: r.method == "qlora",
-    "use_vllm": lambda r: r.generation == "vllm",
-    "beta": lambda r: r.beta,
-}
 
 
 @dataclass(frozen=True)
@@ -57,35 +42,34 @@ class Entry:
     """One measured run, as the calibration file keeps it."""
 
     card: dict[str, Any]
-    """With what was free on it then."""
+    """Usable as far as it was free then."""
     request: dict[str, Any]
     shape: dict[str, Any]
     """The model's sizes, since its folder may be gone by the next time."""
     measured: dict[str, float | None]
-    """Peak by kind; None where it was not measured."""
+    """Peak in GiB by kind; None where it was not measured."""
     versions: dict[str, str]
     driver: str
     date: str
-    """When it was taken in."""
+    """When it was added."""
 
     def plan(self, learned: Learned | None = None) -> Plan:
-        """The run's plan with the shipped constants, or with what was learned laid over them."""
+        """The run's plan with the shipped constants, or with those that were learned in their place."""
         request, card = Request(**self.request), Card(**self.card)
-        known = constants(card)
+        constants = constants_for(card)
         if learned is not None:
-            known = corrected(known, learned, card.name, request)
-        return make_plan(request, Shape(**self.shape), card, known)
+            constants = corrected(constants, learned, card.name, request)
+        return make_plan(request, Shape(**self.shape), card, constants)
 
 
-def give_calibration(flags: PlanFlags) -> None:
-    """Take in the run that `--calibrate` names, and print what it taught.
+def add_run(folder: Path) -> tuple[Entry, Learned]:
+    """Add a finished run to those of its card, and learn from them all.
 
     Raises:
         SettingsError: no finished run, one without a card, a plan or measurements, or one that ran other settings;
             or the calibration file is broken.
         ModelError: the run's model is no longer where it was.
     """
-    folder = Path(os.path.expanduser(str(flags.calibrate))).resolve()
     entry = read_run(folder)
     path = calibration_file()
     content = read_calibration(path)
@@ -99,22 +83,17 @@ def give_calibration(flags: PlanFlags) -> None:
     card["learned"] = {key: value for key, value in asdict(learned).items() if key != "n_runs"}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
-    if flags.json:
-        print(json.dumps(as_json(entry, learned), indent=2))
-        return
-    console.print(_residuals_table(entry, learned))
-    say("")
-    console.print(_constants_table(entry, learned))
-    n = f"{learned.n_runs} run{'s' if learned.n_runs > 1 else ''}"
-    say(f"plans for {entry.card['name']} stand on {n} from now on; kept in {path}")
+    return entry, learned
 
 
 def learn(entries: Sequence[Entry]) -> Learned:
     """The constants that the runs of one card agree on best.
 
-    Context: mean of process less reserved. Slack: a factor for each kind, mean of those at which a run's plan reserves
-    as much beyond its tensors as the run did. Both from runs without vLLM in the process (see `Measured.counts_vllm`).
-    Residuals: one for each settings, since a run repeated agrees with itself and says nothing of others.
+    - Context: the mean of process less reserved.
+    - Slack: a factor for each kind, the mean of those at which a run's plan reserves as much beyond its tensors as the
+      run did. Both come from runs without vLLM in the process (see `Measured.counts_vllm`).
+    - Residuals: one for each group of runs with the same settings, since a repeated run agrees with itself and says
+      nothing about others.
     """
     contexts: list[float] = []
     slack: dict[str, list[float]] = {}
@@ -136,7 +115,7 @@ def learn(entries: Sequence[Entry]) -> Learned:
 def _slack_factor(plan: Plan, slack_gib: float) -> float:
     """The factor on the planned slack at which the plan reserves `slack_gib` more than it allocates at its peak.
 
-    A phase with fewer tensors and more slack may be the one that reserves most; the first to get there decides.
+    A phase with fewer tensors and more slack may be the one that reserves most, so the smallest factor decides.
     """
     wanted = plan.peak_allocated_gib + slack_gib
     return min((wanted - phase.allocated_gib) / phase.parts_gib["slack"] for phase in plan.phases.values())
@@ -159,7 +138,7 @@ def read_run(folder: Path) -> Entry:
     """Read what a finished run planned and measured.
 
     Raises:
-        SettingsError: see `give_calibration`.
+        SettingsError: see `add_run`.
         ModelError: its model is no longer where it was.
     """
     records = {name: _read(folder, name) for name in ("settings.json", "environment.json", "summary.json")}
@@ -188,23 +167,8 @@ def read_run(folder: Path) -> Entry:
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        found = f"the records of {folder} are not whole ({type(error).__name__}: {error})"
+        found = f"the records of {folder} are incomplete ({type(error).__name__}: {error})"
         raise SettingsError(found, "a run folder as the recipes write it") from error
-
-
-def as_json(entry: Entry, learned: Learned) -> dict[str, Any]:
-    """What one run taught: peaks by kind, constants before and after, GiB."""
-    before, after = entry.plan(), entry.plan(learned)
-    return {
-        "card": entry.card["name"],
-        "n_runs": learned.n_runs,
-        "peaks_gib": {
-            kind: {"planned": planned, "measured": entry.measured[kind], "calibrated": calibrated}
-            for kind, planned, calibrated in zip(KINDS, _peaks(before), _peaks(after), strict=True)
-        },
-        "constants": {name: {"before": b, "after": a} for name, b, a in _constants(entry, learned)},
-        "interval_process_gib": {"before": before.interval_gib, "after": after.interval_gib},
-    }
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -221,45 +185,8 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, request: Request, effective: Mapping[str, Any]) -> None:
-    """Refuse a run that was not what was planned: Unsloth, for one, may raise the batch."""
-    for name, planned in PLANNED.items():
-        if name in effective and effective[name] != planned(request):
-            found = f"{folder} ran with {name} {effective[name]} and was planned with {planned(request)}"
-            raise SettingsError(found, "a run of the settings that were planned")
-
-
-def _peaks(plan: Plan) -> tuple[float, float, float]:
-    return plan.peak_allocated_gib, plan.peak_reserved_gib, plan.peak_process_gib
-
-
-def _constants(entry: Entry, learned: Learned) -> list[tuple[str, float, float]]:
-    """Name, shipped value and what was learned: the context in GiB, and a factor on each kind of slack."""
-    found = [(f"slack_{kind}_factor", 1.0, factor) for kind, factor in learned.slack.items()]
-    if learned.context_gib is not None:
-        found.insert(0, ("context_gib", constants(Card(**entry.card))["context"]["gib"], learned.context_gib))
-    return found
-
-
-def _residuals_table(entry: Entry, learned: Learned) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("peak GiB", "planned", "measured", "residual", "residual now"):
-        table.add_column(name, justify="left" if name == "peak GiB" else "right")
-    for kind, planned, calibrated in zip(KINDS, _peaks(entry.plan()), _peaks(entry.plan(learned)), strict=True):
-        measured = entry.measured[kind]
-        if measured is None:
-            table.add_row(kind, f"{planned:.2f}", "-", "-", "-")
-        else:
-            row = (f"{planned:.2f}", f"{measured:.2f}", f"{measured - planned:+.2f}", f"{measured - calibrated:+.2f}")
-            table.add_row(kind, *row)
-    return table
-
-
-def _constants_table(entry: Entry, learned: Learned) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("constant", "before", "after"):
-        table.add_column(name, justify="left" if name == "constant" else "right")
-    for name, before, after in _constants(entry, learned):
-        table.add_row(name, f"{before:.2f}", f"{after:.2f}")
-    spans = (f"{low:.1f} to {high:.1f}" for low, high in (entry.plan().interval_gib, entry.plan(learned).interval_gib))
-    table.add_row("interval of this plan, GiB", *spans)
-    return table
+    """Refuse a run that differed from its plan: Unsloth, for one, may raise the batch."""
+    if difference := ran_otherwise(request, effective):
+        name, ran, planned = difference
+        found = f"{folder} ran with {name} {ran} and was planned with {planned}"
+        raise SettingsError(found, "a run of the settings that were planned")

@@ -29,7 +29,8 @@ MAY_CHANGE_ON_RESUME = {
     "parity",
     "parity_steps",
 }
-CARD_PRESETS = ((22.0, "24gb"), (15.0, "16gb"), (0.0, "12gb"))  # usable GiB, which is below the label
+# GiB as the driver counts them, down to the card of each size that has the least: an A10G has 21.99, a T4 14.56
+CARD_PRESETS = ((21.9, "24gb"), (14.5, "16gb"), (0.0, "12gb"))
 
 Preset = tuple[str, Mapping[str, Any]]
 

@@ -27,6 +27,8 @@ CARDS = {
     "16gb": card("NVIDIA GeForce RTX 4060 Ti", 15.99),
     "12gb": card("NVIDIA GeForce RTX 3060", 12.0, (8, 6)),
 }
+T4, A10G = card("Tesla T4", 15109 / 1024, (7, 5)), card("NVIDIA A10G", 22515 / 1024, (8, 6))
+SMALLEST = card("Tesla T4", 14910 / 1024, (7, 5))  # with ECC
 
 
 def preset(argv: list[str], gpus: list[Gpu]) -> tuple[str | None, str]:
@@ -35,7 +37,7 @@ def preset(argv: list[str], gpus: list[Gpu]) -> tuple[str | None, str]:
     return (Path(chosen[-1][0]).stem if chosen else None), why
 
 
-@pytest.mark.parametrize(("name", "gpu"), CARDS.items(), ids=CARDS)
+@pytest.mark.parametrize(("name", "gpu"), [*CARDS.items(), ("16gb", T4), ("16gb", SMALLEST), ("24gb", A10G)])
 def test_a_card_gets_the_preset_for_its_memory(name: str, gpu: Gpu) -> None:
     chosen, why = preset([], [gpu])
     assert chosen == name

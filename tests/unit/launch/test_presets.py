@@ -14,7 +14,10 @@ from toolkit.errors import BackendError, SettingsError
 from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings, ModelSettings
-from toolkit.settings.parse import given_names, parse
+from toolkit.settings.batch import Batch
+from toolkit.settings.parse import given_names, parse, read_yaml
+from toolkit.vram.formula.timing import estimate
+from toolkit.vram.run_plan import plan_run
 
 
 def card(name: str, total_gib: float, capability: tuple[int, int] = (8, 9)) -> Gpu:
@@ -42,6 +45,36 @@ def test_a_card_gets_the_preset_for_its_memory(name: str, gpu: Gpu) -> None:
     chosen, why = preset([], [gpu])
     assert chosen == name
     assert gpu.name in why
+
+
+# The card of each preset that is told of, with what the driver counts
+TOLD = {
+    "24gb": (card("NVIDIA GeForce RTX 4090", 23.99), card("NVIDIA GeForce RTX 3090", 24.0, (8, 6))),
+    "16gb": (card("NVIDIA GeForce RTX 4060 Ti", 15.99), card("Tesla T4", 15109 / 1024, (7, 5))),
+    "12gb": (card("NVIDIA GeForce RTX 4070", 11.99), card("NVIDIA GeForce RTX 3060", 12.0, (8, 6))),
+}
+
+
+def expected(name: str) -> str:
+    """The second line of a preset: what the plan says of it on its cards, with Unsloth and vLLM."""
+    settings = parse(GrpoSettings, [], [(name, read_yaml(CONFIGS / f"{name}.yaml"))])
+    n_steps, told = settings.optim.max_steps, []
+    for gpu in TOLD[name]:
+        plan = plan_run(settings, gpu, framework="unsloth", has_vllm=True, share_is_given=False).plan
+        timing = estimate(plan.request, plan.shape, plan.card, plan.engine)
+        assert timing is not None
+        step_s = timing.step_s.mid
+        hours = n_steps * step_s / 3600
+        told.append(
+            f"{gpu.name.split('RTX ')[-1]} {plan.peak_process_gib:.1f} GiB, {step_s:.0f} s a step, {hours:.1f} h"
+        )
+    seen = n_steps * Batch.of(settings.rollout).prompts_per_generation
+    return f"# By the plan: {'; '.join(told)}. {n_steps} steps see {seen:,} of 7,473 problems."
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_preset_says_what_the_plan_expects(name: str) -> None:
+    assert (CONFIGS / f"{name}.yaml").read_text().splitlines()[1] == expected(name)
 
 
 def test_without_a_card_it_is_the_embedded_model_with_the_reason() -> None:

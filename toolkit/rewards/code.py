@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import DataError, SandboxError
 from toolkit.rewards.answers import last_answer_block
@@ -75,9 +75,9 @@ def parses(code: str) -> bool:
 class CodeSyntax(RewardFunction):
     """1.0 when the code parses, else 0.0; runs nothing, so it needs no sandbox. Range: {0, 1}."""
 
-    name: ClassVar[str] = "code_syntax"
-    purpose: ClassVar[str] = "A first slope towards code: the program parses."
-    weakness: ClassVar[str] = "A single word parses; never use it without tests."
+    name = "code_syntax"
+    purpose = "A first slope towards code: the program parses."
+    weakness = "A single word parses; never use it without tests."
 
     def judge(self, text: str, **row: Any) -> float | None:
         return float(parses(extract_code(text)))
@@ -98,12 +98,10 @@ class CodeTests(RewardFunction):
             every row would train on nothing.
     """
 
-    name: ClassVar[str] = "code_tests"
-    columns: ClassVar[tuple[str, ...]] = ("tests",)
-    purpose: ClassVar[str] = "Reward partly right programs by the share of unit tests or input/output cases that pass."
-    weakness: ClassVar[str] = (
-        "Writing out the answers of tests that the prompt shows; keep some tests out of the prompt."
-    )
+    name = "code_tests"
+    columns = ("tests",)
+    purpose = "Reward partly right programs by the share of unit tests or input/output cases that pass."
+    weakness = "Writing out the answers of tests that the prompt shows; keep some tests out of the prompt."
 
     cpu_s: int = 4
     """Seconds of processor time for the program, anew for each case; all its tests have twice that on the clock."""
@@ -159,8 +157,8 @@ class CodeTests(RewardFunction):
 class CodeAllTests(CodeTests):
     """1.0 when the code passes every test, else 0.0; None as in `CodeTests`. Range: {0, 1}."""
 
-    name: ClassVar[str] = "code_all_tests"
-    purpose: ClassVar[str] = "Reward only programs that pass all of their unit tests or input/output cases."
+    name = "code_all_tests"
+    purpose = "Reward only programs that pass all of their unit tests or input/output cases."
 
     def _combined(self, passed: int, n_tests: int) -> float:
         return float(passed == n_tests)

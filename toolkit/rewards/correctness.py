@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import answers, equations, latex
@@ -21,7 +21,7 @@ class _Answered(RewardFunction):
     layouts: tuple[Layout, ...] = ("answer_tag",)
     """How the answer may be marked, looked for in this order: see `answers.Layout`."""
 
-    columns: ClassVar[tuple[str, ...]] = ("answer",)
+    columns = ("answer",)
 
     def __post_init__(self) -> None:
         for layout in self.layouts:
@@ -58,9 +58,9 @@ class Correct(_Answered):
     when the gold answer itself cannot be read: the model is not punished for a broken row.
     """
 
-    name: ClassVar[str] = "correct"
-    purpose: ClassVar[str] = "The point of a run: the answer equals the gold answer as a number."
-    weakness: ClassVar[str] = (
+    name = "correct"
+    purpose = "The point of a run: the answer equals the gold answer as a number."
+    weakness = (
         "Guessing small whole numbers pays where those are common, and right answers by wrong reasoning are paid too; "
         "a list of candidates is no answer and does not pay."
     )
@@ -92,9 +92,9 @@ class CorrectLatex(_Answered):
     time-out is wrong, else a model could write itself out of judgement. https://github.com/huggingface/Math-Verify
     """
 
-    name: ClassVar[str] = "correct_latex"
-    purpose: ClassVar[str] = "Formulas, sets, intervals and matrices as answers: equal as mathematics, by math-verify."
-    weakness: ClassVar[str] = (
+    name = "correct_latex"
+    purpose = "Formulas, sets, intervals and matrices as answers: equal as mathematics, by math-verify."
+    weakness = (
         "Floats are rounded to 6 places, so a near value can pass; an answer of many formulas in one box is read by "
         "math-verify's rules, not ours."
     )
@@ -155,11 +155,9 @@ class Close(_Answered):
     The error is taken relative to the gold answer (to 1 where that is 0). None when the gold answer cannot be read.
     """
 
-    name: ClassVar[str] = "close"
-    purpose: ClassVar[str] = "A slope towards the right number, for tasks where a near answer shows most of the way."
-    weakness: ClassVar[str] = (
-        "Estimates instead of calculations: keep `near` below half, and end the run with `correct`."
-    )
+    name = "close"
+    purpose = "A slope towards the right number, for tasks where a near answer shows most of the way."
+    weakness = "Estimates instead of calculations: keep `near` below half, and end the run with `correct`."
 
     tolerance: float = 0.1
     near: float = 0.5
@@ -187,10 +185,10 @@ class Close(_Answered):
 class Integer(_Answered):
     """1 when the answer is a whole number, right or wrong, else 0."""
 
-    name: ClassVar[str] = "integer"
-    columns: ClassVar[tuple[str, ...]] = ()
-    purpose: ClassVar[str] = "A slope for early in a run on tasks whose answers are whole numbers."
-    weakness: ClassVar[str] = "Any whole number earns it, so weigh it far below `correct`, and only early in a run."
+    name = "integer"
+    columns = ()
+    purpose = "A slope for early in a run on tasks whose answers are whole numbers."
+    weakness = "Any whole number earns it, so weigh it far below `correct`, and only early in a run."
 
     @property
     def best_layouts(self) -> tuple[str, ...]:
@@ -212,10 +210,10 @@ class PartialCredit(_Answered):
     (see `equations.find`). None when the gold answer cannot be read.
     """
 
-    name: ClassVar[str] = "partial_credit"
-    purpose: ClassVar[str] = "Pays for right steps on the way to a wrong answer, where right answers are rare."
-    weakness: ClassVar[str] = "Equations that are true and lead nowhere (`1+1=2`) earn up to `share`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("true_equations",)
+    name = "partial_credit"
+    purpose = "Pays for right steps on the way to a wrong answer, where right answers are rare."
+    weakness = "Equations that are true and lead nowhere (`1+1=2`) earn up to `share`."
+    known_exploits = ("true_equations",)
 
     share: float = 0.3
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.rewards import answers
 from toolkit.rewards.answers import MarkedLayout
@@ -43,10 +43,10 @@ class Format(RewardFunction):
     Nothing before, nothing after (one newline is allowed), neither part blank.
     """
 
-    name: ClassVar[str] = "format"
-    purpose: ClassVar[str] = "Makes the answer findable: the whole completion is the R1 format to the letter."
-    weakness: ClassVar[str] = "Empty talk inside `<reasoning>`; it judges no content, so weigh it below `correct`."
-    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
+    name = "format"
+    purpose = "Makes the answer findable: the whole completion is the R1 format to the letter."
+    weakness = "Empty talk inside `<reasoning>`; it judges no content, so weigh it below `correct`."
+    best_layouts = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return float(_match(_STRICT, text))
@@ -61,10 +61,10 @@ class Format(RewardFunction):
 class FormatSoft(RewardFunction):
     """1 for the same two parts in the same order with any white space around the tags."""
 
-    name: ClassVar[str] = "format_soft"
-    purpose: ClassVar[str] = "The R1 format with any white space, for early in a run, when `format` is never earned."
-    weakness: ClassVar[str] = "Empty talk inside `<reasoning>`, as with `format`."
-    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
+    name = "format_soft"
+    purpose = "The R1 format with any white space, for early in a run, when `format` is never earned."
+    weakness = "Empty talk inside `<reasoning>`, as with `format`."
+    best_layouts = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return float(_match(_SOFT, text))
@@ -79,10 +79,10 @@ class FormatSoft(RewardFunction):
 class TagCount(RewardFunction):
     """0.25 for each of the four R1 tags that occurs exactly once."""
 
-    name: ClassVar[str] = "tag_count"
-    purpose: ClassVar[str] = "A slope towards the format for a model that writes some tags."
-    weakness: ClassVar[str] = "Tags in any order around nothing; never use it without `correct`."
-    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
+    name = "tag_count"
+    purpose = "A slope towards the format for a model that writes some tags."
+    weakness = "Tags in any order around nothing; never use it without `correct`."
+    best_layouts = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return sum(0.25 for tag in TAGS if text.count(tag) == 1)
@@ -98,9 +98,9 @@ class FormatThink(RewardFunction):
     With `opened_by_prompt` the chat template has written `<think>` already, and the completion must not repeat it.
     """
 
-    name: ClassVar[str] = "format_think"
-    purpose: ClassVar[str] = "The format of R1 and Qwen3: thoughts inside think tags, then the answer."
-    weakness: ClassVar[str] = "Thoughts of one word, or thinking on after the tag; it judges no content."
+    name = "format_think"
+    purpose = "The format of R1 and Qwen3: thoughts inside think tags, then the answer."
+    weakness = "Thoughts of one word, or thinking on after the tag; it judges no content."
 
     opened_by_prompt: bool = False
 
@@ -128,10 +128,10 @@ class FormatThink(RewardFunction):
 class FormatHashes(RewardFunction):
     """1 when the last line, and no other, is `#### ` and one number, as GSM8K's solutions end."""
 
-    name: ClassVar[str] = "format_hashes"
-    purpose: ClassVar[str] = "The format of GSM8K's own solutions: a last line `#### 18`."
-    weakness: ClassVar[str] = "The line alone, with no solution above it and any number in it."
-    best_layouts: ClassVar[tuple[str, ...]] = ("hashes",)
+    name = "format_hashes"
+    purpose = "The format of GSM8K's own solutions: a last line `#### 18`."
+    weakness = "The line alone, with no solution above it and any number in it."
+    best_layouts = ("hashes",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         at = text.rfind("####")
@@ -153,9 +153,9 @@ class OneAnswer(RewardFunction):
     Opening and closing tags are counted apart, so an answer that is opened twice or never closed is not one.
     """
 
-    name: ClassVar[str] = "one_answer"
-    purpose: ClassVar[str] = "Against hedging: an answer is given once, and not a second time to be safe."
-    weakness: ClassVar[str] = "Several candidates inside the one answer; `correct` refuses those."
+    name = "one_answer"
+    purpose = "Against hedging: an answer is given once, and not a second time to be safe."
+    weakness = "Several candidates inside the one answer; `correct` refuses those."
 
     layout: MarkedLayout = "answer_tag"
 
@@ -178,9 +178,9 @@ class NothingAfter(RewardFunction):
     White space, a closing full stop, closing formula marks and tags do not count. 0 where there is no answer.
     """
 
-    name: ClassVar[str] = "nothing_after"
-    purpose: ClassVar[str] = "Against rambling on after the answer until the length limit."
-    weakness: ClassVar[str] = "A bare answer with nothing before it earns it, so pair it with a reward for reasoning."
+    name = "nothing_after"
+    purpose = "Against rambling on after the answer until the length limit."
+    weakness = "A bare answer with nothing before it earns it, so pair it with a reward for reasoning."
 
     layout: MarkedLayout = "answer_tag"
     per_character: float = 0.01

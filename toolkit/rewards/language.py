@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
@@ -49,9 +49,9 @@ class LanguageConsistency(RewardFunction):
     costs a little accuracy.
     """
 
-    name: ClassVar[str] = "language_consistency"
-    purpose: ClassVar[str] = "Against mixing Chinese and English in one chain of thought."
-    weakness: ClassVar[str] = "Fewer words, all in the language; it judges scripts, so French passes for English."
+    name = "language_consistency"
+    purpose = "Against mixing Chinese and English in one chain of thought."
+    weakness = "Fewer words, all in the language; it judges scripts, so French passes for English."
 
     language: Language | Literal["as_prompt"] = "as_prompt"
 

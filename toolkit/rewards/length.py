@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
@@ -33,7 +33,7 @@ def _unit(row: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _ByLength(RewardFunction):
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
+    optional_columns = ("completion_ids",)
 
     def of_length(self, n: int) -> float:
         """The score of a completion of `n` tokens."""
@@ -52,10 +52,10 @@ class _ByLength(RewardFunction):
 class LengthBand(_ByLength):
     """1 from `low` to `high` tokens; below it falls linearly to 0 at none, above it to 0 at twice `high`."""
 
-    name: ClassVar[str] = "length_band"
-    purpose: ClassVar[str] = "Keeps completions within a length that is known to be good for the task."
-    weakness: ClassVar[str] = "Padding up to `low`; it judges no content, so weigh it below `correct`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding",)
+    name = "length_band"
+    purpose = "Keeps completions within a length that is known to be good for the task."
+    weakness = "Padding up to `low`; it judges no content, so weigh it below `correct`."
+    known_exploits = ("padding",)
 
     low: int = 50
     high: int = 400
@@ -78,10 +78,10 @@ class LengthBand(_ByLength):
 class TooShort(_ByLength):
     """0 from `low` tokens on; below it falls linearly to -1 at none."""
 
-    name: ClassVar[str] = "too_short"
-    purpose: ClassVar[str] = "Against answers without reasoning, which a length penalty invites."
-    weakness: ClassVar[str] = "Padding up to `low`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding",)
+    name = "too_short"
+    purpose = "Against answers without reasoning, which a length penalty invites."
+    weakness = "Padding up to `low`."
+    known_exploits = ("padding",)
 
     low: int = 50
 
@@ -107,9 +107,9 @@ class Overlong(_ByLength):
     `max_tokens` to the run's `max_completion_length`.
     """
 
-    name: ClassVar[str] = "overlong"
-    purpose: ClassVar[str] = "Makes the length limit felt before it truncates, so that a truncated answer is not noise."
-    weakness: ClassVar[str] = "None by length alone, but too wide a cache pays for short answers without reasoning."
+    name = "overlong"
+    purpose = "Makes the length limit felt before it truncates, so that a truncated answer is not noise."
+    weakness = "None by length alone, but too wide a cache pays for short answers without reasoning."
 
     max_tokens: int = 512
     cache_tokens: int = 128
@@ -141,12 +141,12 @@ class CosineLength(RewardFunction):
     read. "Demystifying Long Chain-of-Thought Reasoning", arXiv:2502.03373, appendix C.1; values as in TRL.
     """
 
-    name: ClassVar[str] = "cosine_length"
-    columns: ClassVar[tuple[str, ...]] = ("answer",)
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = "Short solutions where the model can solve, room to think where it cannot."
-    weakness: ClassVar[str] = "A wrong answer is worth padding: repetition raises it, so add `repetition`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding",)
+    name = "cosine_length"
+    columns = ("answer",)
+    optional_columns = ("completion_ids",)
+    purpose = "Short solutions where the model can solve, room to think where it cannot."
+    weakness = "A wrong answer is worth padding: repetition raises it, so add `repetition`."
+    known_exploits = ("padding",)
 
     max_tokens: int = 512
     right: tuple[float, float] = (1.0, 0.5)
@@ -187,17 +187,15 @@ class GroupLength(RewardFunction):
     None when the gold answer cannot be read.
     """
 
-    name: ClassVar[str] = "group_length"
-    columns: ClassVar[tuple[str, ...]] = ("prompts", "answer")
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = (
-        "Shorter than its own group, whatever the problem needs; the paper warms it up during the run."
-    )
-    weakness: ClassVar[str] = (
+    name = "group_length"
+    columns = ("prompts", "answer")
+    optional_columns = ("completion_ids",)
+    purpose = "Shorter than its own group, whatever the problem needs; the paper warms it up during the run."
+    weakness = (
         "Drops reasoning that is needed on hard problems, and of wrong answers an empty one loses least; "
         "bound it with `too_short`."
     )
-    known_exploits: ClassVar[tuple[str, ...]] = ("empty",)
+    known_exploits = ("empty",)
 
     correct: Correct = correct
     """How the answer is found and judged."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import RewardError
 from toolkit.rewards import equations
@@ -81,10 +81,10 @@ class Steps(RewardFunction):
     A step is a line or a sentence of three words or with an equation; steps that differ in figures only are one.
     """
 
-    name: ClassVar[str] = "steps"
-    purpose: ClassVar[str] = "A model that answers at once learns to write its steps, and not too many."
-    weakness: ClassVar[str] = "Sentences that say nothing count; only copies of one sentence do not."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding", "stock_phrases")
+    name = "steps"
+    purpose = "A model that answers at once learns to write its steps, and not too many."
+    weakness = "Sentences that say nothing count; only copies of one sentence do not."
+    known_exploits = ("padding", "stock_phrases")
 
     low: int = 2
     high: int = 12
@@ -108,10 +108,10 @@ class Connectives(RewardFunction):
     Only what stands inside `<reasoning>` or `<think>` counts, or all but the answer where there is neither.
     """
 
-    name: ClassVar[str] = "connectives"
-    purpose: ClassVar[str] = "Steps that follow from each other read so: because, then, therefore."
-    weakness: ClassVar[str] = "A list of connectives, or talk that has some; each counts once, so little is enough."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding", "stock_phrases")
+    name = "connectives"
+    purpose = "Steps that follow from each other read so: because, then, therefore."
+    weakness = "A list of connectives, or talk that has some; each counts once, so little is enough."
+    known_exploits = ("padding", "stock_phrases")
 
     wanted: int = 3
 
@@ -139,10 +139,10 @@ class Verification(RewardFunction):
     The words are those of `CHECKS`; the equation must stand in the 240 characters after them.
     """
 
-    name: ClassVar[str] = "verification"
-    purpose: ClassVar[str] = "Self-verification: the model checks its result before it gives it."
-    weakness: ClassVar[str] = "An idle check (`Let me check: 1+1=2`) earns it; what it is about is not judged."
-    known_exploits: ClassVar[tuple[str, ...]] = ("true_equations", "stock_phrases")
+    name = "verification"
+    purpose = "Self-verification: the model checks its result before it gives it."
+    weakness = "An idle check (`Let me check: 1+1=2`) earns it; what it is about is not judged."
+    known_exploits = ("true_equations", "stock_phrases")
 
     def judge(self, text: str, **_: Any) -> float | None:
         found = self._checks(text)

@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 from unicodedata import category
 
 from toolkit.errors import RewardError
@@ -37,10 +37,10 @@ class Repetition(RewardFunction):
     (arXiv:2502.03373), which keeps the cosine of the length from being earned by padding.
     """
 
-    name: ClassVar[str] = "repetition"
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = "Against loops: the same run of tokens again and again."
-    weakness: ClassVar[str] = "Repetition with one word changed each time; an empty completion has none."
+    name = "repetition"
+    optional_columns = ("completion_ids",)
+    purpose = "Against loops: the same run of tokens again and again."
+    weakness = "Repetition with one word changed each time; an empty completion has none."
 
     n: int = 4
 
@@ -67,11 +67,11 @@ class Distinct(RewardFunction):
     distinct-1 and distinct-2 of Li et al. 2016 (arXiv:1510.03055).
     """
 
-    name: ClassVar[str] = "distinct"
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = "Varied wording; compare completions of like length only."
-    weakness: ClassVar[str] = "Short completions, since the share falls with length; add `too_short`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("empty",)
+    name = "distinct"
+    optional_columns = ("completion_ids",)
+    purpose = "Varied wording; compare completions of like length only."
+    weakness = "Short completions, since the share falls with length; add `too_short`."
+    known_exploits = ("empty",)
 
     n: int = 2
 
@@ -94,9 +94,9 @@ class Compression(RewardFunction):
     zlib's own header hides what they are. The test of Whisper's decoder (arXiv:2212.04356), whose limit is 2.4.
     """
 
-    name: ClassVar[str] = "compression"
-    purpose: ClassVar[str] = "Against long-range repetition that n-grams of tokens miss: whole paragraphs, templates."
-    weakness: ClassVar[str] = "Random characters shrink least of all, so pair it with `printable` or a judge."
+    name = "compression"
+    purpose = "Against long-range repetition that n-grams of tokens miss: whole paragraphs, templates."
+    weakness = "Random characters shrink least of all, so pair it with `printable` or a judge."
 
     free: float = 3.0
     worst: float = 10.0
@@ -130,9 +130,9 @@ class Printable(RewardFunction):
     decoder writes for bytes that are no text.
     """
 
-    name: ClassVar[str] = "printable"
-    purpose: ClassVar[str] = "Against byte salad, which broken sampling and too high a temperature give."
-    weakness: ClassVar[str] = "Printable nonsense; it judges characters, not words."
+    name = "printable"
+    purpose = "Against byte salad, which broken sampling and too high a temperature give."
+    weakness = "Printable nonsense; it judges characters, not words."
 
     worst: float = 0.05
 

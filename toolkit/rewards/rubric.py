@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.rewards.base import RewardFunction
 
@@ -74,10 +74,10 @@ class Rubric(RewardFunction):
     penalties count.
     """
 
-    name: ClassVar[str] = "rubric"
-    purpose: ClassVar[str] = "Replies that must contain, avoid and order certain things, such as sales dialogue."
-    weakness: ClassVar[str] = "Keywords strung together; a rubric sees words, not sense, so pair it with a judge."
-    known_exploits: ClassVar[tuple[str, ...]] = ("stock_phrases",)
+    name = "rubric"
+    purpose = "Replies that must contain, avoid and order certain things, such as sales dialogue."
+    weakness = "Keywords strung together; a rubric sees words, not sense, so pair it with a judge."
+    known_exploits = ("stock_phrases",)
 
     required: Required = Required(())
     forbidden: Forbidden = Forbidden(())

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from toolkit.errors import HubError, ModelError, RewardError, did_you_mean
 from toolkit.models import locate
@@ -43,10 +43,10 @@ class RewardModel(RewardFunction):
             labels and `label` names none, or the device is not there.
     """
 
-    name: ClassVar[str] = "reward_model"
-    columns: ClassVar[tuple[str, ...]] = ("prompts",)
-    purpose: ClassVar[str] = "What no rule can measure, as a model trained on people's preferences sees it."
-    weakness: ClassVar[str] = (
+    name = "reward_model"
+    columns = ("prompts",)
+    purpose = "What no rule can measure, as a model trained on people's preferences sees it."
+    weakness = (
         "Any text it was not trained on may score high, most often long and confident ones; watch length and samples."
     )
 

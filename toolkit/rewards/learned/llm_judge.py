@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from toolkit.errors import RewardError
@@ -43,11 +43,11 @@ class Judge(RewardFunction):
         RewardError: no `base_url` or `model` is set, or the environment variable of the key is not.
     """
 
-    name: ClassVar[str] = "judge"
-    columns: ClassVar[tuple[str, ...]] = ("prompts",)
-    optional_columns: ClassVar[tuple[str, ...]] = ("answer",)
-    purpose: ClassVar[str] = "What no rule can measure, as a language model sees it that follows your criteria."
-    weakness: ClassVar[str] = (
+    name = "judge"
+    columns = ("prompts",)
+    optional_columns = ("answer",)
+    purpose = "What no rule can measure, as a language model sees it that follows your criteria."
+    weakness = (
         "It can be talked into scores: flattery, sure tone, length, and orders to the judge inside the completion."
     )
 

@@ -92,7 +92,7 @@ class Composition(RewardFunction):
         return tuple(dict.fromkeys((*found, *(("prompts",) if self.normalize else ()))))
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         moments = {0.0, 1.0}
         for part in self.parts:
             if not isinstance(part.weight, (int, float)):

@@ -69,7 +69,7 @@ class Correct(_Answered):
     wrong: float = 0.0
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.wrong, self.right
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
@@ -107,7 +107,7 @@ class CorrectLatex(_Answered):
     """Processes that compare at a time; each takes about 0.1 GiB."""
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.wrong, self.right
 
     def scores(

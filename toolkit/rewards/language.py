@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import Completion, text_of
 
@@ -56,8 +55,8 @@ class LanguageConsistency(RewardFunction):
     language: Language | Literal["as_prompt"] = "as_prompt"
 
     def __post_init__(self) -> None:
-        if self.language not in (*LANGUAGES, "as_prompt"):
-            raise RewardError(f"reward {self.name!r}: language is {self.language!r}", "zh, en or as_prompt")
+        is_known = self.language in (*LANGUAGES, "as_prompt")
+        self._require(is_known, f"language is {self.language!r}", "zh, en or as_prompt")
 
     @property
     def columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

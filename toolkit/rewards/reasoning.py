@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.errors import RewardError
 from toolkit.rewards import equations
 from toolkit.rewards.base import RewardFunction
 
@@ -90,8 +89,7 @@ class Steps(RewardFunction):
     high: int = 12
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high:
-            raise RewardError(f"reward {self.name!r}: the band is {self.low} to {self.high}", "1 <= low <= high")
+        self._require(1 <= self.low <= self.high, f"the band is {self.low} to {self.high}", "1 <= low <= high")
 
     def judge(self, text: str, **_: Any) -> float | None:
         n = len(steps_of(text))
@@ -116,8 +114,7 @@ class Connectives(RewardFunction):
     wanted: int = 3
 
     def __post_init__(self) -> None:
-        if self.wanted < 1:
-            raise RewardError(f"reward {self.name!r}: wanted is {self.wanted}", "at least 1")
+        self._require(self.wanted >= 1, f"wanted is {self.wanted}", "at least 1")
 
     def judge(self, text: str, **_: Any) -> float | None:
         return min(1.0, len(self._found(text)) / self.wanted)
@@ -146,7 +143,9 @@ class Verification(RewardFunction):
 
     def judge(self, text: str, **_: Any) -> float | None:
         found = self._checks(text)
-        return 0.0 if not found else 1.0 if any(map(_holds_equation, found)) else 0.5
+        if any(equation.holds for check in found for equation in equations.find(check)):
+            return 1.0
+        return 0.5 if found else 0.0
 
     def _checks(self, text: str) -> list[str]:
         """What follows the first and the last announcement of each kind."""
@@ -161,10 +160,6 @@ class Verification(RewardFunction):
         if not score:
             return "no check is announced"
         return "a check with an equation that holds" if score == 1 else "a check is announced, no equation in it holds"
-
-
-def _holds_equation(text: str) -> bool:
-    return any(equation.holds for equation in equations.find(text))
 
 
 steps = Steps()

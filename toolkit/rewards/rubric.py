@@ -85,7 +85,7 @@ class Rubric(RewardFunction):
     length: Length | None = None
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return -1.0 if self.forbidden.phrases else 0.0, 1.0
 
     def judge(self, text: str, **_: Any) -> float | None:

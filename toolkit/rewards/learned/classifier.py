@@ -81,7 +81,7 @@ class RewardModel(RewardFunction):
                 raise RewardError(f"reward_model: {name} is {getattr(self, name)}", "at least 1")
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.low, self.high
 
     def judge(self, text: str, *, prompts: Completion, **_: Any) -> float | None:

@@ -123,13 +123,9 @@ class Judge(RewardFunction):
                 log_metric(f"unreadable/{self.__name__}_frac", len(blamed) / len(found))
         return [judgement.score for judgement in found]
 
-    def _report(
-        self, scores: list[float | None], completions: Sequence[Completion], columns: Mapping[str, Any]
-    ) -> None:
+    def _warn(self, i: int, completions: Sequence[Completion], columns: Mapping[str, Any]) -> None:
         """As every reward does, but once for each reason and not for each row, and without asking the server again."""
         self._warn_once("scores None", _bench(self).last_failure)
-        if log_metric := columns.get("log_metric"):
-            log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
 
     def _warn_once(self, outcome: str, judgement: _Judgement) -> None:
         told, kind = _bench(self).told, f"{outcome}: {judgement.reason}"

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from toolkit.errors import DataError, SandboxError
-from toolkit.rewards.answers import last_answer_block
+from toolkit.rewards.answers import find_answer
 from toolkit.rewards.base import Explanation, RewardFunction
 from toolkit.rewards.completions import Completion, one_line, text_of
 from toolkit.sandbox import Level, Limits, ScriptRun, TestRun, assertions, choose_level, run_script, run_tests
@@ -42,7 +42,7 @@ def extract_code(text: str) -> str:
     Looked for in the last complete `<answer>` block, or in the whole text where there is none. It is the last complete
     block fenced as ```` ```python ````, else the last complete fenced block without a language, else all of it.
     """
-    block = last_answer_block(text)
+    block = find_answer(text, ("answer_tag",))
     scope = text if block is None else block
     fenced = {"python": "", "": ""}
     language: str | None = None

@@ -36,13 +36,16 @@ class _Answered(RewardFunction):
     def _found(self, text: str) -> str | None:
         return answers.find_answer(text, self.layouts)
 
-    def _shown(self, text: str) -> str:
-        """The answer as an explanation shows it."""
+    def _shown(self, text: str, is_number: bool = True) -> str:
+        """The answer as an explanation shows it, and that it is no number where it should be one."""
         found = self._found(text)
         if found is None:
             return f"no answer in {' or '.join(self.layouts)}"
-        unread = "" if answers.read(found) is not None else ", which is not one number"
+        unread = ", which is not one number" if is_number and answers.read(found) is None else ""
         return f"answer {one_line(found, 60)!r}{unread}"
+
+    def _why(self, text: str, score: float | None, answer: object, verdict: str) -> str:
+        return _no_gold(answer) if score is None else f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}"
 
 
 def _no_gold(answer: object) -> str:
@@ -73,18 +76,18 @@ class Correct(_Answered):
         return self.wrong, self.right
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(answers.find_answer(text, self.layouts), answer)
+        verdict = self._verdict(text, answer)
         return None if verdict is None else self.right if verdict else self.wrong
 
+    def _verdict(self, text: str, answer: object) -> bool | None:
+        return answers.equal(self._found(text), answer)
+
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        if score is None:
-            return _no_gold(answer)
-        verdict = "equals" if score == self.right else "is not"
-        return f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}"
+        return self._why(text, score, answer, "equals" if score == self.right else "is not")
 
 
 @dataclass(frozen=True)
-class CorrectLatex(_Answered):
+class CorrectLatex(Correct):
     """`right` when the answer is the same mathematics as the gold answer, by math-verify, else `wrong`.
 
     Two plain numbers are compared exactly and at once; the rest goes to a worker process with a hard time-out (about
@@ -100,15 +103,9 @@ class CorrectLatex(_Answered):
     )
 
     layouts: tuple[Layout, ...] = ("answer_tag", "boxed")
-    right: float = 1.0
-    wrong: float = 0.0
     how: latex.Equivalence = latex.DEFAULT
     workers: int = 2
     """Processes that compare at a time; each takes about 0.1 GiB."""
-
-    @property
-    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.wrong, self.right
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
@@ -117,11 +114,10 @@ class CorrectLatex(_Answered):
         latex.equivalent_all([pair for pair in dict.fromkeys(pairs) if pair], self.how, self.workers)  # fills the cache
         return super().scores(completions, lists, extra)
 
-    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        comparison = self._compared(text, answer)
-        return None if comparison.equal is None else self.right if comparison.equal else self.wrong
+    def _verdict(self, text: str, answer: object) -> bool | None:
+        return self._comparison(text, answer).equal
 
-    def _compared(self, text: str, answer: object) -> latex.Comparison:
+    def _comparison(self, text: str, answer: object) -> latex.Comparison:
         pair = self._pair(text, answer)
         if pair is None and answers.parse_gold(answer) is not None:
             return latex.Comparison(bool(answers.equal(self._found(text), answer)))
@@ -140,12 +136,12 @@ class CorrectLatex(_Answered):
         return latex.as_formula(found), latex.as_formula(str(gold))
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        comparison, found = self._compared(text, answer), self._found(text)
+        comparison = self._comparison(text, answer)
         if score is None:
             return comparison.why
-        shown = f"no answer in {' or '.join(self.layouts)}" if found is None else f"answer {one_line(found, 60)!r}"
         why = f" ({comparison.why})" if comparison.why else ""
-        return f"{shown}, {'equals' if comparison.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
+        verdict = "equals" if comparison.equal else "is not"
+        return f"{self._shown(text, is_number=False)}, {verdict} {one_line(str(answer), 60)!r}{why}"
 
 
 @dataclass(frozen=True)
@@ -175,10 +171,8 @@ class Close(_Answered):
         return self.near * float(1 - error / Fraction(self.tolerance)) if error < self.tolerance else 0.0
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        if score is None:
-            return _no_gold(answer)
         near = "equals" if score == 1 else f"is within {self.tolerance:.0%} of" if score else "is not near"
-        return f"{self._shown(text)}, {near} {answers.parse_gold(answer)}"
+        return self._why(text, score, answer, near)
 
 
 @dataclass(frozen=True)
@@ -218,7 +212,7 @@ class PartialCredit(_Answered):
     share: float = 0.3
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(answers.find_answer(text, self.layouts), answer)
+        verdict = answers.equal(self._found(text), answer)
         if verdict is not False:
             return 1.0 if verdict else None
         n_right, n = self._counts(text)
@@ -229,11 +223,9 @@ class PartialCredit(_Answered):
         return sum(equation.holds for equation in found), len(found)
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        if score is None:
-            return _no_gold(answer)
         n_right, n = self._counts(text)
-        verdict = "equals" if score == 1 else "is not"
-        return f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}; {n_right} of {n} equations hold"
+        why = self._why(text, score, answer, "equals" if score == 1 else "is not")
+        return why if score is None else f"{why}; {n_right} of {n} equations hold"
 
 
 correct = Correct()

@@ -29,8 +29,8 @@ from toolkit.sandbox import Level, Limits, ScriptRun, TestRun, assertions, choos
 
 MAX_CODE_CHARS = 65_536
 """A longer program is not run, and scores 0."""
-Runner = Callable[[str, Level, Limits], list[TestRun]]
-"""Runs a program under the tests of one row."""
+Runner = Callable[..., list[TestRun]]
+"""Runs a program under the tests of one row: its text, then `level` and `limits` by name."""
 _FENCE = "```"
 _WANTED = '`["assert f(2) == 4"]` or `[{"input": "2", "output": "4"}]`'
 _PYTHON = ("python", "py", "python3")
@@ -79,10 +79,10 @@ class CodeSyntax(RewardFunction):
     purpose = "A first slope towards code: the program parses."
     weakness = "A single word parses; never use it without tests."
 
-    def judge(self, text: str, **row: Any) -> float | None:
+    def judge(self, text: str, **_: Any) -> float | None:
         return float(parses(extract_code(text)))
 
-    def reason(self, text: str, score: float | None, **row: Any) -> str:
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
         return "it parses" if score else "there is no code that parses"
 
 
@@ -112,11 +112,11 @@ class CodeTests(RewardFunction):
     allow_unsafe_code: bool = False
     """Run also where the program could read this machine's files."""
 
-    def judge(self, text: str, tests: Any = None, **row: Any) -> float | None:
+    def judge(self, text: str, *, tests: Any = None, **_: Any) -> float | None:
         return self._explained(text, _prepared(tests)).score
 
     def explain(self, completion: Completion, **row: Any) -> Explanation:
-        """Judge one completion and say why, in one line; the program runs once."""
+        """The program runs once."""
         found = self._explained(text_of(completion), _prepared(self._checked(row)["tests"]))
         return Explanation(found.score, one_line(found.reason))
 
@@ -125,10 +125,9 @@ class CodeTests(RewardFunction):
     ) -> list[float | None]:
         """In parallel: what is waited for is other processes, so threads do. None is left when this returns."""
         choose_level(self.allow_unsafe_code)  # once and here, so that the error comes before the work
-        texts = [text_of(completion) for completion in completions]
         prepared = [_prepared(tests) for tests in lists["tests"]]  # here: to parse in threads would race on warnings
         with ThreadPoolExecutor(self.n_workers or len(os.sched_getaffinity(0)), "sandbox") as pool:
-            return [found.score for found in pool.map(self._explained, texts, prepared)]
+            return [found.score for found in pool.map(self._explained, map(text_of, completions), prepared)]
 
     def _combined(self, passed: int, n_tests: int) -> float:
         return passed / n_tests
@@ -143,7 +142,8 @@ class CodeTests(RewardFunction):
         if len(code) > MAX_CODE_CHARS:
             return Explanation(0.0, f"the code has {len(code):,} characters, over {MAX_CODE_CHARS:,}")
         try:
-            runs = run(code, level, Limits(cpu_s=self.cpu_s, wall_s=2.0 * self.cpu_s, memory_mib=self.memory_mib))
+            limits = Limits(cpu_s=self.cpu_s, wall_s=2.0 * self.cpu_s, memory_mib=self.memory_mib)
+            runs = run(code, level=level, limits=limits)
         except SandboxError as error:
             return Explanation(None, str(error))
         if unjudged := next((run.why for run in runs if run.passed is None), ""):
@@ -186,7 +186,7 @@ def read_tests(tests: Any) -> Runner:
     tests = list(tests) if isinstance(tests, (list, tuple)) else []
     if tests and all(isinstance(test, str) for test in tests):
         assertions.read(tuple(tests))
-        return partial(_run_assertions, tests)
+        return partial(run_tests, tests=tests)
     cases = [_case(test) for test in tests]
     if not cases or None in cases:
         raise DataError(f"`tests` is {one_line(str(tests), 60)}", _WANTED)
@@ -197,10 +197,6 @@ def _case(test: Any) -> tuple[str, str] | None:
     """Input and output of a case; None when it is none."""
     given, wanted = (test.get("input"), test.get("output")) if isinstance(test, Mapping) else (None, None)
     return (given, wanted) if isinstance(given, str) and isinstance(wanted, str) else None
-
-
-def _run_assertions(tests: list[str], code: str, level: Level, limits: Limits) -> list[TestRun]:
-    return run_tests(code, tests, level, limits)
 
 
 def _run_cases(cases: list[tuple[str, str]], code: str, level: Level, limits: Limits) -> list[TestRun]:

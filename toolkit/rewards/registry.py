@@ -15,7 +15,7 @@ _MODULES = {
     "length": "length_band too_short overlong cosine_length group_length",
     "repetition": "repetition distinct_1 distinct_2 compression printable",
     "language": "language_consistency",
-    "rubric_file": "rubric_sales_zh",
+    "rubric": "rubric_sales_zh",
     "code": "code_syntax code_tests code_all_tests",
     "composition": "r1_bundle r1_curriculum correct_if_format",
     "learned": "reward_model judge",
@@ -42,7 +42,7 @@ def get(name: str) -> RewardFunction:
         RewardError: no such name (with the nearest ones), or a file that cannot be read.
     """
     if name.startswith(RUBRIC):
-        from toolkit.rewards.rubric_file import load_rubric
+        from toolkit.rewards.rubric import load_rubric
 
         return load_rubric(name.removeprefix(RUBRIC))
     if name.startswith((REWARD_MODEL, JUDGE)):
@@ -55,8 +55,8 @@ def get(name: str) -> RewardFunction:
 
 def _learned(name: str, source: str) -> RewardFunction:
     from toolkit.rewards.learned import Judge, RewardModel
-    from toolkit.rewards.learned.settings_file import SUFFIXES, load_settings
+    from toolkit.rewards.table_file import load_settings
 
     if name == Judge.name:
         return load_settings(Judge, source)
-    return load_settings(RewardModel, source) if source.endswith(SUFFIXES) else RewardModel(model=source)
+    return load_settings(RewardModel, source) if source.endswith((".yaml", ".yml")) else RewardModel(model=source)

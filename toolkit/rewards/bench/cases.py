@@ -25,7 +25,6 @@ from toolkit.files import read_yaml
 from toolkit.rewards.bench.calling import TOLERANCE, Sample, call, score
 from toolkit.rewards.bench.calling import arguments as arguments_of
 from toolkit.rewards.bench.target import Target, find
-from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
 from toolkit.rewards.table_file import Reader
 
@@ -71,7 +70,8 @@ def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
     Raises:
         RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.
     """
-    targets, cases = read_cases(path, allow_unsafe_code=allow_unsafe_code)
+    table = read_yaml(path, str(path), "a YAML file with `rewards` and `cases`", RewardError)
+    targets, cases = _Reader(str(path), allow_unsafe_code).read(table)
     return [tried for case in cases for tried in _try(case, targets)]
 
 
@@ -101,26 +101,14 @@ def _reason(target: Target, sample: Sample) -> str:
     return target.declared.explain(sample.text, **row).reason
 
 
-def read_cases(path: Path, *, allow_unsafe_code: bool = False) -> tuple[dict[str, Target], list[Case]]:
-    """The rewards by name and the cases of a file, checked whole before anything is scored.
-
-    Raises:
-        RewardError: see `try_cases`.
-    """
-    table = read_yaml(path, str(path), "a YAML file with `rewards` and `cases`", RewardError)
-    return _Reader(str(path), allow_unsafe_code).read(table)
-
-
 @dataclass(frozen=True)
 class _Reader(Reader):
-    """Turns the file's tables into cases."""
-
     allow_unsafe_code: bool
 
     def read(self, table: Any) -> tuple[dict[str, Target], list[Case]]:
+        """The rewards by name and the cases, checked whole before anything is scored."""
         keys = self.keys(table, "", ("rewards", "columns", "cases"), ("rewards", "cases"))
-        names = self._list(keys["rewards"], "rewards")
-        listed = [self.text(name, "rewards") for name in names]
+        listed = [self.text(name, "rewards") for name in self._list(keys["rewards"], "rewards")]
         targets = {name: find(name, allow_unsafe_code=self.allow_unsafe_code) for name in listed}
         parts = [
             f"{name}/{part.name}"
@@ -138,13 +126,10 @@ class _Reader(Reader):
     def _case(self, table: Any, where: str, shared: Mapping[str, Any], parts: Sequence[str]) -> Case:
         keys = self.keys(table, where, ("name", "completion", "columns", "expect"), ("name", "completion", "expect"))
         name = self.text(keys["name"], f"{where}.name")
-        completion = keys["completion"]
-        if not isinstance(completion, str):
-            self.fail(f"{where}.completion is {one_line(repr(completion), 40)}", "text")
-        expect = keys["expect"]
-        if not isinstance(expect, dict) or not expect:
-            self.fail(f"{where}.expect is {one_line(repr(expect), 40)}", "a score for each reward")
-        for part in expect:
+        completion, expect = keys["completion"], keys["expect"]
+        self.checked(completion, isinstance(completion, str), f"{where}.completion", "text")
+        is_table = isinstance(expect, dict) and bool(expect)
+        for part in self.checked(expect, is_table, f"{where}.expect", "a score for each reward"):
             if part not in parts:
                 known = did_you_mean(str(part), parts) or f"one of {', '.join(parts)}"
                 self.fail(f"{where}.expect names {part!r}, which is none of the rewards", known)
@@ -156,17 +141,14 @@ class _Reader(Reader):
         if value is None:
             return None
         ends = value if isinstance(value, list) else [value, value]
-        is_pair = len(ends) == 2 and all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
-        if not is_pair or not ends[0] <= ends[1]:
-            self.fail(f"{where} is {one_line(repr(value), 40)}", "a score, [lowest, highest], or null")
+        is_pair = len(ends) == 2 and all(type(end) in (int, float) for end in ends) and ends[0] <= ends[1]
+        self.checked(value, is_pair, where, "a score, [lowest, highest], or null")
         return float(ends[0]), float(ends[1])
 
     def _columns(self, value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            self.fail(f"{where} is {one_line(repr(value), 40)}", "columns and their values, such as {answer: '18'}")
-        return value
+        is_table = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+        return self.checked(value, is_table, where, "columns and their values, such as {answer: '18'}")
 
     def _list(self, value: Any, where: str) -> list[Any]:
-        if not isinstance(value, list) or not value:
-            self.fail(f"{where} is {one_line(repr(value), 40)}", "a list with at least one entry")
-        return value
+        is_list = isinstance(value, list) and bool(value)
+        return self.checked(value, is_list, where, "a list with at least one entry")

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards.completions import Completion, one_line, text_of
 
-NOT_DATASET_COLUMNS = frozenset(("prompts", "completion_ids", "trainer_state", "log_extra", "log_metric"))
-"""What TRL passes beside the dataset's own columns."""
+PASSED_BY_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""What TRL 1.15 passes to every reward function, by name, beside the dataset's columns."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class RewardFunction:
         """The columns of this reward out of all that were given."""
         for column in self.columns:
             if column not in given:
-                known = [name for name in given if name not in NOT_DATASET_COLUMNS]
+                known = [name for name in given if name not in PASSED_BY_TRL]
                 hint = did_you_mean(column, known) or f"a column {column!r} beside {', '.join(known) or 'the prompt'}"
                 raise RewardError(
                     f"reward {self.__name__!r} got no column {column!r}", hint, "add it to the dataset, or rename one"

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, score
+from toolkit.rewards.bench.calling import TOLERANCE, Sample
 from toolkit.rewards.bench.layouts import prompt_text
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.rubric import Rubric
@@ -98,10 +98,10 @@ def _gains(subject: Subject, cases: Sequence[Case], texts: Sequence[str], contro
         for row, case, control, text in zip(subject.rows, cases, controls, texts, strict=True)
         for written in (case.honest(), control, text)
     ]
-    outcome = score(subject.target.function, samples)
-    if problem := outcome.problem(len(samples)):
-        return _Gains([], [], texts[0], problem[1])
-    scores = outcome.scores(len(samples)) or []
+    outcome = subject.score(samples)
+    if outcome.fault:
+        return _Gains([], [], texts[0], outcome.fault)
+    scores = outcome.scores
     honest = [_most(scores[i : i + 2]) for i in range(0, len(scores), 3)]
     gains = [None if h is None or t is None else t - h for h, t in zip(honest, scores[2::3], strict=True)]
     return _Gains(gains, honest, texts[0])
@@ -145,21 +145,7 @@ def _summed(exploit: Exploit, found: _Gains, width: float, known: bool) -> Resul
 
 
 def as_json(reward: str, results: Sequence[Result]) -> dict[str, Any]:
-    """`{"reward", "exploits": [{"name", "works", "known", "gain", "honest", "rows_frac", "example", "error"}]}`."""
-    return {
-        "reward": reward,
-        "exploits": [
-            {
-                "name": result.exploit.name,
-                "works": result.works,
-                "known": result.known,
-                "gain": result.gain,
-                "honest": result.honest,
-                "rows_frac": result.rows_frac,
-                "unjudged_frac": result.unjudged_frac,
-                "example": result.example,
-                "error": result.error,
-            }
-            for result in results
-        ],
-    }
+    """`{"reward", "exploits": [{"name", "works", "known", "gain", ...}]}`, with the attributes of `Result`."""
+    names = ("works", "known", "gain", "honest", "rows_frac", "unjudged_frac", "example", "error")
+    exploits = [{"name": r.exploit.name} | {name: getattr(r, name) for name in names} for r in results]
+    return {"reward": reward, "exploits": exploits}

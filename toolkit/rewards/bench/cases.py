@@ -22,8 +22,7 @@ from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.files import read_yaml
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, call, score
-from toolkit.rewards.bench.calling import arguments as arguments_of
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, call, reason, score
 from toolkit.rewards.bench.target import Target, find
 from toolkit.rewards.composition import Composition
 from toolkit.rewards.table_file import Reader
@@ -81,24 +80,16 @@ def _try(case: Case, targets: Mapping[str, Target]) -> Iterator[Tried]:
         name, slash, of = part.partition("/") if part not in targets else (part, "", "")
         target = targets[name]
         if slash and isinstance(target.function, Composition):
-            outcome = call(target.function.breakdown, arguments_of([sample]))
+            outcome = call(target.function.breakdown, arguments([sample]))
             if not outcome.error:
                 yield Tried(case.name, part, outcome.result[of][0], expected)
                 continue
         else:
             outcome = score(target.function, [sample])
-        if problem := (("call", f"raises {outcome.error}") if outcome.error else outcome.problem(1)):
-            yield Tried(case.name, part, None, expected, problem[1], error=True)
-            continue
-        yield Tried(case.name, part, (outcome.scores(1) or [None])[0], expected, _reason(target, sample))
-
-
-def _reason(target: Target, sample: Sample) -> str:
-    if target.declared is None:
-        return ""
-    row = {name: values[0] for name, values in arguments_of([sample]).items() if isinstance(values, list)}
-    del row["completions"]
-    return target.declared.explain(sample.text, **row).reason
+        if outcome.fault:
+            yield Tried(case.name, part, None, expected, outcome.fault, error=True)
+        else:
+            yield Tried(case.name, part, outcome.scores[0], expected, reason(target.declared, sample))
 
 
 @dataclass(frozen=True)

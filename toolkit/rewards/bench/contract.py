@@ -6,14 +6,13 @@ ordinary length; threads, processes and huge texts are in `hostile`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from toolkit.errors import did_you_mean
 from toolkit.findings import Finding
 from toolkit.rewards.bench import answer_contract
-from toolkit.rewards.bench.calling import NOT_PASSED, TOLERANCE, Sample, arguments, call, is_conversational, score
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, call, is_conversational, reason, same
 from toolkit.rewards.bench.subject import Subject
-from toolkit.rewards.bench.target import PASSED_BY_TRL
 
 SOUND = "scores"
 """The finding after which the scores can be looked at."""
@@ -49,30 +48,22 @@ def structure(subject: Subject) -> Iterator[Finding]:
         yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
         return
     yield Finding("columns", "green", f"needs {', '.join(target.columns) or 'no column'}")
-    passed = (*PASSED_BY_TRL, *(name for name in row if name not in NOT_PASSED))
-    refused = [name for name in dict.fromkeys(passed) if name not in target.takes]
+    refused = [name for name in arguments(subject.probes[:1]) if name not in target.takes]
     if refused and not target.takes_anything:
         found = f"takes no {', '.join(refused)}"
         yield Finding("arguments", "red", found, "whatever TRL passes", "end its parameters with **kwargs")
         return
     n = len(subject.probes)
-    if problem := subject.first.problem(n):
+    if problem := subject.first.problem:
         yield Finding(problem[0], "red", problem[1], *_NEXT_STEPS[problem[0]])
         return
     if all(score is None for score in subject.scores):
         next_step = "fix what it judges by: gold answers, a server, a model"
-        yield Finding("judged", "red", f"all {n} completions score None{_why(subject)}", "scores", next_step)
+        why = reason(target.declared, subject.probes[0])
+        found = f"all {n} completions score None" + (f": {why}" if why else "")
+        yield Finding("judged", "red", found, "scores", next_step)
         return
     yield Finding(SOUND, "green", f"{n} finite scores or None for {n} completions")
-
-
-def _why(subject: Subject) -> str:
-    """What a reward of this library says about its first None."""
-    if subject.target.declared is None:
-        return ""
-    given = arguments(subject.probes[:1])
-    row = {name: values[0] for name, values in given.items() if isinstance(values, list)}
-    return f": {subject.target.declared.explain(row.pop('completions'), **row).reason}"
 
 
 _NEXT_STEPS = {
@@ -97,9 +88,8 @@ def bounds(subject: Subject) -> Iterator[Finding]:
 
 def same_again(subject: Subject) -> Iterator[Finding]:
     """The same inputs give the same scores, in any order and beside any others, and are not changed."""
-    function, n = subject.target.function, len(subject.probes)
     given, untouched = arguments(subject.probes), arguments(subject.probes)
-    again = call(function, given).scores(n)
+    again = call(subject.target.function, given).scores
     changed = [name for name in given if name != "trainer_state" and given[name] != untouched[name]]
     if changed:
         yield Finding("inputs", "red", f"changes {', '.join(changed)}", "inputs left alone", "copy before changing")
@@ -107,38 +97,26 @@ def same_again(subject: Subject) -> Iterator[Finding]:
         yield Finding("repeatable", "amber", "two calls give different scores", "the same", "fix its seed, or cache")
         return
     yield Finding("repeatable", "green", "two calls give the same scores, and leave their inputs alone")
-    backwards = score(function, subject.probes[::-1]).scores(n)
-    if not same(backwards and backwards[::-1], subject.scores):
+    if not same(subject.score(subject.probes[::-1]).scores[::-1], subject.scores):
         next_step = "judge each completion by itself and its columns, not by its place"
         yield Finding("order", "red", "scores depend on the order of the batch", "the same in any order", next_step)
         return
-    group = score(function, subject.probes[:4]).scores(4)
-    if not same(group, subject.scores[:4]):
+    if not same(subject.score(subject.probes[:4]).scores, subject.scores[:4]):
         found = "scores of one prompt depend on the other prompts of the batch"
-        yield Finding(
-            "order", "amber", found, "on its own group at most", "compare completions of the same prompt only"
-        )
+        next_step = "compare completions of the same prompt only"
+        yield Finding("order", "amber", found, "on its own group at most", next_step)
         return
     yield Finding("order", "green", "scores depend neither on the order nor on the rest of the batch")
-
-
-def same(a: Sequence[float | None] | None, b: Sequence[float | None] | None) -> bool:
-    """Whether two lists of scores are equal, None in the same places."""
-    if a is None or b is None or len(a) != len(b):
-        return False
-    return all(x is y if x is None or y is None else abs(x - y) <= TOLERANCE for x, y in zip(a, b, strict=True))
 
 
 def both_shapes(subject: Subject) -> Iterator[Finding]:
     """Plain text and messages score alike; a run uses the shape that its prompts have."""
     other = not is_conversational(subject.rows[0])
-    outcome = score(subject.target.function, subject.probes, messages=other)
-    name = "messages" if other else "plain text"
-    if same(outcome.scores(len(subject.probes)), subject.scores):
+    outcome = subject.score(subject.probes, messages=other)
+    if same(outcome.scores, subject.scores):
         yield Finding("shapes", "green", "plain text and messages score alike")
         return
-    problem = outcome.problem(len(subject.probes))
-    found = f"completions as {name}: {problem[1] if problem else 'other scores'}"
+    found = f"completions as {'messages' if other else 'plain text'}: {outcome.fault or 'other scores'}"
     next_step = "read completion[0]['content'] of a list, and a string as it is"
     yield Finding("shapes", "amber", found, "the same scores for both shapes", next_step)
 
@@ -146,16 +124,12 @@ def both_shapes(subject: Subject) -> Iterator[Finding]:
 def odd_texts(subject: Subject) -> Iterator[Finding]:
     """No completion raises: one odd text would end the run."""
     for name, text in ODD_TEXTS.items():
-        problem = score(subject.target.function, [Sample(subject.rows[0], text)]).problem(1)
-        if problem:
-            found = f"{name}: {problem[1]}"
-            yield Finding(
-                "odd_texts", "red", found, "a score for any text", "a model writes anything: catch it, score low"
-            )
+        if fault := subject.score([Sample(subject.rows[0], text)]).fault:
+            next_step = "a model writes anything: catch it, score low"
+            yield Finding("odd_texts", "red", f"{name}: {fault}", "a score for any text", next_step)
             return
-    yield Finding(
-        "odd_texts", "green", f"{len(ODD_TEXTS)} odd texts are scored: blank, unicode, nan, 1/0, 5,000 digits"
-    )
+    found = f"{len(ODD_TEXTS)} odd texts are scored: blank, unicode, nan, 1/0, 5,000 digits"
+    yield Finding("odd_texts", "green", found)
 
 
 def signal(subject: Subject) -> Iterator[Finding]:
@@ -163,14 +137,9 @@ def signal(subject: Subject) -> Iterator[Finding]:
     declared = subject.target.declared
     if declared is not None and not declared.best_layouts and not subject.takes_gold:
         return
-    values = set(subject.scores)
-    if len(values) == 1:
-        found = f"right, wrong, blank and long completions all score {_shown(next(iter(values)))}"
+    if len(set(subject.scores)) == 1:  # all None is found by `structure`
+        found = f"right, wrong, blank and long completions all score {subject.scores[0]:g}"
         yield Finding("signal", "amber", found, "a difference somewhere", "GRPO learns from differences within a group")
-
-
-def _shown(value: float | None) -> str:
-    return "None" if value is None else f"{value:g}"
 
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (

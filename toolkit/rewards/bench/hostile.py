@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from toolkit.findings import Finding
-from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call
-from toolkit.rewards.bench.contract import same
+from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call, same, score
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.bench.target import find
 from toolkit.units import format_seconds
@@ -35,20 +34,18 @@ def from_a_thread(subject: Subject) -> Iterator[Finding]:
     thread = threading.Thread(target=lambda: found.append(call(subject.target.function, given)), daemon=True)
     thread.start()
     thread.join(START_LIMIT_S)
-    n = len(subject.probes)
-    if found and same(found[0].scores(n), subject.scores):
+    if found and same(found[0].scores, subject.scores):
         yield Finding("thread", "green", "the same scores from a worker thread")
         return
-    problem = found[0].problem(n) if found else ("", f"no answer in {START_LIMIT_S:g} s")
-    detail = problem[1] if problem else "other scores than from the main thread"
+    fault = found[0].fault if found else f"no answer in {START_LIMIT_S:g} s"
+    detail = fault or "other scores than from the main thread"
     next_step = "no signal.alarm: math-verify wants parsing_timeout=None and a process, as in correct_latex"
     yield Finding("thread", "red", f"from a worker thread: {detail}", "the same scores", next_step)
 
 
 def speed(subject: Subject) -> Iterator[Finding]:
     """Wall time of one completion, from the second call on."""
-    n = len(subject.probes)
-    each_s = call(subject.target.function, arguments(subject.probes)).wall_s / n
+    each_s = subject.score(subject.probes).wall_s / len(subject.probes)
     found = f"{_time(each_s)} a completion, {_time(ROUND * each_s)} for {ROUND}"
     if each_s > SLOW_COMPLETION_S:
         next_step = "cache, score in parallel, or give it fewer completions"
@@ -110,11 +107,10 @@ def _work(send: Connection, job: _Job) -> None:
         send.send(Outcome(error=f"{type(error).__name__}: {error}"))
         return
     outcome = call(function, job.given)
-    n = len(job.given["completions"])
-    send.send(Outcome(outcome.scores(n), (outcome.problem(n) or ("", ""))[1]))
+    send.send(Outcome(outcome.scores, outcome.fault))
     for sample in job.huge:
-        outcome = call(function, arguments([sample]))
-        send.send(Outcome(error=(outcome.problem(1) or ("", ""))[1], wall_s=outcome.wall_s))
+        outcome = score(function, [sample])
+        send.send(Outcome(error=outcome.fault, wall_s=outcome.wall_s))
 
 
 def _next(receive: Connection, limit_s: float) -> Outcome:

@@ -118,10 +118,10 @@ def _scores(target: Target, rows: Sequence[Row], where: str) -> Scores:
     outcome = call(target.function, given)
     if isinstance(outcome.exception, ToolkitError):
         raise outcome.exception  # the library says it best
-    if problem := outcome.problem(len(rows)):
+    if outcome.fault:
         next_step = f"toolkit reward check {target.name} says more"
-        raise RewardError(f"{where}: reward {target.name!r} {problem[1]}", "one score a completion", next_step)
-    return outcome.scores(len(rows)) or []
+        raise RewardError(f"{where}: reward {target.name!r} {outcome.fault}", "one score a completion", next_step)
+    return outcome.scores
 
 
 def _of_trl(rows: Sequence[Row]) -> dict[str, Any]:

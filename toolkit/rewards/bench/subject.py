@@ -74,7 +74,7 @@ class Subject:
         """Whether right answers in this layout earn more than wrong ones, in more than half of the rows."""
         n = len(self.rows)
         samples = [*self.rendered(self.golds, layout), *self.rendered(self.mistakes, layout)]
-        scores = score(self.target.function, samples).scores(2 * n) or []
+        scores = self.score(samples).scores
         pairs = zip(scores[:n], scores[n:], strict=True)
         return 2 * sum(right is not None and wrong is not None and right > wrong for right, wrong in pairs) > n
 
@@ -95,6 +95,10 @@ class Subject:
             for row, answer in zip(self.rows, answers, strict=True)
         ]
 
+    def score(self, samples: Sequence[Sample], *, messages: bool | None = None) -> Outcome:
+        """Call the reward on these completions."""
+        return score(self.target.function, samples, messages=messages)
+
     @cached_property
     def probes(self) -> list[Sample]:
         """Four completions of every row, its group: right, wrong, blank, and wrong at length."""
@@ -107,17 +111,17 @@ class Subject:
         """Scores of one completion a row, each in the place of the right one in its group; empty if that goes wrong."""
         mixed = list(self.probes)
         mixed[::4] = samples
-        return (score(self.target.function, mixed).scores(len(mixed)) or [])[::4]
+        return self.score(mixed).scores[::4]
 
     @cached_property
     def first(self) -> Outcome:
         """The first call: every probe, in TRL's order."""
-        return score(self.target.function, self.probes)
+        return self.score(self.probes)
 
     @cached_property
     def scores(self) -> Scores:
         """The scores of the probes; only to be asked for when the first call is sound."""
-        return self.first.scores(len(self.probes)) or []
+        return self.first.scores
 
     @property
     def groups(self) -> list[Scores]:

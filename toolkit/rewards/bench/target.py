@@ -15,11 +15,9 @@ from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import registry
-from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.base import PASSED_BY_TRL, RewardFunction
 from toolkit.rewards.completions import one_line
 
-PASSED_BY_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
-"""What TRL 1.15 passes to every reward function, by name, beside the dataset's columns."""
 FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION"
 
 

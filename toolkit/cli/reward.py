@@ -178,7 +178,7 @@ class Stats:
 
     def run(self) -> int:
         from toolkit.display.console import console
-        from toolkit.rewards.bench.stats_report import give
+        from toolkit.rewards.bench.stats import give
 
         path = _given(self.input, "FILE", "a run folder, or a file of completions with their scores")
         console.print(give(path, self.png))

@@ -19,7 +19,7 @@ _STRICT = re.compile(r"<reasoning>\n(.*?)\n</reasoning>\n<answer>\n(.*?)\n</answ
 _SOFT = re.compile(r"\s*<reasoning>(.*?)</reasoning>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 _THINK_TAGS = ("<think>", "</think>")
 _THINK = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
-_HASHES_LINE = re.compile(r"####(?!#)([^\n]*)\s*", re.DOTALL)
+_LAST_LINE = re.compile(r"^####(?!#)([^\n]*+)\s*+\Z", re.MULTILINE)
 # What may still follow an answer that ends the completion: closing marks and special tokens, not words
 _CLOSING = re.compile(r"(?:\s|[.。*$)\]}]|\\\)|\\\]|</?[A-Za-z_]{1,32}>|<\|[A-Za-z_]{1,32}\|>)*")
 
@@ -124,10 +124,7 @@ class FormatHashes(RewardFunction):
     best_layouts = ("hashes",)
 
     def judge(self, text: str, **_: Any) -> float | None:
-        at = text.rfind("####")
-        if at < 0 or text.count("####") != 1 or text[max(0, at - 1) : at] not in ("", "\n"):
-            return 0.0
-        line = _HASHES_LINE.fullmatch(text, at)
+        line = _LAST_LINE.search(text) if text.count("####") == 1 else None
         return float(line is not None and answers.read(line[1]) is not None)
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:

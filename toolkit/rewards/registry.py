@@ -46,17 +46,14 @@ def get(name: str) -> RewardFunction:
 
         return load_rubric(name.removeprefix(RUBRIC))
     if name.startswith((REWARD_MODEL, JUDGE)):
-        return _learned(*name.split(":", 1))
+        from toolkit.rewards.learned import Judge, RewardModel
+        from toolkit.rewards.table_file import load_settings
+
+        _kind, _, source = name.partition(":")
+        if name.startswith(JUDGE):
+            return load_settings(Judge, source)
+        return load_settings(RewardModel, source) if source.endswith((".yaml", ".yml")) else RewardModel(model=source)
     if name not in REWARDS:
         hint = did_you_mean(name, REWARDS) or f"one of {', '.join(REWARDS)}, or rubric:FILE.yaml"
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
     return getattr(import_module(f"toolkit.rewards.{REWARDS[name]}"), name)
-
-
-def _learned(name: str, source: str) -> RewardFunction:
-    from toolkit.rewards.learned import Judge, RewardModel
-    from toolkit.rewards.table_file import load_settings
-
-    if name == Judge.name:
-        return load_settings(Judge, source)
-    return load_settings(RewardModel, source) if source.endswith((".yaml", ".yml")) else RewardModel(model=source)

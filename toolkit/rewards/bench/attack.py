@@ -15,9 +15,8 @@ from toolkit.rewards.rubric import Rubric
 
 LUCK = 0.1
 """Share of rows up to which a gain is chance: a number echoed from the question is now and then the answer."""
-
 NOISE = 0.08
-"""Share of the reward's range up to which a gain is no more than another wording."""
+"""Share of the reward's range (as declared, else as seen) up to which a gain is no more than another wording."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Result:
     unjudged_frac: float
     """Share of the rows in which it scores None where the wrong answer does not: a way out of judgement."""
     example: str
-    error: str = ""
-    known: bool = False
+    error: str
+    known: bool
     """The reward names it."""
 
     @property
@@ -58,13 +57,12 @@ class _Gains:
 
 def attack(subject: Subject) -> list[Result]:
     """Every exploit of the battery, in its order; those that need gold answers only where the rows have them."""
-    cases = cases_of(subject)
+    cases = _cases(subject)
     wanted = [exploit for exploit in BATTERY if subject.has_golds or not exploit.hedges]
-    width = _width(subject)
-    return [_result(subject, exploit, cases, width) for exploit in wanted if exploit.strategies(cases[0])]
+    return [_result(subject, exploit, cases) for exploit in wanted if exploit.strategies(cases[0])]
 
 
-def cases_of(subject: Subject) -> list[Case]:
+def _cases(subject: Subject) -> list[Case]:
     """The rows as an attacker sees them."""
     declared = subject.target.declared
     phrases: tuple[str, ...] = ()
@@ -77,14 +75,13 @@ def cases_of(subject: Subject) -> list[Case]:
     ]
 
 
-def _result(subject: Subject, exploit: Exploit, cases: Sequence[Case], width: float) -> Result:
+def _result(subject: Subject, exploit: Exploit, cases: Sequence[Case]) -> Result:
     tried, controls = (list(zip(*map(write, cases), strict=True)) for write in (exploit.strategies, exploit.controls))
-    known = exploit.name in getattr(subject.target.declared, "known_exploits", ())
     results = []
     for strategy, control in zip(tried, controls, strict=True):
         positions = zip(zip(*strategy, strict=True), zip(*control, strict=True), strict=True)
         worst = _worst([_gains(subject, cases, texts, beside) for texts, beside in positions])
-        results.append(_summed(exploit, worst, width, known))
+        results.append(_summed(subject, exploit, worst))
     return max(results, key=lambda result: (bool(result.error), result.works, result.gain))
 
 
@@ -120,27 +117,22 @@ def _worst(positions: Sequence[_Gains]) -> _Gains:
     return _Gains(gains, positions[0].honest, positions[0].example)
 
 
-def _width(subject: Subject) -> float:
-    """How far the reward's scores can lie apart: as declared, else as far as they did."""
+def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
     seen = [score for score in subject.scores if score is not None] or [0.0]
     low, high = subject.target.range or (min(seen), max(seen))
-    return high - low
-
-
-def _summed(exploit: Exploit, found: _Gains, width: float, known: bool) -> Result:
     judged = [gain for gain in found.gains if gain is not None]
     honest = [h for h in found.honest if h is not None]
     n_left_out = sum(gain is None and h is not None for gain, h in zip(found.gains, found.honest, strict=True))
     return Result(
         exploit,
         gain=fmean(judged) if judged else 0.0,
-        noise=max(TOLERANCE, NOISE * width),
+        noise=max(TOLERANCE, NOISE * (high - low)),
         honest=fmean(honest) if honest else None,
         rows_frac=sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0,
         unjudged_frac=n_left_out / len(honest) if honest else 0.0,
         example=found.example,
         error=found.error,
-        known=known,
+        known=exploit.name in getattr(subject.target.declared, "known_exploits", ()),
     )
 
 

@@ -7,9 +7,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
 from toolkit.findings import Finding
 from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call, same, score
@@ -60,28 +58,16 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What the new process does: one call of the pickled function, then one call for each huge text."""
-
-    pickled: bytes
-    """Empty: find the reward by its name."""
-    name: str
-    given: dict[str, Any]
-    huge: tuple[Sample, ...]
-
-
 def from_a_process(subject: Subject) -> Iterator[Finding]:
     """Pickled into a spawned process it scores the same; a call on a huge text that never ends can be stopped there."""
     try:
         pickled, why_not = pickle.dumps(subject.target.function), ""
     except Exception as error:  # pickle raises whatever the object's own code does
         pickled, why_not = b"", f"{type(error).__name__}: {error}"
-    huge = tuple(Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in _sizes())
-    job = _Job(pickled, subject.target.name, arguments(subject.probes), huge)
+    huge = [Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in _sizes()]
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(send, job), daemon=False)
+    process = context.Process(target=_work, args=(send, pickled, subject.target.name, subject.probes, huge))
     process.start()
     send.close()
     try:
@@ -99,16 +85,17 @@ def _sizes() -> list[tuple[int, str]]:
     return [(n, unit) for n in (LONG_CHARS, HUGE_CHARS) for unit in HUGE_TEXTS]
 
 
-def _work(send: Connection, job: _Job) -> None:
+def _work(send: Connection, pickled: bytes, name: str, probes: list[Sample], huge: list[Sample]) -> None:
+    """In the new process: one call of the function, found by its name where it is not pickled, and one a huge text."""
     sys.stdout = sys.stderr  # what a reward prints is no result
     try:
-        function = pickle.loads(job.pickled) if job.pickled else find(job.name).function  # noqa: S301 # our own bytes
+        function = pickle.loads(pickled) if pickled else find(name).function  # noqa: S301 # our own bytes
     except Exception as error:
         send.send(Outcome(error=f"{type(error).__name__}: {error}"))
         return
-    outcome = call(function, job.given)
+    outcome = score(function, probes)
     send.send(Outcome(outcome.scores, outcome.fault))
-    for sample in job.huge:
+    for sample in huge:
         outcome = score(function, [sample])
         send.send(Outcome(error=outcome.fault, wall_s=outcome.wall_s))
 

@@ -81,33 +81,29 @@ def find(name: str, *, allow_unsafe_code: bool = False) -> Target:
     Raises:
         RewardError: there is no such reward, file, module or function, or importing it fails.
     """
+    function: Any = _function(name)
+    if allow_unsafe_code and hasattr(function, "allow_unsafe_code"):
+        function = replace(function, allow_unsafe_code=True)
+    return Target(name, function)
+
+
+def _function(name: str) -> Callable[..., Any]:
     if not name:
         raise RewardError("no reward given", FORMS)
     if name in registry.REWARDS or name.startswith(registry.PREFIXES):
-        return _permitted(Target(name, registry.get(name)), allow_unsafe_code)
+        return registry.get(name)
     place, colon, attribute = name.rpartition(":")
     if not colon:
         if name.endswith(".py"):
             raise RewardError(f"{name} names no function", "FILE.py:FUNCTION")
         hint = did_you_mean(name, registry.REWARDS) or FORMS
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
-    module = _from_file(Path(os.path.expanduser(place))) if place.endswith(".py") else _from_module(place)
-    return _permitted(Target(name, _callable(module, attribute, name)), allow_unsafe_code)
-
-
-def _permitted(target: Target, allow_unsafe_code: bool) -> Target:
-    function: Any = target.function
-    if allow_unsafe_code and hasattr(function, "allow_unsafe_code"):
-        return replace(target, function=replace(function, allow_unsafe_code=True))
-    return target
+    module = _from_file(Path(place).expanduser()) if place.endswith(".py") else _from_module(place)
+    return _callable(module, attribute, name)
 
 
 def find_all(names: str, *, allow_unsafe_code: bool = False) -> list[Target]:
-    """Several, separated by commas, each once.
-
-    Raises:
-        RewardError: as `find`; or one is named twice.
-    """
+    """Several, separated by commas, each once; see `find`."""
     listed = [name.strip() for name in names.split(",") if name.strip()]
     for name in listed:
         if listed.count(name) > 1:

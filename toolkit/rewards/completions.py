@@ -24,6 +24,11 @@ def text_of(completion: Completion) -> str:
     return "".join(block.get("text") or "" for block in content or () if isinstance(block, dict))
 
 
+def prompt_text(prompt: Completion) -> str:
+    """All that a prompt says, text or messages."""
+    return prompt if isinstance(prompt, str) else "\n".join(text_of([message]) for message in prompt)
+
+
 def one_line(text: str, limit: int = MAX_SHOWN) -> str:
     """The text with its white space folded, shortened to `limit` characters."""
     line = " ".join(text[: 4 * limit].split())

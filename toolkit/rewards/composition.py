@@ -169,10 +169,12 @@ class Composition(RewardFunction):
 
     def _bounds(self, progress: float) -> tuple[float, float]:
         """The lowest and highest sum at one moment of the run."""
-        ranges = [(-Z_LIMIT, Z_LIMIT) if self.normalize else part.reward.range for part in self.parts]
-        weights = [part.weight_at(progress) for part in self.parts]
-        low = sum(weight * bounds[0] for weight, bounds in zip(weights, ranges, strict=True))
-        return low, sum(weight * bounds[1] for weight, bounds in zip(weights, ranges, strict=True))
+        low = high = 0.0
+        for part in self.parts:
+            bounds = (-Z_LIMIT, Z_LIMIT) if self.normalize else part.reward.range
+            low += part.weight_at(progress) * bounds[0]
+            high += part.weight_at(progress) * bounds[1]
+        return low, high
 
     def _total(self, scores: Sequence[float | None], progress: float) -> float | None:
         weights = [part.weight_at(progress) for part in self.parts]

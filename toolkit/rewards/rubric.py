@@ -113,7 +113,7 @@ class Rubric(RewardFunction):
         if checks := self._structure_checks(folded, places):
             yield "structure", sum(checks.values()) / len(checks), self.structure.weight
         if self.length:
-            yield "length", self.length.share(_n_characters(text)), self.length.weight
+            yield "length", self.length.share(sum(map(len, text.split()))), self.length.weight
 
     def _structure_checks(self, folded: str, places: Mapping[str, int]) -> dict[str, bool]:
         shape, checks = self.structure, {}
@@ -143,10 +143,6 @@ class Rubric(RewardFunction):
         for label, names in (("missing", missing), ("forbidden", self._said(folded)), ("structure fails", failed)):
             notes += [f"{label}: {', '.join(names)}"] if names else []
         return "; ".join(notes) or "the rubric asks for nothing"
-
-
-def _n_characters(text: str) -> int:
-    return sum(map(len, text.split()))
 
 
 def load_rubric(path: str | Path) -> Rubric:

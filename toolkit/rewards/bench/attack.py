@@ -9,8 +9,8 @@ from typing import Any
 
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
 from toolkit.rewards.bench.calling import TOLERANCE, Sample
-from toolkit.rewards.bench.layouts import prompt_text
 from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.completions import prompt_text
 from toolkit.rewards.rubric import Rubric
 
 LUCK = 0.1

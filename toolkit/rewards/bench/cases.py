@@ -55,10 +55,8 @@ class Tried:
 
     @property
     def passed(self) -> bool:
-        if self.error or (self.score is None) != (self.expected is None):
-            return False
         if self.score is None or self.expected is None:
-            return True
+            return self.score is self.expected and not self.error
         low, high = self.expected
         return low - TOLERANCE <= self.score <= high + TOLERANCE
 

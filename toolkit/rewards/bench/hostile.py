@@ -18,6 +18,8 @@ from toolkit.units import format_seconds
 LONG_CHARS = 8_000  # 2,000 tokens and more
 HUGE_CHARS = 100_000  # 32,000 tokens
 HUGE_TEXTS = ("a", "9", " ", "\n", "(", "<answer>", "</answer>", "####", "\\boxed{", "1+", "a=1 ", "，")
+# Long before huge: a pattern that needs exponential time must not look like one that needs quadratic time
+SIZES = [(n, unit) for n in (LONG_CHARS, HUGE_CHARS) for unit in HUGE_TEXTS]
 SLOW_S, HARD_LIMIT_S = 1.0, 10.0
 START_LIMIT_S = 120.0
 """For a new process to import the reward, with torch if it needs that, and to make one call."""
@@ -64,7 +66,7 @@ def from_a_process(subject: Subject) -> Iterator[Finding]:
         pickled, why_not = pickle.dumps(subject.target.function), ""
     except Exception as error:  # pickle raises whatever the object's own code does
         pickled, why_not = b"", f"{type(error).__name__}: {error}"
-    huge = [Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in _sizes()]
+    huge = [Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in SIZES]
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(send, pickled, subject.target.name, subject.probes, huge))
@@ -78,11 +80,6 @@ def from_a_process(subject: Subject) -> Iterator[Finding]:
     finally:
         process.kill()
         process.join()
-
-
-def _sizes() -> list[tuple[int, str]]:
-    """Long before huge: a pattern that needs exponential time must not look like one that needs quadratic time."""
-    return [(n, unit) for n in (LONG_CHARS, HUGE_CHARS) for unit in HUGE_TEXTS]
 
 
 def _work(send: Connection, pickled: bytes, name: str, probes: list[Sample], huge: list[Sample]) -> None:
@@ -125,7 +122,7 @@ def _pickling(subject: Subject, outcome: Outcome, why_not: str) -> Finding:
 def _huge(receive: Connection) -> Finding:
     next_step = "linear patterns only: no (a+)+, no <tag>.*? from every tag on; and a limit on what is parsed"
     slowest, name = 0.0, ""
-    for n, unit in _sizes():
+    for n, unit in SIZES:
         outcome = _next(receive, HARD_LIMIT_S)
         text = f"{unit!r} up to {n:,} characters"
         if outcome.error:

@@ -129,11 +129,7 @@ def _of_trl(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def weights_of(given: Sequence[float], targets: Sequence[Target]) -> list[float]:
-    """One weight a reward, 1 where none is given.
-
-    Raises:
-        SettingsError: another number of weights than of rewards, or one that is not finite.
-    """
+    """One finite weight a reward, or a SettingsError; 1 each where none is given."""
     if given and len(given) != len(targets):
         raise SettingsError(f"{len(given)} --reward_weights for {len(targets)} rewards", "one for each, in their order")
     if any(not math.isfinite(weight) for weight in given):

@@ -189,11 +189,7 @@ def _lengths(rows: Sequence[Row], groups: Sequence[Sequence[Row]]) -> Lengths | 
 
 
 def give(path: Path, png: Path | None) -> RenderableType:
-    """Examine a file or run folder, write its histogram, and return what is to be shown.
-
-    Raises:
-        DataError: the file cannot be read or has no scores, or the PNG cannot be written.
-    """
+    """Examine a file or run folder (see `scored_rows`), write its histogram, and return what is to be shown."""
     stats = examine(scored_rows(path))
     target = png or (path / "reward_stats.png" if path.is_dir() else path.with_suffix(".stats.png"))
     if target.suffix.lower() != ".png":

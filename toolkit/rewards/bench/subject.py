@@ -52,22 +52,18 @@ class Subject:
         return 2 * sum(more) > len(more)
 
     @cached_property
-    def asked(self) -> str | None:
-        """The layout that the prompts ask for."""
-        return asked_by(self.rows[0]["prompt"])
-
-    @cached_property
     def layout(self) -> str:
         """How answers are laid out: as the dataset's prompts ask, or else as the reward reads them."""
-        if self.asked and self.prompts_are_given:
-            return self.asked
+        asked = asked_by(self.rows[0]["prompt"])
+        if asked and self.prompts_are_given:
+            return asked
         declared = self.target.declared
         if declared is not None:
             readable = [layout for layout in declared.best_layouts if layout in TEMPLATES]
         else:
             readable = [layout for layout in TEMPLATES if self.has_golds and self.separates(layout)]
-        if self.asked and (self.asked in readable or not readable):
-            return self.asked
+        if asked and (asked in readable or not readable):
+            return asked
         return readable[0] if readable else "answer_tag"
 
     def separates(self, layout: str) -> bool:

@@ -59,7 +59,7 @@ class Endpoint:
         """Nothing came back in all attempts of one request, nor of any beside it. Then a request is one attempt."""
         self._jitter = random.Random()  # of its own: a run's seeded one must not depend on the network
 
-    def key(self) -> str:
+    def _key(self) -> str:
         """The key in the environment variable, read anew each time; "" where none is asked for.
 
         Raises:
@@ -99,7 +99,7 @@ class Endpoint:
         """The reply, and the seconds after which to try again; None: not again."""
         import httpx
 
-        key = self.key()
+        key = self._key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             response = self._client.post(self._url, json=body, headers=headers)

@@ -42,13 +42,11 @@ class Reader:
         return self.checked(value, isinstance(value, str) and bool(value.strip()), where, "text")
 
     def checked(self, value: Any, is_right: bool, where: str, wanted: str) -> Any:
-        """The value, if it is right."""
         if not is_right:
             self.fail(f"{where} is {one_line(repr(value), 40)}", wanted)
         return value
 
     def fail(self, found: str, wanted: str) -> NoReturn:
-        """Raise the RewardError."""
         raise RewardError(f"{self.source}: {found}", wanted)
 
 

@@ -47,8 +47,6 @@ class Result:
 
 @dataclass(frozen=True)
 class _Gains:
-    """A strategy row by row."""
-
     gains: list[float | None]
     honest: list[float | None]
     example: str
@@ -63,7 +61,6 @@ def attack(subject: Subject) -> list[Result]:
 
 
 def _cases(subject: Subject) -> list[Case]:
-    """The rows as an attacker sees them."""
     declared = subject.target.declared
     phrases: tuple[str, ...] = ()
     if isinstance(declared, Rubric):

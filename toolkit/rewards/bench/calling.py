@@ -28,8 +28,6 @@ _TOKEN = re.compile(r" ?[^\W\d]{1,12}|\d|\s{1,32}|[^\w\s]")
 
 @dataclass(frozen=True)
 class Sample:
-    """One completion of a row's prompt."""
-
     row: Row
     text: str
 
@@ -145,7 +143,6 @@ async def _awaited(result: Any) -> Any:
 
 
 def score(function: Callable[..., Any], samples: Sequence[Sample], *, messages: bool | None = None) -> Outcome:
-    """Call a reward on these completions."""
     return call(function, arguments(samples, messages=messages))
 
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.files import read_yaml
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, call, reason, score
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, reason, score
 from toolkit.rewards.bench.target import Target, find
 from toolkit.rewards.composition import Composition
 from toolkit.rewards.table_file import Reader
@@ -33,8 +34,6 @@ Expected = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Case:
-    """One completion and what is expected of it."""
-
     name: str
     completion: str
     columns: Mapping[str, Any]
@@ -43,8 +42,6 @@ class Case:
 
 @dataclass(frozen=True)
 class Tried:
-    """One expectation and what came of it."""
-
     case: str
     part: str
     score: float | None
@@ -75,19 +72,18 @@ def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
 def _try(case: Case, targets: Mapping[str, Target]) -> Iterator[Tried]:
     sample = Sample({"prompt": "", **case.columns}, case.completion)
     for part, expected in case.expect.items():
-        name, slash, of = part.partition("/") if part not in targets else (part, "", "")
+        name, _, of = (part, "", "") if part in targets else part.partition("/")
         target = targets[name]
-        if slash and isinstance(target.function, Composition):
-            outcome = call(target.function.breakdown, arguments([sample]))
-            if not outcome.error:
-                yield Tried(case.name, part, outcome.result[of][0], expected)
-                continue
-        else:
-            outcome = score(target.function, [sample])
+        outcome = score(partial(_part, target.function, of) if of else target.function, [sample])
         if outcome.fault:
             yield Tried(case.name, part, None, expected, outcome.fault, error=True)
         else:
-            yield Tried(case.name, part, outcome.scores[0], expected, reason(target.declared, sample))
+            why = "" if of else reason(target.declared, sample)
+            yield Tried(case.name, part, outcome.scores[0], expected, why)
+
+
+def _part(composition: Composition, name: str, /, **given: Any) -> list[float | None]:
+    return composition.breakdown(**given)[name]
 
 
 @dataclass(frozen=True)

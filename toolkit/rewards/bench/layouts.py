@@ -29,7 +29,6 @@ _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def render(layout: str, reasoning: str, answer: str) -> str:
-    """A completion in a layout."""
     return TEMPLATES[layout].format(reasoning=reasoning, answer=answer)
 
 

@@ -39,8 +39,6 @@ OF_THE_FILE = ("completion", "group", "step", "scores", "rewards", "total", "row
 
 @dataclass(frozen=True)
 class Scored:
-    """One row with its scores."""
-
     row: Row
     line: int
     """Where it stands in the file, from 1."""
@@ -139,8 +137,6 @@ def weights_of(given: Sequence[float], targets: Sequence[Target]) -> list[float]
 
 @dataclass
 class Tally:
-    """One reward over all rows."""
-
     n: int = 0
     total: float = 0.0
     low: float = math.inf
@@ -157,7 +153,6 @@ class Tally:
 
 
 def write_json(path: Path, targets: Sequence[Target], weights: Sequence[float], out: TextIO) -> None:
-    """Write one line a row to `out`."""
     for i, scored in enumerate(score_file(path, targets, weights_of(weights, targets))):
         line = {"row": i, "scores": scored.scores, "total": scored.total}
         out.write(json.dumps(line, ensure_ascii=False) + "\n")

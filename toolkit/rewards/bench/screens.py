@@ -51,12 +51,10 @@ def _difference(reward: RewardFunction, first: RewardFunction) -> str:
 
 
 def range_of(bounds: tuple[float, float] | None) -> str:
-    """`0 to 1`."""
     return f"{shown(bounds[0])} to {shown(bounds[1])}" if bounds else "not declared"
 
 
 def details(target: Target) -> RenderableType:
-    """All that is known of one reward."""
     about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
     paragraphs = [Text(" ".join(paragraph.split())) for paragraph in about.split("\n\n") if paragraph.strip()]
     return Group(

@@ -42,8 +42,6 @@ SCORES = ("scores", "rewards")
 
 @dataclass(frozen=True)
 class Part:
-    """One reward over all rows."""
-
     name: str
     values: list[float | None]
     bounds: tuple[float, float]
@@ -96,8 +94,6 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Stats:
-    """All that is said of a file."""
-
     n_rows: int
     parts: list[Part]
     correlated: list[tuple[str, str, float]]
@@ -133,7 +129,6 @@ def scored_rows(path: Path) -> list[Row]:
 
 
 def examine(rows: Sequence[Row]) -> Stats:
-    """Everything about these rows."""
     names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
     parts = [_part(name, [row["scores"].get(name) for row in rows]) for name in names]
     grouped = groups_of(rows)

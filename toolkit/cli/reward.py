@@ -120,8 +120,7 @@ class OnRows:
 
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
-        from toolkit.rewards.bench.rows import training_rows
-        from toolkit.rewards.bench.subject import Subject
+        from toolkit.rewards.bench.subject import Subject, training_rows
         from toolkit.rewards.bench.target import find
 
         if self.n_rows < 1:

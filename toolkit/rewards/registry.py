@@ -23,13 +23,8 @@ _MODULES = {
 REWARDS: dict[str, str] = {name: module for module, listed in _MODULES.items() for name in listed.split()}
 """Name of each reward, with default settings, to its module below `toolkit.rewards`; in the order of listing."""
 
-RUBRIC = "rubric:"
-"""`rubric:FILE.yaml` is a rubric of the user's own."""
-REWARD_MODEL = "reward_model:"
-"""`reward_model:` with a folder or Hub id, or with a FILE.yaml of settings."""
-JUDGE = "judge:"
-"""`judge:FILE.yaml` is a judge with the settings of the file."""
-PREFIXES = (RUBRIC, REWARD_MODEL, JUDGE)
+PREFIXES = ("rubric:", "reward_model:", "judge:")
+"""Each before a FILE.yaml of the user's own; `reward_model:` also before a folder or Hub id."""
 
 
 def get(name: str) -> RewardFunction:
@@ -41,16 +36,16 @@ def get(name: str) -> RewardFunction:
     Raises:
         RewardError: no such name (with the nearest ones), or a file that cannot be read.
     """
-    if name.startswith(RUBRIC):
+    kind, _, source = name.partition(":")
+    if name.startswith("rubric:"):
         from toolkit.rewards.rubric import load_rubric
 
-        return load_rubric(name.removeprefix(RUBRIC))
-    if name.startswith((REWARD_MODEL, JUDGE)):
+        return load_rubric(source)
+    if name.startswith(PREFIXES):
         from toolkit.rewards.learned import Judge, RewardModel
         from toolkit.rewards.table_file import load_settings
 
-        _kind, _, source = name.partition(":")
-        if name.startswith(JUDGE):
+        if kind == "judge":
             return load_settings(Judge, source)
         return load_settings(RewardModel, source) if source.endswith((".yaml", ".yml")) else RewardModel(model=source)
     if name not in REWARDS:

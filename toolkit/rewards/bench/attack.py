@@ -26,8 +26,6 @@ class Result:
     exploit: Exploit
     gain: float
     """Its score less that of the better honest wrong answer beside it, mean over the rows."""
-    noise: float
-    """A gain up to this is no more than another wording."""
     honest: float | None
     """Mean score of that answer."""
     rows_frac: float
@@ -38,11 +36,7 @@ class Result:
     error: str
     known: bool
     """The reward names it."""
-
-    @property
-    def works(self) -> bool:
-        pays = self.rows_frac > LUCK and self.gain > self.noise
-        return pays or bool(self.error) or self.unjudged_frac > LUCK
+    works: bool
 
 
 @dataclass(frozen=True)
@@ -120,16 +114,20 @@ def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
     judged = [gain for gain in found.gains if gain is not None]
     honest = [h for h in found.honest if h is not None]
     n_left_out = sum(gain is None and h is not None for gain, h in zip(found.gains, found.honest, strict=True))
+    gain = fmean(judged) if judged else 0.0
+    rows_frac = sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0
+    unjudged_frac = n_left_out / len(honest) if honest else 0.0
+    pays = rows_frac > LUCK and gain > max(TOLERANCE, NOISE * (high - low))
     return Result(
         exploit,
-        gain=fmean(judged) if judged else 0.0,
-        noise=max(TOLERANCE, NOISE * (high - low)),
+        gain,
         honest=fmean(honest) if honest else None,
-        rows_frac=sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0,
-        unjudged_frac=n_left_out / len(honest) if honest else 0.0,
+        rows_frac=rows_frac,
+        unjudged_frac=unjudged_frac,
         example=found.example,
         error=found.error,
         known=exploit.name in getattr(subject.target.declared, "known_exploits", ()),
+        works=pays or bool(found.error) or unjudged_frac > LUCK,
     )
 
 

@@ -112,11 +112,10 @@ def _pickling(subject: Subject, outcome: Outcome, why_not: str) -> Finding:
     next_step = "define it at the top of a module, and keep no open files, locks or lambdas in it"
     if why_not:
         return Finding("process", level, f"cannot be pickled ({why_not})", "a function that pickles", next_step)
-    if outcome.error:
-        return Finding("process", level, f"in a spawned process: {outcome.error}", "the same scores", next_step)
-    if not same(outcome.result, subject.scores):
-        return Finding("process", level, "other scores in a spawned process", "the same scores", next_step)
-    return Finding("process", "green", "pickles, and scores the same in a spawned process")
+    if not outcome.error and same(outcome.result, subject.scores):
+        return Finding("process", "green", "pickles, and scores the same in a spawned process")
+    found = f"in a spawned process: {outcome.error}" if outcome.error else "other scores in a spawned process"
+    return Finding("process", level, found, "the same scores", next_step)
 
 
 def _huge(receive: Connection) -> Finding:

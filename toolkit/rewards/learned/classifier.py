@@ -124,7 +124,7 @@ class Classifier:
     def __init__(self, settings: RewardModel) -> None:
         self._settings = settings
         self._device = _device(settings.device)
-        self._model, self._tokenizer = _loaded(settings.model, _located(settings.model), self._device)
+        self._model, self._tokenizer = _loaded(settings.model, self._device)
         config = self._model.config.get_text_config()
         pads = (self._tokenizer.pad_token_id, config.pad_token_id)
         self._pad_id: int | None = next((pad for pad in pads if pad is not None), None)
@@ -228,21 +228,18 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _located(model: str) -> str:
-    try:
-        return locate(model)
-    except (ModelError, HubError) as error:
-        found = error.found.removeprefix("--model ")
-        raise RewardError(f"reward model: {found}", "a folder or Hub id of a sequence classifier") from error
-
-
 @cache
-def _loaded(model: str, source: str, device: str) -> tuple[Any, Any]:
+def _loaded(model: str, device: str) -> tuple[Any, Any]:
     """The model in evaluation mode and its tokenizer, shared by rewards that differ in other settings only."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     has_bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        source = locate(model)
+    except (ModelError, HubError) as error:
+        found = error.found.removeprefix("--model ")
+        raise RewardError(f"reward model: {found}", "a folder or Hub id of a sequence classifier") from error
     try:
         loaded, report = AutoModelForSequenceClassification.from_pretrained(
             source,

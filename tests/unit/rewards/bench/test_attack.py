@@ -10,8 +10,7 @@ from toolkit.rewards import registry
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.bench.attack import Result, attack
 from toolkit.rewards.bench.battery import BATTERY
-from toolkit.rewards.bench.rows import training_rows
-from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.subject import Subject, training_rows
 from toolkit.rewards.bench.target import find
 from toolkit.rewards.composition import Composition
 

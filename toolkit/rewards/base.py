@@ -24,7 +24,6 @@ class Explanation:
     """One score and the reason for it, on one line."""
 
     score: float | None
-    """None: cannot judge."""
     reason: str
 
 

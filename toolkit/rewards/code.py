@@ -173,11 +173,7 @@ def _prepared(tests: Any) -> Runner | Explanation:
 
 
 def read_tests(tests: Any) -> Runner:
-    """Read a row's `tests`, and return what runs a program under them.
-
-    Raises:
-        DataError: they are in neither form, or one is no test (`assertions.read`).
-    """
+    """What runs a program under a row's `tests`; a DataError where they are in neither form, or one is no test."""
     if isinstance(tests, str):
         try:
             tests = json.loads(tests)
@@ -187,16 +183,13 @@ def read_tests(tests: Any) -> Runner:
     if tests and all(isinstance(test, str) for test in tests):
         assertions.read(tuple(tests))
         return partial(run_tests, tests=tests)
-    cases = [_case(test) for test in tests]
-    if not cases or None in cases:
+    if not tests or not all(map(_is_case, tests)):
         raise DataError(f"`tests` is {one_line(str(tests), 60)}", _WANTED)
-    return partial(_run_cases, [case for case in cases if case])
+    return partial(_run_cases, [(test["input"], test["output"]) for test in tests])
 
 
-def _case(test: Any) -> tuple[str, str] | None:
-    """Input and output of a case; None when it is none."""
-    given, wanted = (test.get("input"), test.get("output")) if isinstance(test, Mapping) else (None, None)
-    return (given, wanted) if isinstance(given, str) and isinstance(wanted, str) else None
+def _is_case(test: Any) -> bool:
+    return isinstance(test, Mapping) and all(isinstance(test.get(key), str) for key in ("input", "output"))
 
 
 def _run_cases(cases: list[tuple[str, str]], code: str, level: Level, limits: Limits) -> list[TestRun]:

@@ -58,7 +58,7 @@ class Comparison:
 
 
 @lru_cache(maxsize=8192)  # a group repeats its answers, and a time-out is not waited for twice
-def equivalent(answer: str, gold: str, how: Equivalence = DEFAULT) -> Comparison:
+def equivalent(answer: str, gold: str, how: Equivalence) -> Comparison:
     """Whether two texts hold the same mathematics. The order matters to math-verify.
 
     Tags are stripped first. Where several formulas stand in a text, the last box counts, else the last formula.

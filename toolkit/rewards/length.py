@@ -26,6 +26,11 @@ def count_tokens(text: str, completion_ids: Sequence[int] | None) -> int:
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
 
 
+def band(n: float, low: float, high: float) -> float:
+    """1 from `low` to `high`; below it falls linearly to 0 at none, above it to 0 at twice `high`."""
+    return n / low if n < low else max(0.0, min(1.0, 2 - n / high))
+
+
 def _shown(text: str, row: Mapping[str, Any]) -> str:
     """The length as an explanation shows it."""
     ids = row.get("completion_ids")
@@ -61,9 +66,7 @@ class LengthBand(_ByLength):
         self._require(is_band, f"the band is {self.low} to {self.high}", "0 <= low <= high")
 
     def of_length(self, n: int) -> float:
-        if n < self.low:
-            return n / self.low
-        return max(0.0, min(1.0, 2 - n / self.high))
+        return band(n, self.low, self.high)
 
     def reason(self, text: str, score: float | None, **row: Any) -> str:
         return f"{_shown(text, row)}, the band is {self.low} to {self.high}"

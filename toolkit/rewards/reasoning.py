@@ -12,6 +12,7 @@ from typing import Any
 
 from toolkit.rewards import equations
 from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.length import band
 
 _PARTS = (("<reasoning>", "</reasoning>"), ("<think>", "</think>"))
 _ANSWER_PART = re.compile(r"<answer>.*", re.DOTALL)
@@ -92,8 +93,7 @@ class Steps(RewardFunction):
         self._require(1 <= self.low <= self.high, f"the band is {self.low} to {self.high}", "1 <= low <= high")
 
     def judge(self, text: str, **_: Any) -> float | None:
-        n = len(steps_of(text))
-        return min(1.0, n / self.low, max(0.0, 2 - n / self.high))
+        return band(len(steps_of(text)), self.low, self.high)
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
         return f"{len(steps_of(text))} different steps, the band is {self.low} to {self.high}"

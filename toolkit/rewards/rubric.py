@@ -14,6 +14,7 @@ from typing import Any
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.files import read_yaml
 from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.length import band
 from toolkit.rewards.table_file import Reader
 
 SALES_ZH = Path(__file__).parent / "rubrics" / "sales_zh.yaml"
@@ -34,8 +35,6 @@ class Element:
 
 @dataclass(frozen=True)
 class Required:
-    """The elements, and their weight in the whole."""
-
     elements: tuple[Element, ...]
     weight: float = 1.0
 
@@ -68,9 +67,6 @@ class Length:
     low: float
     high: float
     weight: float = 1.0
-
-    def share(self, n: int) -> float:
-        return n / self.low if n < self.low else max(0.0, min(1.0, 2 - n / self.high))
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,8 @@ class Rubric(RewardFunction):
         if checks := self._structure_checks(folded, places):
             yield "structure", sum(checks.values()) / len(checks), self.structure.weight
         if self.length:
-            yield "length", self.length.share(sum(map(len, text.split()))), self.length.weight
+            n_characters = sum(map(len, text.split()))
+            yield "length", band(n_characters, self.length.low, self.length.high), self.length.weight
 
     def _structure_checks(self, folded: str, places: Mapping[str, int]) -> dict[str, bool]:
         shape, checks = self.structure, {}

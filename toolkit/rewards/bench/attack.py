@@ -90,13 +90,10 @@ def _gains(subject: Subject, cases: Sequence[Case], texts: Sequence[str], contro
     if outcome.fault:
         return _Gains([], [], texts[0], outcome.fault)
     scores = outcome.scores
-    honest = [_most(scores[i : i + 2]) for i in range(0, len(scores), 3)]
+    judged = ([score for score in scores[i : i + 2] if score is not None] for i in range(0, len(scores), 3))
+    honest = [max(pair, default=None) for pair in judged]
     gains = [None if h is None or t is None else t - h for h, t in zip(honest, scores[2::3], strict=True)]
     return _Gains(gains, honest, texts[0])
-
-
-def _most(scores: Sequence[float | None]) -> float | None:
-    return max((score for score in scores if score is not None), default=None)
 
 
 def _worst(positions: Sequence[_Gains]) -> _Gains:

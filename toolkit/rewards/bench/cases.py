@@ -59,11 +59,7 @@ class Tried:
 
 
 def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
-    """Score every case and compare it with what it expects; `allow_unsafe_code`: see `find`.
-
-    Raises:
-        RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.
-    """
+    """Score every case and compare it with what it expects; a RewardError names the place that is no case."""
     table = read_yaml(path, str(path), "a YAML file with `rewards` and `cases`", RewardError)
     targets, cases = _Reader(str(path), allow_unsafe_code).read(table)
     return [tried for case in cases for tried in _try(case, targets)]

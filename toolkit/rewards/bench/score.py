@@ -47,12 +47,7 @@ class Scored:
 
 
 def score_file(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> Iterator[Scored]:
-    """Every row of a file, in order.
-
-    Raises:
-        DataError: what `rows.read` raises; a row without a completion or a column that a reward needs.
-        RewardError: a reward raises, or returns something else than one score a completion.
-    """
+    """Every row of a file, in order; a DataError for a row, and a RewardError for a reward, that does not fit."""
     for batch in batches(_checked(path, targets)):
         rows = [row for _line, row in batch]
         columns = {target.name: _scores(target, rows, f"from {place(path, batch[0][0])} on") for target in targets}
@@ -68,7 +63,7 @@ def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Number
     """Lists of about `size` rows that split no group."""
     batch: list[Numbered] = []
     for line, row in rows:
-        if batch and _is_new_group(batch[-1][1], row) and (len(batch) >= size or _hides_new_group(batch[-1][1], row)):
+        if batch and _divides(batch[-1][1], row, is_full=len(batch) >= size):
             yield batch
             batch = []
         batch.append((line, row))
@@ -76,19 +71,17 @@ def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Number
         yield batch
 
 
-def _is_new_group(before: Row, row: Row) -> bool:
+def _divides(before: Row, row: Row, is_full: bool) -> bool:
+    """Never inside a group; always between two of one prompt, since rewards tell groups apart by the prompt."""
     key = key_of(row)
-    return key is None or key != key_of(before)
-
-
-def _hides_new_group(before: Row, row: Row) -> bool:
-    """Two groups of one prompt, side by side: rewards tell groups apart by the prompt, so they go in two calls."""
-    return "group" in row and row.get("prompt") is not None and row.get("prompt") == before.get("prompt")
+    if key is not None and key == key_of(before):
+        return False
+    return is_full or ("group" in row and row.get("prompt") is not None and row["prompt"] == before.get("prompt"))
 
 
 def _checked(path: Path, targets: Sequence[Target]) -> Iterator[Numbered]:
     needed = list(dict.fromkeys(column for target in targets for column in target.columns))
-    if any(target.needs_prompts for target in targets):
+    if any("prompts" in (target.takes if target.declared is None else target.declared.columns) for target in targets):
         needed.append("prompt")
     for line, row in read(path):
         for column in ("completion", *needed):
@@ -110,7 +103,9 @@ def _scores(target: Target, rows: Sequence[Row], where: str) -> Scores:
     if all(row.get("prompt") is not None for row in rows):
         given["prompts"] = [row["prompt"] for row in rows]
     if target.declared is None:  # ours do without; a plain function may name what TRL would pass
-        given |= {name: value for name, value in _of_trl(rows).items() if name in target.takes and name not in given}
+        of_trl = arguments([Sample({"prompt": None}, text_of(row["completion"])) for row in rows])
+        missing = target.takes & {"completion_ids", "trainer_state", "log_extra", "log_metric"} - given.keys()
+        given |= {name: of_trl[name] for name in missing}
     outcome = call(target.function, given)
     if isinstance(outcome.exception, ToolkitError):
         raise outcome.exception  # the library says it best
@@ -118,12 +113,6 @@ def _scores(target: Target, rows: Sequence[Row], where: str) -> Scores:
         next_step = f"toolkit reward check {target.name} says more"
         raise RewardError(f"{where}: reward {target.name!r} {outcome.fault}", "one score a completion", next_step)
     return outcome.scores
-
-
-def _of_trl(rows: Sequence[Row]) -> dict[str, Any]:
-    """What TRL passes beside the columns, with stand-ins for token ids."""
-    given = arguments([Sample({"prompt": None}, text_of(row["completion"])) for row in rows])
-    return {name: given[name] for name in ("completion_ids", "trainer_state", "log_extra", "log_metric")}
 
 
 def weights_of(given: Sequence[float], targets: Sequence[Target]) -> list[float]:

@@ -86,13 +86,8 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
         if field.name not in ("title", "parts"):
             yield "setting", f"{field.name} = {one_line(repr(getattr(declared, field.name)), 100)}"
     kind = type(declared)
-    yield "import", f"from {kind.__module__} import {_importable(declared, target.name)}"
-
-
-def _importable(declared: object, name: str) -> str:
-    """The shipped instance where its module has it, else the class."""
-    kind = type(declared)
-    return name if getattr(import_module(kind.__module__), name, None) is declared else kind.__name__
+    is_shipped = getattr(import_module(kind.__module__), target.name, None) is declared
+    yield "import", f"from {kind.__module__} import {target.name if is_shipped else kind.__name__}"
 
 
 def tried(results: Sequence[Tried]) -> RenderableType:

@@ -105,11 +105,7 @@ class Stats:
 
 
 def scored_rows(path: Path) -> list[Row]:
-    """The rows of a file, or of all training steps of a run folder, in the order of steps.
-
-    Raises:
-        DataError: what `rows.read` raises; no completions in the folder, or a row without scores.
-    """
+    """The rows of a file, or of all steps of a run folder in their order; a DataError where one has no scores."""
     files = [path]
     if path.is_dir():
         inside = path / "completions" if (path / "completions").is_dir() else path

@@ -135,10 +135,7 @@ def training_rows(dataset: str, n_rows: int, gold_column: str = "answer") -> tup
     """The first `n_rows` rows with different prompts, as training would pass them, and whether the prompts are theirs.
 
     A row with `prompt` stays as it is. One with `question` becomes a row of the recipes: their system prompt, and its
-    gold answer bare. `arithmetic` needs no file.
-
-    Raises:
-        DataError: what `rows.read` raises; a row with neither column.
+    gold answer bare. A row with neither is a DataError. `arithmetic` needs no file.
     """
     path, found = Path(dataset).expanduser(), {}
     prompts_are_given = False

@@ -54,11 +54,6 @@ class Target:
         return self.declared is not None or any(p.kind is p.VAR_KEYWORD for p in self._parameters())
 
     @property
-    def needs_prompts(self) -> bool:
-        """Whether it cannot do without the prompts: to compare the completions of one, or to read it."""
-        return "prompts" in (self.declared.columns if self.declared is not None else self.takes)
-
-    @property
     def range(self) -> tuple[float, float] | None:
         return self.declared.range if self.declared is not None else None
 
@@ -98,8 +93,11 @@ def _function(name: str) -> Callable[..., Any]:
             raise RewardError(f"{name} names no function", "FILE.py:FUNCTION")
         hint = did_you_mean(name, registry.REWARDS) or FORMS
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
-    module = _from_file(Path(place).expanduser()) if place.endswith(".py") else _from_module(place)
-    return _callable(module, attribute, name)
+    if place.endswith(".py"):
+        return _callable(_from_file(Path(place).expanduser()), attribute, name)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return _callable(_imported(f"module {place!r}", lambda: importlib.import_module(place)), attribute, name)
 
 
 def find_all(names: str, *, allow_unsafe_code: bool = False) -> list[Target]:
@@ -128,20 +126,13 @@ def _from_file(path: Path) -> ModuleType:
     return _imported(str(path), lambda: spec.loader.exec_module(module) or module)  # type: ignore[union-attr]
 
 
-def _from_module(name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return _imported(f"module {name!r}", lambda: importlib.import_module(name))
-
-
 def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
     except (Exception, SystemExit) as error:  # whatever the user's own code does when it is imported
         detail = f"{type(error).__name__}: {one_line(str(error), 160)}"
-        raise RewardError(
-            f"{what} cannot be imported ({detail})", "a module that imports, or a reward's name"
-        ) from error
+        wanted = "a module that imports, or a reward's name"
+        raise RewardError(f"{what} cannot be imported ({detail})", wanted) from error
 
 
 def _callable(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:

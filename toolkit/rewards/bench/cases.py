@@ -70,7 +70,10 @@ def _try(case: Case, targets: Mapping[str, Target]) -> Iterator[Tried]:
     for part, expected in case.expect.items():
         name, _, of = (part, "", "") if part in targets else part.partition("/")
         target = targets[name]
-        outcome = score(partial(_part, target.function, of) if of else target.function, [sample])
+        function = target.function
+        if of and isinstance(function, Composition):
+            function = partial(_part, function, of)
+        outcome = score(function, [sample])
         if outcome.fault:
             yield Tried(case.name, part, None, expected, outcome.fault, error=True)
         else:

@@ -229,6 +229,7 @@ def test_what_the_model_or_its_template_cannot_judge_is_none(tmp_path: Path) -> 
     assert scores == [None]
     assert metrics == {"unjudged/reward_model_frac": 1.0}
     (tmp_path / "broken" / "chat_template.jinja").write_text("{{ raise_exception('no system turn') }}")
+    classifier._loaded.cache_clear()
     refused = RewardModel(model=broken, device="cpu", title="other").explain("18", prompts="?")
     assert refused.score is None
     assert "no system turn" in refused.reason

@@ -120,8 +120,7 @@ class OnRows:
 
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
-        from toolkit.rewards.bench.rows import training_rows
-        from toolkit.rewards.bench.subject import Subject
+        from toolkit.rewards.bench.subject import Subject, training_rows
         from toolkit.rewards.bench.target import find
 
         if self.n_rows < 1:
@@ -178,7 +177,7 @@ class Stats:
 
     def run(self) -> int:
         from toolkit.display.console import console
-        from toolkit.rewards.bench.stats_report import give
+        from toolkit.rewards.bench.stats import give
 
         path = _given(self.input, "FILE", "a run folder, or a file of completions with their scores")
         console.print(give(path, self.png))

@@ -31,6 +31,7 @@ _LEAD_IN = re.compile(
 
 
 def _tag_span(text: str) -> tuple[int, int] | None:
+    """From an opening to the first closing after it; where openings are nested, from the innermost."""
     start = text.rfind(ANSWER_OPEN, 0, max(text.rfind(ANSWER_CLOSE), 0))
     if start < 0:
         return None
@@ -39,6 +40,7 @@ def _tag_span(text: str) -> tuple[int, int] | None:
 
 
 def _boxed_span(text: str) -> tuple[int, int] | None:
+    """Braces inside are counted. A box that is never closed is ignored; of boxes in each other the outermost counts."""
     if "\\boxed" not in text and "\\fbox" not in text:
         return None
     starts = {found.end() - 1 for found in _BOXED.finditer(text)}
@@ -53,6 +55,7 @@ def _boxed_span(text: str) -> tuple[int, int] | None:
 
 
 def _hashes_span(text: str) -> tuple[int, int] | None:
+    """The rest of the line, or the next line where nothing follows."""
     at = text.rfind("####")
     if text[at - 1 : at] == "#":  # five are a heading
         at = max((found.start() for found in _HASHES.finditer(text)), default=-1)
@@ -67,10 +70,12 @@ _SPANS: dict[MarkedLayout, Callable[[str], tuple[int, int] | None]] = {
     "hashes": _hashes_span,
     "boxed": _boxed_span,
 }
+LAYOUTS: tuple[Layout, ...] = (*_SPANS, "answer_is", "last_number")
+"""Every layout, the most explicit first."""
 
 
 def span(text: str, layout: MarkedLayout) -> tuple[int, int] | None:
-    """Start and end of the last answer in this layout, without its marks; None where there is none."""
+    """Start and end of the last complete answer in this layout, without its marks; None where there is none."""
     return _SPANS[layout](text)
 
 
@@ -81,50 +86,21 @@ def count(text: str, layout: MarkedLayout) -> int:
     return len((_HASHES if layout == "hashes" else _BOXED).findall(text))
 
 
-def last_answer_block(text: str) -> str | None:
-    """Return the text inside the last complete `<answer>...</answer>`, or None when there is none.
-
-    A block runs from an opening to the first closing after it. A closing without an opening is ignored, and so is an
-    opening that is never closed; of nested openings the innermost counts. Linear in the text's length.
-    """
-    found = _tag_span(text)
-    return text[found[0] : found[1]] if found else None
-
-
-def last_boxed(text: str) -> str | None:
-    """Return the text inside the last complete `\\boxed{...}` (or `\\fbox`), braces inside counted, or None.
-
-    A box that is never closed is ignored; of boxes inside each other the outermost counts. Linear in the text's length.
-    """
-    found = _boxed_span(text)
-    return text[found[0] : found[1]] if found else None
-
-
-def line_after_hashes(text: str) -> str | None:
-    """Return the rest of the line of the last `####`, or the next line where nothing follows it, or None."""
-    found = _hashes_span(text)
-    return text[found[0] : found[1]] if found else None
-
-
-_FINDERS: dict[Layout, Callable[[str], str | None]] = {
-    "answer_tag": last_answer_block,
-    "hashes": line_after_hashes,
-    "boxed": last_boxed,
-    "answer_is": stated_answer,
-    "last_number": last_number,
-}
-LAYOUTS: tuple[Layout, ...] = tuple(_FINDERS)
-"""Every layout, the most explicit first."""
-
-
 def find_answer(text: str, layouts: tuple[Layout, ...]) -> str | None:
     """Return the answer's text from the first of `layouts` that the text has, or None when it has none of them.
 
     A layout that is there decides, whether or not a number stands in it: a model that writes `<answer>many</answer>`
-    does not get a second chance with its last number.
+    does not get a second chance with its last number. Linear in the text's length.
     """
     for layout in layouts:
-        if (answer := _FINDERS[layout](text)) is not None:
+        if layout == "answer_is":
+            answer = stated_answer(text)
+        elif layout == "last_number":
+            answer = last_number(text)
+        else:
+            found = span(text, layout)
+            answer = text[found[0] : found[1]] if found else None
+        if answer is not None:
             return answer
     return None
 

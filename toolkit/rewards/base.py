@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards.completions import Completion, one_line, text_of
 
-NOT_DATASET_COLUMNS = frozenset(("prompts", "completion_ids", "trainer_state", "log_extra", "log_metric"))
-"""What TRL passes beside the dataset's own columns."""
+PASSED_BY_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""What TRL 1.15 passes to every reward function, by name, beside the dataset's columns."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,6 @@ class Explanation:
     """One score and the reason for it, on one line."""
 
     score: float | None
-    """None: cannot judge."""
     reason: str
 
 
@@ -32,10 +31,10 @@ class Explanation:
 class RewardFunction:
     """Base of every reward. A subclass is a frozen dataclass whose fields are its settings, so it pickles.
 
-    A subclass gives `judge` and `reason`, and its `range` where that is not 0 to 1; one that compares completions of a
-    group overrides `scores`. `judge` never raises on any text, takes time linear in its length, and gives None for
-    what the row brings (a gold answer that cannot be read) but not for what the completion brings: a model must not
-    write itself out of judgement.
+    What describes it is a class attribute, which has no annotation there and so is no field. A subclass gives `judge`
+    and `reason`, and its `range` where that is not 0 to 1; one that compares completions of a group overrides `scores`.
+    `judge` never raises on any text, takes time linear in its length, and gives None for what the row brings (a gold
+    answer that cannot be read) but not for what the completion brings: a model must not write itself out of judgement.
     """
 
     name: ClassVar[str]
@@ -52,6 +51,8 @@ class RewardFunction:
     """Layouts (`bench.layouts`) in which a right answer earns the most; none where it takes more than a layout."""
     known_exploits: ClassVar[tuple[str, ...]] = ()
     """What `weakness` says, as names of `toolkit reward attack`: these earn more than an honest wrong answer."""
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """Lowest and highest score; a property where the settings decide."""
 
     title: str = ""
     """Another name to log under, for the second reward of a kind in one run."""
@@ -60,10 +61,10 @@ class RewardFunction:
     def __name__(self) -> str:
         return self.title or self.name
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """Lowest and highest score that these settings can give: 0 to 1, unless a subclass says otherwise."""
-        return 0.0, 1.0
+    def _require(self, is_so: bool, found: str, wanted: str) -> None:
+        """Raise a RewardError where it is not so."""
+        if not is_so:
+            raise RewardError(f"reward {self.__name__!r}: {found}", wanted)
 
     def judge(self, text: str, **row: Any) -> float | None:
         """The score of one completion's text, given its row's columns. The hot path: it builds only the score."""
@@ -94,7 +95,9 @@ class RewardFunction:
         """
         scores = self.scores(completions, self._lists(len(completions), columns), columns)
         if None in scores:
-            self._report(scores, completions, columns)
+            self._warn(scores.index(None), completions, columns)
+            if log_metric := columns.get("log_metric"):
+                log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
         return scores
 
     def scores(
@@ -111,7 +114,7 @@ class RewardFunction:
         """The columns of this reward out of all that were given."""
         for column in self.columns:
             if column not in given:
-                known = [name for name in given if name not in NOT_DATASET_COLUMNS]
+                known = [name for name in given if name not in PASSED_BY_TRL]
                 hint = did_you_mean(column, known) or f"a column {column!r} beside {', '.join(known) or 'the prompt'}"
                 raise RewardError(
                     f"reward {self.__name__!r} got no column {column!r}", hint, "add it to the dataset, or rename one"
@@ -122,27 +125,22 @@ class RewardFunction:
         """The columns of this reward, each checked to hold one value a completion."""
         lists = {name: column for name, column in self._checked(columns).items() if column is not None}
         for name, column in lists.items():
-            if not isinstance(column, Sequence) or isinstance(column, (str, bytes)):
-                found = f"reward {self.__name__!r}: column {name!r} is a {type(column).__name__}"
-                raise RewardError(found, "a list with one value a completion")
+            is_list = isinstance(column, Sequence) and not isinstance(column, (str, bytes))
+            kind = type(column).__name__
+            self._require(is_list, f"column {name!r} is a {kind}", "a list with one value a completion")
             if len(column) != n:
                 found = f"reward {self.__name__!r}: {len(column)} values of {name!r} for {n} completions"
                 raise RewardError(found, "one value a completion", "repeat each row's value for its completions")
         return lists
 
-    def _report(
-        self, scores: list[float | None], completions: Sequence[Completion], columns: Mapping[str, Any]
-    ) -> None:
-        """Say which row could not be judged and why; `warnings` shows each text once."""
-        i = scores.index(None)
-        lists = {k: v for k, v in columns.items() if isinstance(v, Sequence) and len(v) == len(completions)}
-        row = {name: column[i] for name, column in lists.items()}
+    def _warn(self, i: int, completions: Sequence[Completion], columns: Mapping[str, Any]) -> None:
+        """Say that row `i` could not be judged, and why; `warnings` shows each text once."""
+        n = len(completions)
+        row = {name: column[i] for name, column in columns.items() if isinstance(column, Sequence) and len(column) == n}
         reason = self.explain(completions[i], **row).reason
         asked = next((row[key] for key in ("question", "prompts") if key in row), None)
-        where = f"row {i + 1} of {len(scores)}" + (f", {one_line(text_of(asked), 60)!r}" if asked else "")
+        where = f"row {i + 1} of {n}" + (f", {one_line(text_of(asked), 60)!r}" if asked else "")
         warnings.warn(f"reward {self.__name__!r} scores None for {where}: {reason}", RewardWarning, stacklevel=3)
-        if log_metric := columns.get("log_metric"):
-            log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
 
 
 class RewardWarning(UserWarning):

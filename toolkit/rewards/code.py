@@ -19,18 +19,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import DataError, SandboxError
-from toolkit.rewards.answers import last_answer_block
+from toolkit.rewards.answers import find_answer
 from toolkit.rewards.base import Explanation, RewardFunction
 from toolkit.rewards.completions import Completion, one_line, text_of
 from toolkit.sandbox import Level, Limits, ScriptRun, TestRun, assertions, choose_level, run_script, run_tests
 
 MAX_CODE_CHARS = 65_536
 """A longer program is not run, and scores 0."""
-Runner = Callable[[str, Level, Limits], list[TestRun]]
-"""Runs a program under the tests of one row."""
+Runner = Callable[..., list[TestRun]]
+"""Runs a program under the tests of one row: its text, then `level` and `limits` by name."""
 _FENCE = "```"
 _WANTED = '`["assert f(2) == 4"]` or `[{"input": "2", "output": "4"}]`'
 _PYTHON = ("python", "py", "python3")
@@ -42,7 +42,7 @@ def extract_code(text: str) -> str:
     Looked for in the last complete `<answer>` block, or in the whole text where there is none. It is the last complete
     block fenced as ```` ```python ````, else the last complete fenced block without a language, else all of it.
     """
-    block = last_answer_block(text)
+    block = find_answer(text, ("answer_tag",))
     scope = text if block is None else block
     fenced = {"python": "", "": ""}
     language: str | None = None
@@ -75,14 +75,14 @@ def parses(code: str) -> bool:
 class CodeSyntax(RewardFunction):
     """1.0 when the code parses, else 0.0; runs nothing, so it needs no sandbox. Range: {0, 1}."""
 
-    name: ClassVar[str] = "code_syntax"
-    purpose: ClassVar[str] = "A first slope towards code: the program parses."
-    weakness: ClassVar[str] = "A single word parses; never use it without tests."
+    name = "code_syntax"
+    purpose = "A first slope towards code: the program parses."
+    weakness = "A single word parses; never use it without tests."
 
-    def judge(self, text: str, **row: Any) -> float | None:
+    def judge(self, text: str, **_: Any) -> float | None:
         return float(parses(extract_code(text)))
 
-    def reason(self, text: str, score: float | None, **row: Any) -> str:
+    def reason(self, text: str, score: float | None, **_: Any) -> str:
         return "it parses" if score else "there is no code that parses"
 
 
@@ -98,12 +98,10 @@ class CodeTests(RewardFunction):
             every row would train on nothing.
     """
 
-    name: ClassVar[str] = "code_tests"
-    columns: ClassVar[tuple[str, ...]] = ("tests",)
-    purpose: ClassVar[str] = "Reward partly right programs by the share of unit tests or input/output cases that pass."
-    weakness: ClassVar[str] = (
-        "Writing out the answers of tests that the prompt shows; keep some tests out of the prompt."
-    )
+    name = "code_tests"
+    columns = ("tests",)
+    purpose = "Reward partly right programs by the share of unit tests or input/output cases that pass."
+    weakness = "Writing out the answers of tests that the prompt shows; keep some tests out of the prompt."
 
     cpu_s: int = 4
     """Seconds of processor time for the program, anew for each case; all its tests have twice that on the clock."""
@@ -114,11 +112,11 @@ class CodeTests(RewardFunction):
     allow_unsafe_code: bool = False
     """Run also where the program could read this machine's files."""
 
-    def judge(self, text: str, tests: Any = None, **row: Any) -> float | None:
+    def judge(self, text: str, *, tests: Any = None, **_: Any) -> float | None:
         return self._explained(text, _prepared(tests)).score
 
     def explain(self, completion: Completion, **row: Any) -> Explanation:
-        """Judge one completion and say why, in one line; the program runs once."""
+        """The program runs once."""
         found = self._explained(text_of(completion), _prepared(self._checked(row)["tests"]))
         return Explanation(found.score, one_line(found.reason))
 
@@ -127,10 +125,9 @@ class CodeTests(RewardFunction):
     ) -> list[float | None]:
         """In parallel: what is waited for is other processes, so threads do. None is left when this returns."""
         choose_level(self.allow_unsafe_code)  # once and here, so that the error comes before the work
-        texts = [text_of(completion) for completion in completions]
         prepared = [_prepared(tests) for tests in lists["tests"]]  # here: to parse in threads would race on warnings
         with ThreadPoolExecutor(self.n_workers or len(os.sched_getaffinity(0)), "sandbox") as pool:
-            return [found.score for found in pool.map(self._explained, texts, prepared)]
+            return [found.score for found in pool.map(self._explained, map(text_of, completions), prepared)]
 
     def _combined(self, passed: int, n_tests: int) -> float:
         return passed / n_tests
@@ -145,7 +142,8 @@ class CodeTests(RewardFunction):
         if len(code) > MAX_CODE_CHARS:
             return Explanation(0.0, f"the code has {len(code):,} characters, over {MAX_CODE_CHARS:,}")
         try:
-            runs = run(code, level, Limits(cpu_s=self.cpu_s, wall_s=2.0 * self.cpu_s, memory_mib=self.memory_mib))
+            limits = Limits(cpu_s=self.cpu_s, wall_s=2.0 * self.cpu_s, memory_mib=self.memory_mib)
+            runs = run(code, level=level, limits=limits)
         except SandboxError as error:
             return Explanation(None, str(error))
         if unjudged := next((run.why for run in runs if run.passed is None), ""):
@@ -159,8 +157,8 @@ class CodeTests(RewardFunction):
 class CodeAllTests(CodeTests):
     """1.0 when the code passes every test, else 0.0; None as in `CodeTests`. Range: {0, 1}."""
 
-    name: ClassVar[str] = "code_all_tests"
-    purpose: ClassVar[str] = "Reward only programs that pass all of their unit tests or input/output cases."
+    name = "code_all_tests"
+    purpose = "Reward only programs that pass all of their unit tests or input/output cases."
 
     def _combined(self, passed: int, n_tests: int) -> float:
         return float(passed == n_tests)
@@ -175,11 +173,7 @@ def _prepared(tests: Any) -> Runner | Explanation:
 
 
 def read_tests(tests: Any) -> Runner:
-    """Read a row's `tests`, and return what runs a program under them.
-
-    Raises:
-        DataError: they are in neither form, or one is no test (`assertions.read`).
-    """
+    """What runs a program under a row's `tests`; a DataError where they are in neither form, or one is no test."""
     if isinstance(tests, str):
         try:
             tests = json.loads(tests)
@@ -188,21 +182,14 @@ def read_tests(tests: Any) -> Runner:
     tests = list(tests) if isinstance(tests, (list, tuple)) else []
     if tests and all(isinstance(test, str) for test in tests):
         assertions.read(tuple(tests))
-        return partial(_run_assertions, tests)
-    cases = [_case(test) for test in tests]
-    if not cases or None in cases:
+        return partial(run_tests, tests=tests)
+    if not tests or not all(map(_is_case, tests)):
         raise DataError(f"`tests` is {one_line(str(tests), 60)}", _WANTED)
-    return partial(_run_cases, [case for case in cases if case])
+    return partial(_run_cases, [(test["input"], test["output"]) for test in tests])
 
 
-def _case(test: Any) -> tuple[str, str] | None:
-    """Input and output of a case; None when it is none."""
-    given, wanted = (test.get("input"), test.get("output")) if isinstance(test, Mapping) else (None, None)
-    return (given, wanted) if isinstance(given, str) and isinstance(wanted, str) else None
-
-
-def _run_assertions(tests: list[str], code: str, level: Level, limits: Limits) -> list[TestRun]:
-    return run_tests(code, tests, level, limits)
+def _is_case(test: Any) -> bool:
+    return isinstance(test, Mapping) and all(isinstance(test.get(key), str) for key in ("input", "output"))
 
 
 def _run_cases(cases: list[tuple[str, str]], code: str, level: Level, limits: Limits) -> list[TestRun]:

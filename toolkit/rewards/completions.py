@@ -7,8 +7,6 @@ from typing import Any
 Completion = str | list[dict[str, Any]]
 """Plain text, or the messages of one turn: `[{"role": "assistant", "content": "..."}]`."""
 
-MAX_SHOWN = 200  # characters of an explanation
-
 
 def text_of(completion: Completion) -> str:
     """The text that the model wrote last, from either shape; "" where the last message is a tool's or has no text.
@@ -24,7 +22,12 @@ def text_of(completion: Completion) -> str:
     return "".join(block.get("text") or "" for block in content or () if isinstance(block, dict))
 
 
-def one_line(text: str, limit: int = MAX_SHOWN) -> str:
+def prompt_text(prompt: Completion) -> str:
+    """All that a prompt says, text or messages."""
+    return prompt if isinstance(prompt, str) else "\n".join(text_of([message]) for message in prompt)
+
+
+def one_line(text: str, limit: int = 200) -> str:
     """The text with its white space folded, shortened to `limit` characters."""
     line = " ".join(text[: 4 * limit].split())
     return line if len(line) <= limit else line[: limit - 3] + "..."

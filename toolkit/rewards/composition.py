@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import RewardError
 from toolkit.rewards.base import Explanation, RewardFunction
@@ -63,9 +63,9 @@ class Composition(RewardFunction):
     has a schedule, and the scores to the table of completions.
     """
 
-    name: ClassVar[str] = "composition"
-    purpose: ClassVar[str] = "Several rewards as one, with gates, schedules and a rule for parts that cannot judge."
-    weakness: ClassVar[str] = "What hacks a part hacks it in proportion to its weight; a gate bounds that."
+    name = "composition"
+    purpose = "Several rewards as one, with gates, schedules and a rule for parts that cannot judge."
+    weakness = "What hacks a part hacks it in proportion to its weight; a gate bounds that."
 
     parts: tuple[Part, ...] = ()
     clip: tuple[float, float] | None = None
@@ -92,7 +92,7 @@ class Composition(RewardFunction):
         return tuple(dict.fromkeys((*found, *(("prompts",) if self.normalize else ()))))
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         moments = {0.0, 1.0}
         for part in self.parts:
             if not isinstance(part.weight, (int, float)):
@@ -169,10 +169,12 @@ class Composition(RewardFunction):
 
     def _bounds(self, progress: float) -> tuple[float, float]:
         """The lowest and highest sum at one moment of the run."""
-        ranges = [(-Z_LIMIT, Z_LIMIT) if self.normalize else part.reward.range for part in self.parts]
-        weights = [part.weight_at(progress) for part in self.parts]
-        low = sum(weight * bounds[0] for weight, bounds in zip(weights, ranges, strict=True))
-        return low, sum(weight * bounds[1] for weight, bounds in zip(weights, ranges, strict=True))
+        low = high = 0.0
+        for part in self.parts:
+            bounds = (-Z_LIMIT, Z_LIMIT) if self.normalize else part.reward.range
+            low += part.weight_at(progress) * bounds[0]
+            high += part.weight_at(progress) * bounds[1]
+        return low, high
 
     def _total(self, scores: Sequence[float | None], progress: float) -> float | None:
         weights = [part.weight_at(progress) for part in self.parts]
@@ -219,11 +221,9 @@ def hybrid(rule: RewardFunction, model: RewardFunction, rule_weight: float = 0.6
 class R1Bundle(Composition):
     """0.60 right answer, 0.15 steps, 0.15 flow (connectives), 0.10 self-verification; 0 to 1."""
 
-    name: ClassVar[str] = "r1_bundle"
-    purpose: ClassVar[str] = (
-        "A whole reward for R1-style training: right, in steps that follow from each other, checked."
-    )
-    weakness: ClassVar[str] = "The look of reasoning alone is worth 0.40, a right answer without any 0.60."
+    name = "r1_bundle"
+    purpose = "A whole reward for R1-style training: right, in steps that follow from each other, checked."
+    weakness = "The look of reasoning alone is worth 0.40, a right answer without any 0.60."
 
     parts: tuple[Part, ...] = (
         Part(correct, 0.60),
@@ -237,11 +237,9 @@ class R1Bundle(Composition):
 class R1Curriculum(Composition):
     """Format and steps first, the answer last: three phases, 0 to 30 %, to 70 % and to 100 % of the run; 0 to 1."""
 
-    name: ClassVar[str] = "r1_curriculum"
-    purpose: ClassVar[str] = "A reward that a weak model can earn at first, and that ends as correctness."
-    weakness: ClassVar[str] = (
-        "Early on half of it is format; the curve jumps where a phase begins, which is no progress."
-    )
+    name = "r1_curriculum"
+    purpose = "A reward that a weak model can earn at first, and that ends as correctness."
+    weakness = "Early on half of it is format; the curve jumps where a phase begins, which is no progress."
 
     parts: tuple[Part, ...] = (
         Part(correct, phases(0.4, 0.6, 0.9)),
@@ -254,11 +252,9 @@ class R1Curriculum(Composition):
 class CorrectIfFormat(Composition):
     """1 for a right answer in the strict R1 format, else 0: no correctness without format."""
 
-    name: ClassVar[str] = "correct_if_format"
-    purpose: ClassVar[str] = "Pays for nothing that a strict parser could not read."
-    weakness: ClassVar[str] = (
-        "Silent until the format is earned, so start from a model that writes it, or add `tag_count`."
-    )
+    name = "correct_if_format"
+    purpose = "Pays for nothing that a strict parser could not read."
+    weakness = "Silent until the format is earned, so start from a model that writes it, or add `tag_count`."
 
     parts: tuple[Part, ...] = (Part(correct, only_if=format),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import answers, equations, latex
@@ -21,7 +21,7 @@ class _Answered(RewardFunction):
     layouts: tuple[Layout, ...] = ("answer_tag",)
     """How the answer may be marked, looked for in this order: see `answers.Layout`."""
 
-    columns: ClassVar[tuple[str, ...]] = ("answer",)
+    columns = ("answer",)
 
     def __post_init__(self) -> None:
         for layout in self.layouts:
@@ -36,13 +36,16 @@ class _Answered(RewardFunction):
     def _found(self, text: str) -> str | None:
         return answers.find_answer(text, self.layouts)
 
-    def _shown(self, text: str) -> str:
-        """The answer as an explanation shows it."""
+    def _shown(self, text: str, is_number: bool = True) -> str:
+        """The answer as an explanation shows it, and that it is no number where it should be one."""
         found = self._found(text)
         if found is None:
             return f"no answer in {' or '.join(self.layouts)}"
-        unread = "" if answers.read(found) is not None else ", which is not one number"
+        unread = ", which is not one number" if is_number and answers.read(found) is None else ""
         return f"answer {one_line(found, 60)!r}{unread}"
+
+    def _why(self, text: str, score: float | None, answer: object, verdict: str) -> str:
+        return _no_gold(answer) if score is None else f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}"
 
 
 def _no_gold(answer: object) -> str:
@@ -58,9 +61,9 @@ class Correct(_Answered):
     when the gold answer itself cannot be read: the model is not punished for a broken row.
     """
 
-    name: ClassVar[str] = "correct"
-    purpose: ClassVar[str] = "The point of a run: the answer equals the gold answer as a number."
-    weakness: ClassVar[str] = (
+    name = "correct"
+    purpose = "The point of a run: the answer equals the gold answer as a number."
+    weakness = (
         "Guessing small whole numbers pays where those are common, and right answers by wrong reasoning are paid too; "
         "a list of candidates is no answer and does not pay."
     )
@@ -69,22 +72,22 @@ class Correct(_Answered):
     wrong: float = 0.0
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.wrong, self.right
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(answers.find_answer(text, self.layouts), answer)
+        verdict = self._verdict(text, answer)
         return None if verdict is None else self.right if verdict else self.wrong
 
+    def _verdict(self, text: str, answer: object) -> bool | None:
+        return answers.equal(self._found(text), answer)
+
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        if score is None:
-            return _no_gold(answer)
-        verdict = "equals" if score == self.right else "is not"
-        return f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}"
+        return self._why(text, score, answer, "equals" if score == self.right else "is not")
 
 
 @dataclass(frozen=True)
-class CorrectLatex(_Answered):
+class CorrectLatex(Correct):
     """`right` when the answer is the same mathematics as the gold answer, by math-verify, else `wrong`.
 
     Two plain numbers are compared exactly and at once; the rest goes to a worker process with a hard time-out (about
@@ -92,23 +95,17 @@ class CorrectLatex(_Answered):
     time-out is wrong, else a model could write itself out of judgement. https://github.com/huggingface/Math-Verify
     """
 
-    name: ClassVar[str] = "correct_latex"
-    purpose: ClassVar[str] = "Formulas, sets, intervals and matrices as answers: equal as mathematics, by math-verify."
-    weakness: ClassVar[str] = (
+    name = "correct_latex"
+    purpose = "Formulas, sets, intervals and matrices as answers: equal as mathematics, by math-verify."
+    weakness = (
         "Floats are rounded to 6 places, so a near value can pass; an answer of many formulas in one box is read by "
         "math-verify's rules, not ours."
     )
 
     layouts: tuple[Layout, ...] = ("answer_tag", "boxed")
-    right: float = 1.0
-    wrong: float = 0.0
     how: latex.Equivalence = latex.DEFAULT
     workers: int = 2
     """Processes that compare at a time; each takes about 0.1 GiB."""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return self.wrong, self.right
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
@@ -117,11 +114,10 @@ class CorrectLatex(_Answered):
         latex.equivalent_all([pair for pair in dict.fromkeys(pairs) if pair], self.how, self.workers)  # fills the cache
         return super().scores(completions, lists, extra)
 
-    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        comparison = self._compared(text, answer)
-        return None if comparison.equal is None else self.right if comparison.equal else self.wrong
+    def _verdict(self, text: str, answer: object) -> bool | None:
+        return self._comparison(text, answer).equal
 
-    def _compared(self, text: str, answer: object) -> latex.Comparison:
+    def _comparison(self, text: str, answer: object) -> latex.Comparison:
         pair = self._pair(text, answer)
         if pair is None and answers.parse_gold(answer) is not None:
             return latex.Comparison(bool(answers.equal(self._found(text), answer)))
@@ -140,12 +136,12 @@ class CorrectLatex(_Answered):
         return latex.as_formula(found), latex.as_formula(str(gold))
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        comparison, found = self._compared(text, answer), self._found(text)
+        comparison = self._comparison(text, answer)
         if score is None:
             return comparison.why
-        shown = f"no answer in {' or '.join(self.layouts)}" if found is None else f"answer {one_line(found, 60)!r}"
         why = f" ({comparison.why})" if comparison.why else ""
-        return f"{shown}, {'equals' if comparison.equal else 'is not'} {one_line(str(answer), 60)!r}{why}"
+        verdict = "equals" if comparison.equal else "is not"
+        return f"{self._shown(text, is_number=False)}, {verdict} {one_line(str(answer), 60)!r}{why}"
 
 
 @dataclass(frozen=True)
@@ -155,11 +151,9 @@ class Close(_Answered):
     The error is taken relative to the gold answer (to 1 where that is 0). None when the gold answer cannot be read.
     """
 
-    name: ClassVar[str] = "close"
-    purpose: ClassVar[str] = "A slope towards the right number, for tasks where a near answer shows most of the way."
-    weakness: ClassVar[str] = (
-        "Estimates instead of calculations: keep `near` below half, and end the run with `correct`."
-    )
+    name = "close"
+    purpose = "A slope towards the right number, for tasks where a near answer shows most of the way."
+    weakness = "Estimates instead of calculations: keep `near` below half, and end the run with `correct`."
 
     tolerance: float = 0.1
     near: float = 0.5
@@ -177,20 +171,18 @@ class Close(_Answered):
         return self.near * float(1 - error / Fraction(self.tolerance)) if error < self.tolerance else 0.0
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        if score is None:
-            return _no_gold(answer)
         near = "equals" if score == 1 else f"is within {self.tolerance:.0%} of" if score else "is not near"
-        return f"{self._shown(text)}, {near} {answers.parse_gold(answer)}"
+        return self._why(text, score, answer, near)
 
 
 @dataclass(frozen=True)
 class Integer(_Answered):
     """1 when the answer is a whole number, right or wrong, else 0."""
 
-    name: ClassVar[str] = "integer"
-    columns: ClassVar[tuple[str, ...]] = ()
-    purpose: ClassVar[str] = "A slope for early in a run on tasks whose answers are whole numbers."
-    weakness: ClassVar[str] = "Any whole number earns it, so weigh it far below `correct`, and only early in a run."
+    name = "integer"
+    columns = ()
+    purpose = "A slope for early in a run on tasks whose answers are whole numbers."
+    weakness = "Any whole number earns it, so weigh it far below `correct`, and only early in a run."
 
     @property
     def best_layouts(self) -> tuple[str, ...]:
@@ -212,15 +204,15 @@ class PartialCredit(_Answered):
     (see `equations.find`). None when the gold answer cannot be read.
     """
 
-    name: ClassVar[str] = "partial_credit"
-    purpose: ClassVar[str] = "Pays for right steps on the way to a wrong answer, where right answers are rare."
-    weakness: ClassVar[str] = "Equations that are true and lead nowhere (`1+1=2`) earn up to `share`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("true_equations",)
+    name = "partial_credit"
+    purpose = "Pays for right steps on the way to a wrong answer, where right answers are rare."
+    weakness = "Equations that are true and lead nowhere (`1+1=2`) earn up to `share`."
+    known_exploits = ("true_equations",)
 
     share: float = 0.3
 
     def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(answers.find_answer(text, self.layouts), answer)
+        verdict = answers.equal(self._found(text), answer)
         if verdict is not False:
             return 1.0 if verdict else None
         n_right, n = self._counts(text)
@@ -231,11 +223,9 @@ class PartialCredit(_Answered):
         return sum(equation.holds for equation in found), len(found)
 
     def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        if score is None:
-            return _no_gold(answer)
         n_right, n = self._counts(text)
-        verdict = "equals" if score == 1 else "is not"
-        return f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}; {n_right} of {n} equations hold"
+        why = self._why(text, score, answer, "equals" if score == 1 else "is not")
+        return why if score is None else f"{why}; {n_right} of {n} equations hold"
 
 
 correct = Correct()

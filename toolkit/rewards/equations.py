@@ -132,13 +132,9 @@ def _value(side: str) -> int | Fraction | None:
             return None
     try:
         value, end = _sum(tokens, 0, 0)
-    except (IndexError, ZeroDivisionError, _NoExpression):
+    except (IndexError, ZeroDivisionError, ValueError):
         return None
     return value if end == len(tokens) else None
-
-
-class _NoExpression(Exception):
-    """The tokens are not one expression."""
 
 
 def _sum(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[int | Fraction, int]:
@@ -166,8 +162,8 @@ def _factor(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[in
     if first == "-" and at + 1 < len(tokens) and not isinstance(number := tokens[at + 1], str):
         return -number, at + 2
     if first != "(" or depth == MAX_DEPTH:
-        raise _NoExpression
+        raise ValueError("no expression")
     value, at = _sum(tokens, at + 1, depth + 1)
     if tokens[at] != ")":
-        raise _NoExpression
+        raise ValueError("a parenthesis is not closed")
     return value, at + 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from toolkit.rewards import answers
 from toolkit.rewards.answers import MarkedLayout
@@ -15,11 +15,11 @@ from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import one_line
 
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
-_STRICT = re.compile(
-    r"<reasoning>\n(?P<reasoning>.*?)\n</reasoning>\n<answer>\n(?P<answer>.*?)\n</answer>\n?", re.DOTALL
-)
-_SOFT = re.compile(r"\s*<reasoning>(?P<reasoning>.*?)</reasoning>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
-_HASHES_LINE = re.compile(r"####(?!#)([^\n]*)\s*", re.DOTALL)
+_STRICT = re.compile(r"<reasoning>\n(.*?)\n</reasoning>\n<answer>\n(.*?)\n</answer>\n?", re.DOTALL)
+_SOFT = re.compile(r"\s*<reasoning>(.*?)</reasoning>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
+_THINK_TAGS = ("<think>", "</think>")
+_THINK = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
+_LAST_LINE = re.compile(r"^####(?!#)([^\n]*+)\s*+\Z", re.MULTILINE)
 # What may still follow an answer that ends the completion: closing marks and special tokens, not words
 _CLOSING = re.compile(r"(?:\s|[.。*$)\]}]|\\\)|\\\]|</?[A-Za-z_]{1,32}>|<\|[A-Za-z_]{1,32}\|>)*")
 
@@ -29,11 +29,10 @@ def _wrong_tags(text: str) -> str:
     return ", ".join(f"{tag} {text.count(tag)} times" for tag in TAGS if text.count(tag) != 1)
 
 
-def _match(pattern: re.Pattern[str], text: str) -> bool:
-    if any(text.count(tag) != 1 for tag in TAGS):
-        return False
-    found = pattern.fullmatch(text)
-    return found is not None and bool(found["reasoning"].strip()) and bool(found["answer"].strip())
+def _match(pattern: re.Pattern[str], text: str, tags: tuple[str, ...] = TAGS) -> bool:
+    """Whether the text has each tag once, and the pattern's form with no part blank."""
+    found = pattern.fullmatch(text) if all(text.count(tag) == 1 for tag in tags) else None
+    return found is not None and all(part.strip() for part in found.groups())
 
 
 @dataclass(frozen=True)
@@ -43,46 +42,43 @@ class Format(RewardFunction):
     Nothing before, nothing after (one newline is allowed), neither part blank.
     """
 
-    name: ClassVar[str] = "format"
-    purpose: ClassVar[str] = "Makes the answer findable: the whole completion is the R1 format to the letter."
-    weakness: ClassVar[str] = "Empty talk inside `<reasoning>`; it judges no content, so weigh it below `correct`."
-    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
+    name = "format"
+    purpose = "Makes the answer findable: the whole completion is the R1 format to the letter."
+    weakness = "Empty talk inside `<reasoning>`; it judges no content, so weigh it below `correct`."
+    best_layouts = ("answer_tag",)
+
+    _form = _STRICT
+    _right = "each tag once, on a line of its own, with nothing around"
+    _wrong = "tags out of order, not on lines of their own, blank inside, or text around them"
 
     def judge(self, text: str, **_: Any) -> float | None:
-        return float(_match(_STRICT, text))
+        return float(_match(self._form, text))
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
-        if score:
-            return "each tag once, on a line of its own, with nothing around"
-        return _wrong_tags(text) or "tags out of order, not on lines of their own, blank inside, or text around them"
+        return self._right if score else _wrong_tags(text) or self._wrong
 
 
 @dataclass(frozen=True)
-class FormatSoft(RewardFunction):
+class FormatSoft(Format):
     """1 for the same two parts in the same order with any white space around the tags."""
 
-    name: ClassVar[str] = "format_soft"
-    purpose: ClassVar[str] = "The R1 format with any white space, for early in a run, when `format` is never earned."
-    weakness: ClassVar[str] = "Empty talk inside `<reasoning>`, as with `format`."
-    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
+    name = "format_soft"
+    purpose = "The R1 format with any white space, for early in a run, when `format` is never earned."
+    weakness = "Empty talk inside `<reasoning>`, as with `format`."
 
-    def judge(self, text: str, **_: Any) -> float | None:
-        return float(_match(_SOFT, text))
-
-    def reason(self, text: str, score: float | None, **_: Any) -> str:
-        if score:
-            return "each tag once, in order, with nothing but white space around"
-        return _wrong_tags(text) or "tags out of order, blank inside, or text around them"
+    _form = _SOFT
+    _right = "each tag once, in order, with nothing but white space around"
+    _wrong = "tags out of order, blank inside, or text around them"
 
 
 @dataclass(frozen=True)
 class TagCount(RewardFunction):
     """0.25 for each of the four R1 tags that occurs exactly once."""
 
-    name: ClassVar[str] = "tag_count"
-    purpose: ClassVar[str] = "A slope towards the format for a model that writes some tags."
-    weakness: ClassVar[str] = "Tags in any order around nothing; never use it without `correct`."
-    best_layouts: ClassVar[tuple[str, ...]] = ("answer_tag",)
+    name = "tag_count"
+    purpose = "A slope towards the format for a model that writes some tags."
+    weakness = "Tags in any order around nothing; never use it without `correct`."
+    best_layouts = ("answer_tag",)
 
     def judge(self, text: str, **_: Any) -> float | None:
         return sum(0.25 for tag in TAGS if text.count(tag) == 1)
@@ -98,9 +94,9 @@ class FormatThink(RewardFunction):
     With `opened_by_prompt` the chat template has written `<think>` already, and the completion must not repeat it.
     """
 
-    name: ClassVar[str] = "format_think"
-    purpose: ClassVar[str] = "The format of R1 and Qwen3: thoughts inside think tags, then the answer."
-    weakness: ClassVar[str] = "Thoughts of one word, or thinking on after the tag; it judges no content."
+    name = "format_think"
+    purpose = "The format of R1 and Qwen3: thoughts inside think tags, then the answer."
+    weakness = "Thoughts of one word, or thinking on after the tag; it judges no content."
 
     opened_by_prompt: bool = False
 
@@ -109,18 +105,12 @@ class FormatThink(RewardFunction):
         return () if self.opened_by_prompt else ("think", "think_answer")
 
     def judge(self, text: str, **_: Any) -> float | None:
-        if self.opened_by_prompt:
-            text = "<think>" + text
-        if text.count("<think>") != 1 or text.count("</think>") != 1:
-            return 0.0
-        before, _opening, rest = text.partition("<think>")
-        thoughts, closing, answer = rest.partition("</think>")
-        return float(not before.strip() and bool(thoughts.strip()) and bool(closing) and bool(answer.strip()))
+        return float(_match(_THINK, f"<think>{text}" if self.opened_by_prompt else text, _THINK_TAGS))
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
         if score:
             return "thoughts inside think tags, then an answer"
-        counts = f"<think> {text.count('<think>')} times, </think> {text.count('</think>')} times"
+        counts = ", ".join(f"{tag} {text.count(tag)} times" for tag in _THINK_TAGS)
         return f"{counts}; wanted each once, thoughts between them, and an answer after"
 
 
@@ -128,16 +118,13 @@ class FormatThink(RewardFunction):
 class FormatHashes(RewardFunction):
     """1 when the last line, and no other, is `#### ` and one number, as GSM8K's solutions end."""
 
-    name: ClassVar[str] = "format_hashes"
-    purpose: ClassVar[str] = "The format of GSM8K's own solutions: a last line `#### 18`."
-    weakness: ClassVar[str] = "The line alone, with no solution above it and any number in it."
-    best_layouts: ClassVar[tuple[str, ...]] = ("hashes",)
+    name = "format_hashes"
+    purpose = "The format of GSM8K's own solutions: a last line `#### 18`."
+    weakness = "The line alone, with no solution above it and any number in it."
+    best_layouts = ("hashes",)
 
     def judge(self, text: str, **_: Any) -> float | None:
-        at = text.rfind("####")
-        if at < 0 or text.count("####") != 1 or text[max(0, at - 1) : at] not in ("", "\n"):
-            return 0.0
-        line = _HASHES_LINE.fullmatch(text, at)
+        line = _LAST_LINE.search(text) if text.count("####") == 1 else None
         return float(line is not None and answers.read(line[1]) is not None)
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
@@ -147,47 +134,45 @@ class FormatHashes(RewardFunction):
 
 
 @dataclass(frozen=True)
-class OneAnswer(RewardFunction):
-    """1 when exactly one answer is given in the layout: one `<answer>` pair, one `####` line, or one `\\boxed{}`.
-
-    Opening and closing tags are counted apart, so an answer that is opened twice or never closed is not one.
-    """
-
-    name: ClassVar[str] = "one_answer"
-    purpose: ClassVar[str] = "Against hedging: an answer is given once, and not a second time to be safe."
-    weakness: ClassVar[str] = "Several candidates inside the one answer; `correct` refuses those."
-
+class _InLayout(RewardFunction):
     layout: MarkedLayout = "answer_tag"
 
     @property
     def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.layout,)
 
+
+@dataclass(frozen=True)
+class OneAnswer(_InLayout):
+    """1 when exactly one answer is given in the layout: one `<answer>` pair, one `####` line, or one `\\boxed{}`.
+
+    Opening and closing tags are counted apart, so an answer that is opened twice or never closed is not one.
+    """
+
+    name = "one_answer"
+    purpose = "Against hedging: an answer is given once, and not a second time to be safe."
+    weakness = "Several candidates inside the one answer; `correct` refuses those."
+
     def judge(self, text: str, **_: Any) -> float | None:
-        found = answers.span(text, self.layout) if answers.count(text, self.layout) == 1 else None
-        return float(found is not None and bool(text[found[0] : found[1]].strip()))
+        found = answers.find_answer(text, (self.layout,)) if answers.count(text, self.layout) == 1 else None
+        return float(found is not None and bool(found.strip()))
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
         return f"{answers.count(text, self.layout)} answers in {self.layout}, wanted 1 that is not blank"
 
 
 @dataclass(frozen=True)
-class NothingAfter(RewardFunction):
+class NothingAfter(_InLayout):
     """1 when the completion ends with its answer, less `per_character` for each character after it, at least 0.
 
     White space, a closing full stop, closing formula marks and tags do not count. 0 where there is no answer.
     """
 
-    name: ClassVar[str] = "nothing_after"
-    purpose: ClassVar[str] = "Against rambling on after the answer until the length limit."
-    weakness: ClassVar[str] = "A bare answer with nothing before it earns it, so pair it with a reward for reasoning."
+    name = "nothing_after"
+    purpose = "Against rambling on after the answer until the length limit."
+    weakness = "A bare answer with nothing before it earns it, so pair it with a reward for reasoning."
 
-    layout: MarkedLayout = "answer_tag"
     per_character: float = 0.01
-
-    @property
-    def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return (self.layout,)
 
     def judge(self, text: str, **_: Any) -> float | None:
         rest = self._rest(text)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import Completion, text_of
 
@@ -49,15 +48,15 @@ class LanguageConsistency(RewardFunction):
     costs a little accuracy.
     """
 
-    name: ClassVar[str] = "language_consistency"
-    purpose: ClassVar[str] = "Against mixing Chinese and English in one chain of thought."
-    weakness: ClassVar[str] = "Fewer words, all in the language; it judges scripts, so French passes for English."
+    name = "language_consistency"
+    purpose = "Against mixing Chinese and English in one chain of thought."
+    weakness = "Fewer words, all in the language; it judges scripts, so French passes for English."
 
     language: Language | Literal["as_prompt"] = "as_prompt"
 
     def __post_init__(self) -> None:
-        if self.language not in (*LANGUAGES, "as_prompt"):
-            raise RewardError(f"reward {self.name!r}: language is {self.language!r}", "zh, en or as_prompt")
+        is_known = self.language in (*LANGUAGES, "as_prompt")
+        self._require(is_known, f"language is {self.language!r}", "zh, en or as_prompt")
 
     @property
     def columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

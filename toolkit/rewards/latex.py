@@ -58,21 +58,19 @@ class Comparison:
 
 
 @lru_cache(maxsize=8192)  # a group repeats its answers, and a time-out is not waited for twice
-def equivalent(answer: str, gold: str, how: Equivalence = DEFAULT) -> Comparison:
+def equivalent(answer: str, gold: str, how: Equivalence) -> Comparison:
     """Whether two texts hold the same mathematics. The order matters to math-verify.
 
     Tags are stripped first. Where several formulas stand in a text, the last box counts, else the last formula.
     """
     if max(len(answer), len(gold)) > MAX_CHARS:
         return Comparison(None if len(gold) > MAX_CHARS else False, f"longer than {MAX_CHARS} characters")
-    return pool().ask(strip_tags(answer), strip_tags(gold), how)
+    return _pool(os.getpid()).ask(strip_tags(answer), strip_tags(gold), how)
 
 
 def equivalent_all(pairs: Sequence[tuple[str, str]], how: Equivalence, workers: int) -> list[Comparison]:
     """`equivalent` of many (answer, gold) pairs, by several workers at a time."""
-    if len(pairs) < 2 or workers < 2:
-        return [equivalent(answer, gold, how) for answer, gold in pairs]
-    with ThreadPoolExecutor(workers) as threads:
+    with ThreadPoolExecutor(max(1, workers)) as threads:
         return list(threads.map(lambda pair: equivalent(*pair, how), pairs))
 
 
@@ -127,9 +125,8 @@ class _Worker:
             self.stop()
         return reply
 
-    def has_died(self) -> bool:
-        """Whether the process has ended by itself, or was killed by the system."""
-        return self._process.poll() is not None
+    def lives(self) -> bool:
+        return self._process.poll() is None
 
     def stop(self) -> None:
         self._process.kill()
@@ -165,7 +162,7 @@ class Pool:
                 worker = self._idle.get_nowait()
             except queue.Empty:
                 return _Worker()
-            if not worker.has_died():
+            if worker.lives():
                 return worker
             worker.stop()
 
@@ -179,12 +176,8 @@ class Pool:
 
 
 @lru_cache(maxsize=1)
-def _pool_of(pid: int) -> Pool:
+def _pool(pid: int) -> Pool:
+    """The workers of this process; a forked child starts its own, since it cannot share its parent's pipes."""
     made = Pool(_pid=pid)
     atexit.register(made.close)
     return made
-
-
-def pool() -> Pool:
-    """This process's workers; a forked child starts its own, since it cannot share its parent's pipes."""
-    return _pool_of(os.getpid())

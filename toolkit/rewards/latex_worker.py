@@ -22,7 +22,10 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)  # antlr prints, and would break the protocol
-    _limit_memory()
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has none; a lower limit stays
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
 
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
@@ -50,13 +53,6 @@ def main() -> None:
                 reply = {"equal": None, "why": f"math-verify fails with {type(error).__name__}"}
             replies.write(json.dumps(reply) + "\n")
             faulthandler.cancel_dump_traceback_later()
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has none; a lower limit stays
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
 
 
 if __name__ == "__main__":

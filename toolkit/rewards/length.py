@@ -10,9 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
-from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import Completion, text_of
 from toolkit.rewards.correctness import Correct, correct
@@ -27,13 +26,20 @@ def count_tokens(text: str, completion_ids: Sequence[int] | None) -> int:
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
 
 
-def _unit(row: Mapping[str, Any]) -> str:
-    return "tokens" if row.get("completion_ids") is not None else "tokens (estimated from bytes)"
+def band(n: float, low: float, high: float) -> float:
+    """1 from `low` to `high`; below it falls linearly to 0 at none, above it to 0 at twice `high`."""
+    return n / low if n < low else max(0.0, min(1.0, 2 - n / high))
+
+
+def _shown(text: str, row: Mapping[str, Any]) -> str:
+    """The length as an explanation shows it."""
+    ids = row.get("completion_ids")
+    return f"{count_tokens(text, ids)} {'tokens' if ids is not None else 'tokens (estimated from bytes)'}"
 
 
 @dataclass(frozen=True)
 class _ByLength(RewardFunction):
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
+    optional_columns = ("completion_ids",)
 
     def of_length(self, n: int) -> float:
         """The score of a completion of `n` tokens."""
@@ -42,61 +48,50 @@ class _ByLength(RewardFunction):
     def judge(self, text: str, *, completion_ids: Sequence[int] | None = None, **_: Any) -> float | None:
         return self.of_length(count_tokens(text, completion_ids))
 
-    def _checked_settings(self, **positive: float) -> None:
-        for name, value in positive.items():
-            if value <= 0:
-                raise RewardError(f"reward {self.name!r}: {name} is {value}", "more than 0")
-
 
 @dataclass(frozen=True)
 class LengthBand(_ByLength):
     """1 from `low` to `high` tokens; below it falls linearly to 0 at none, above it to 0 at twice `high`."""
 
-    name: ClassVar[str] = "length_band"
-    purpose: ClassVar[str] = "Keeps completions within a length that is known to be good for the task."
-    weakness: ClassVar[str] = "Padding up to `low`; it judges no content, so weigh it below `correct`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding",)
+    name = "length_band"
+    purpose = "Keeps completions within a length that is known to be good for the task."
+    weakness = "Padding up to `low`; it judges no content, so weigh it below `correct`."
+    known_exploits = ("padding",)
 
     low: int = 50
     high: int = 400
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high or self.high == 0:
-            raise RewardError(f"reward {self.name!r}: the band is {self.low} to {self.high}", "0 <= low <= high")
+        is_band = 0 <= self.low <= self.high and self.high > 0
+        self._require(is_band, f"the band is {self.low} to {self.high}", "0 <= low <= high")
 
     def of_length(self, n: int) -> float:
-        if n < self.low:
-            return n / self.low
-        return max(0.0, min(1.0, 2 - n / self.high))
+        return band(n, self.low, self.high)
 
     def reason(self, text: str, score: float | None, **row: Any) -> str:
-        n = count_tokens(text, row.get("completion_ids"))
-        return f"{n} {_unit(row)}, the band is {self.low} to {self.high}"
+        return f"{_shown(text, row)}, the band is {self.low} to {self.high}"
 
 
 @dataclass(frozen=True)
 class TooShort(_ByLength):
     """0 from `low` tokens on; below it falls linearly to -1 at none."""
 
-    name: ClassVar[str] = "too_short"
-    purpose: ClassVar[str] = "Against answers without reasoning, which a length penalty invites."
-    weakness: ClassVar[str] = "Padding up to `low`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding",)
+    name = "too_short"
+    purpose = "Against answers without reasoning, which a length penalty invites."
+    weakness = "Padding up to `low`."
+    known_exploits = ("padding",)
+    range = (-1.0, 0.0)
 
     low: int = 50
 
     def __post_init__(self) -> None:
-        self._checked_settings(low=self.low)
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return -1.0, 0.0
+        self._require(self.low > 0, f"low is {self.low}", "more than 0")
 
     def of_length(self, n: int) -> float:
         return min(0.0, n / self.low - 1)
 
     def reason(self, text: str, score: float | None, **row: Any) -> str:
-        return f"{count_tokens(text, row.get('completion_ids'))} {_unit(row)}, wanted at least {self.low}"
+        return f"{_shown(text, row)}, wanted at least {self.low}"
 
 
 @dataclass(frozen=True)
@@ -107,29 +102,26 @@ class Overlong(_ByLength):
     `max_tokens` to the run's `max_completion_length`.
     """
 
-    name: ClassVar[str] = "overlong"
-    purpose: ClassVar[str] = "Makes the length limit felt before it truncates, so that a truncated answer is not noise."
-    weakness: ClassVar[str] = "None by length alone, but too wide a cache pays for short answers without reasoning."
+    name = "overlong"
+    purpose = "Makes the length limit felt before it truncates, so that a truncated answer is not noise."
+    weakness = "None by length alone, but too wide a cache pays for short answers without reasoning."
+    range = (-1.0, 0.0)
 
     max_tokens: int = 512
     cache_tokens: int = 128
 
     def __post_init__(self) -> None:
-        self._checked_settings(max_tokens=self.max_tokens, cache_tokens=self.cache_tokens)
-        if self.cache_tokens > self.max_tokens:
-            found = f"reward {self.name!r}: cache_tokens is {self.cache_tokens}"
-            raise RewardError(found, f"at most max_tokens, {self.max_tokens}")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return -1.0, 0.0
+        self._require(self.max_tokens > 0, f"max_tokens is {self.max_tokens}", "more than 0")
+        self._require(self.cache_tokens > 0, f"cache_tokens is {self.cache_tokens}", "more than 0")
+        is_inside = self.cache_tokens <= self.max_tokens
+        self._require(is_inside, f"cache_tokens is {self.cache_tokens}", f"at most max_tokens, {self.max_tokens}")
 
     def of_length(self, n: int) -> float:
         return max(-1.0, min(0.0, (self.max_tokens - self.cache_tokens - n) / self.cache_tokens))
 
     def reason(self, text: str, score: float | None, **row: Any) -> str:
-        n = count_tokens(text, row.get("completion_ids"))
-        return f"{n} {_unit(row)}, free up to {self.max_tokens - self.cache_tokens}, -1 from {self.max_tokens}"
+        free = self.max_tokens - self.cache_tokens
+        return f"{_shown(text, row)}, free up to {free}, -1 from {self.max_tokens}"
 
 
 @dataclass(frozen=True)
@@ -141,12 +133,12 @@ class CosineLength(RewardFunction):
     read. "Demystifying Long Chain-of-Thought Reasoning", arXiv:2502.03373, appendix C.1; values as in TRL.
     """
 
-    name: ClassVar[str] = "cosine_length"
-    columns: ClassVar[tuple[str, ...]] = ("answer",)
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = "Short solutions where the model can solve, room to think where it cannot."
-    weakness: ClassVar[str] = "A wrong answer is worth padding: repetition raises it, so add `repetition`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding",)
+    name = "cosine_length"
+    columns = ("answer",)
+    optional_columns = ("completion_ids",)
+    purpose = "Short solutions where the model can solve, room to think where it cannot."
+    weakness = "A wrong answer is worth padding: repetition raises it, so add `repetition`."
+    known_exploits = ("padding",)
 
     max_tokens: int = 512
     right: tuple[float, float] = (1.0, 0.5)
@@ -155,11 +147,10 @@ class CosineLength(RewardFunction):
     """How the answer is found and judged."""
 
     def __post_init__(self) -> None:
-        if self.max_tokens <= 0:
-            raise RewardError(f"reward {self.name!r}: max_tokens is {self.max_tokens}", "more than 0")
+        self._require(self.max_tokens > 0, f"max_tokens is {self.max_tokens}", "more than 0")
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         ends = (*self.right, *self.wrong)
         return min(ends), max(ends)
 
@@ -174,8 +165,7 @@ class CosineLength(RewardFunction):
         return long + 0.5 * (short - long) * (1 + math.cos(math.pi * progress))
 
     def reason(self, text: str, score: float | None, *, answer: object, **row: Any) -> str:
-        why = self.correct.explain(text, answer=answer).reason
-        return f"{why}; {count_tokens(text, row.get('completion_ids'))} {_unit(row)} of {self.max_tokens}"
+        return f"{self.correct.explain(text, answer=answer).reason}; {_shown(text, row)} of {self.max_tokens}"
 
 
 @dataclass(frozen=True)
@@ -187,24 +177,19 @@ class GroupLength(RewardFunction):
     None when the gold answer cannot be read.
     """
 
-    name: ClassVar[str] = "group_length"
-    columns: ClassVar[tuple[str, ...]] = ("prompts", "answer")
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = (
-        "Shorter than its own group, whatever the problem needs; the paper warms it up during the run."
-    )
-    weakness: ClassVar[str] = (
+    name = "group_length"
+    columns = ("prompts", "answer")
+    optional_columns = ("completion_ids",)
+    purpose = "Shorter than its own group, whatever the problem needs; the paper warms it up during the run."
+    weakness = (
         "Drops reasoning that is needed on hard problems, and of wrong answers an empty one loses least; "
         "bound it with `too_short`."
     )
-    known_exploits: ClassVar[tuple[str, ...]] = ("empty",)
+    known_exploits = ("empty",)
+    range = (-0.5, 0.5)
 
     correct: Correct = correct
     """How the answer is found and judged."""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return -0.5, 0.5
 
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
@@ -226,8 +211,7 @@ class GroupLength(RewardFunction):
         return None if self.correct.judge(text, answer=answer) is None else 0.0
 
     def reason(self, text: str, score: float | None, *, answer: object, **row: Any) -> str:
-        n = f"{count_tokens(text, row.get('completion_ids'))} {_unit(row)}"
-        return f"{n}, alone in its group; {self.correct.explain(text, answer=answer).reason}"
+        return f"{_shown(text, row)}, alone in its group; {self.correct.explain(text, answer=answer).reason}"
 
 
 def groups(prompts: Sequence[Any]) -> list[slice]:

@@ -1,7 +1,4 @@
-"""From text that says one number to that number, exactly.
-
-Numbers are `fractions.Fraction`, so 0.1 + 0.2 style surprises cannot decide a reward.
-"""
+"""From text that says one number to that number as a `Fraction`, so that no rounding decides a reward."""
 
 from __future__ import annotations
 

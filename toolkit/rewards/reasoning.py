@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from toolkit.errors import RewardError
 from toolkit.rewards import equations
 from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.length import band
 
 _PARTS = (("<reasoning>", "</reasoning>"), ("<think>", "</think>"))
 _ANSWER_PART = re.compile(r"<answer>.*", re.DOTALL)
@@ -81,21 +81,19 @@ class Steps(RewardFunction):
     A step is a line or a sentence of three words or with an equation; steps that differ in figures only are one.
     """
 
-    name: ClassVar[str] = "steps"
-    purpose: ClassVar[str] = "A model that answers at once learns to write its steps, and not too many."
-    weakness: ClassVar[str] = "Sentences that say nothing count; only copies of one sentence do not."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding", "stock_phrases")
+    name = "steps"
+    purpose = "A model that answers at once learns to write its steps, and not too many."
+    weakness = "Sentences that say nothing count; only copies of one sentence do not."
+    known_exploits = ("padding", "stock_phrases")
 
     low: int = 2
     high: int = 12
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high:
-            raise RewardError(f"reward {self.name!r}: the band is {self.low} to {self.high}", "1 <= low <= high")
+        self._require(1 <= self.low <= self.high, f"the band is {self.low} to {self.high}", "1 <= low <= high")
 
     def judge(self, text: str, **_: Any) -> float | None:
-        n = len(steps_of(text))
-        return min(1.0, n / self.low, max(0.0, 2 - n / self.high))
+        return band(len(steps_of(text)), self.low, self.high)
 
     def reason(self, text: str, score: float | None, **_: Any) -> str:
         return f"{len(steps_of(text))} different steps, the band is {self.low} to {self.high}"
@@ -108,16 +106,15 @@ class Connectives(RewardFunction):
     Only what stands inside `<reasoning>` or `<think>` counts, or all but the answer where there is neither.
     """
 
-    name: ClassVar[str] = "connectives"
-    purpose: ClassVar[str] = "Steps that follow from each other read so: because, then, therefore."
-    weakness: ClassVar[str] = "A list of connectives, or talk that has some; each counts once, so little is enough."
-    known_exploits: ClassVar[tuple[str, ...]] = ("padding", "stock_phrases")
+    name = "connectives"
+    purpose = "Steps that follow from each other read so: because, then, therefore."
+    weakness = "A list of connectives, or talk that has some; each counts once, so little is enough."
+    known_exploits = ("padding", "stock_phrases")
 
     wanted: int = 3
 
     def __post_init__(self) -> None:
-        if self.wanted < 1:
-            raise RewardError(f"reward {self.name!r}: wanted is {self.wanted}", "at least 1")
+        self._require(self.wanted >= 1, f"wanted is {self.wanted}", "at least 1")
 
     def judge(self, text: str, **_: Any) -> float | None:
         return min(1.0, len(self._found(text)) / self.wanted)
@@ -139,14 +136,16 @@ class Verification(RewardFunction):
     The words are those of `CHECKS`; the equation must stand in the 240 characters after them.
     """
 
-    name: ClassVar[str] = "verification"
-    purpose: ClassVar[str] = "Self-verification: the model checks its result before it gives it."
-    weakness: ClassVar[str] = "An idle check (`Let me check: 1+1=2`) earns it; what it is about is not judged."
-    known_exploits: ClassVar[tuple[str, ...]] = ("true_equations", "stock_phrases")
+    name = "verification"
+    purpose = "Self-verification: the model checks its result before it gives it."
+    weakness = "An idle check (`Let me check: 1+1=2`) earns it; what it is about is not judged."
+    known_exploits = ("true_equations", "stock_phrases")
 
     def judge(self, text: str, **_: Any) -> float | None:
         found = self._checks(text)
-        return 0.0 if not found else 1.0 if any(map(_holds_equation, found)) else 0.5
+        if any(equation.holds for check in found for equation in equations.find(check)):
+            return 1.0
+        return 0.5 if found else 0.0
 
     def _checks(self, text: str) -> list[str]:
         """What follows the first and the last announcement of each kind."""
@@ -161,10 +160,6 @@ class Verification(RewardFunction):
         if not score:
             return "no check is announced"
         return "a check with an equation that holds" if score == 1 else "a check is announced, no equation in it holds"
-
-
-def _holds_equation(text: str) -> bool:
-    return any(equation.holds for equation in equations.find(text))
 
 
 steps = Steps()

@@ -15,7 +15,7 @@ _MODULES = {
     "length": "length_band too_short overlong cosine_length group_length",
     "repetition": "repetition distinct_1 distinct_2 compression printable",
     "language": "language_consistency",
-    "rubric_file": "rubric_sales_zh",
+    "rubric": "rubric_sales_zh",
     "code": "code_syntax code_tests code_all_tests",
     "composition": "r1_bundle r1_curriculum correct_if_format",
     "learned": "reward_model judge",
@@ -23,13 +23,8 @@ _MODULES = {
 REWARDS: dict[str, str] = {name: module for module, listed in _MODULES.items() for name in listed.split()}
 """Name of each reward, with default settings, to its module below `toolkit.rewards`; in the order of listing."""
 
-RUBRIC = "rubric:"
-"""`rubric:FILE.yaml` is a rubric of the user's own."""
-REWARD_MODEL = "reward_model:"
-"""`reward_model:` with a folder or Hub id, or with a FILE.yaml of settings."""
-JUDGE = "judge:"
-"""`judge:FILE.yaml` is a judge with the settings of the file."""
-PREFIXES = (RUBRIC, REWARD_MODEL, JUDGE)
+PREFIXES = ("rubric:", "reward_model:", "judge:")
+"""Each before a FILE.yaml of the user's own; `reward_model:` also before a folder or Hub id."""
 
 
 def get(name: str) -> RewardFunction:
@@ -41,22 +36,19 @@ def get(name: str) -> RewardFunction:
     Raises:
         RewardError: no such name (with the nearest ones), or a file that cannot be read.
     """
-    if name.startswith(RUBRIC):
-        from toolkit.rewards.rubric_file import load_rubric
+    kind, _, source = name.partition(":")
+    if name.startswith("rubric:"):
+        from toolkit.rewards.rubric import load_rubric
 
-        return load_rubric(name.removeprefix(RUBRIC))
-    if name.startswith((REWARD_MODEL, JUDGE)):
-        return _learned(*name.split(":", 1))
+        return load_rubric(source)
+    if name.startswith(PREFIXES):
+        from toolkit.rewards.learned import Judge, RewardModel
+        from toolkit.rewards.table_file import load_settings
+
+        if kind == "judge":
+            return load_settings(Judge, source)
+        return load_settings(RewardModel, source) if source.endswith((".yaml", ".yml")) else RewardModel(model=source)
     if name not in REWARDS:
         hint = did_you_mean(name, REWARDS) or f"one of {', '.join(REWARDS)}, or rubric:FILE.yaml"
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
     return getattr(import_module(f"toolkit.rewards.{REWARDS[name]}"), name)
-
-
-def _learned(name: str, source: str) -> RewardFunction:
-    from toolkit.rewards.learned import Judge, RewardModel
-    from toolkit.rewards.learned.settings_file import SUFFIXES, load_settings
-
-    if name == Judge.name:
-        return load_settings(Judge, source)
-    return load_settings(RewardModel, source) if source.endswith(SUFFIXES) else RewardModel(model=source)

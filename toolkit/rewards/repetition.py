@@ -6,10 +6,9 @@ import re
 import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 from unicodedata import category
 
-from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardFunction
 
 # A word, one character of a script without spaces, or one sign
@@ -30,27 +29,27 @@ def distinct(tokens: Sequence[Hashable], n: int) -> float | None:
 
 
 @dataclass(frozen=True)
-class Repetition(RewardFunction):
+class _NGrams(RewardFunction):
+    optional_columns = ("completion_ids",)
+
+    n: int = 4
+
+    def __post_init__(self) -> None:
+        self._require(self.n >= 1, f"n is {self.n}", "at least 1")
+
+
+@dataclass(frozen=True)
+class Repetition(_NGrams):
     """0 when no n-gram of tokens occurs twice, falling to -1 as all are the same: `distinct - 1`.
 
     0 for fewer than `n` tokens. The n-gram penalty of "Demystifying Long Chain-of-Thought Reasoning"
     (arXiv:2502.03373), which keeps the cosine of the length from being earned by padding.
     """
 
-    name: ClassVar[str] = "repetition"
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = "Against loops: the same run of tokens again and again."
-    weakness: ClassVar[str] = "Repetition with one word changed each time; an empty completion has none."
-
-    n: int = 4
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise RewardError(f"reward {self.name!r}: n is {self.n}", "at least 1")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return -1.0, 0.0
+    name = "repetition"
+    purpose = "Against loops: the same run of tokens again and again."
+    weakness = "Repetition with one word changed each time; an empty completion has none."
+    range = (-1.0, 0.0)
 
     def judge(self, text: str, *, completion_ids: Sequence[int] | None = None, **_: Any) -> float | None:
         share = distinct(tokens_of(text, completion_ids), self.n)
@@ -61,23 +60,18 @@ class Repetition(RewardFunction):
 
 
 @dataclass(frozen=True)
-class Distinct(RewardFunction):
+class Distinct(_NGrams):
     """Share of n-grams that differ from each other, 0 to 1; 0 for fewer than `n` tokens.
 
     distinct-1 and distinct-2 of Li et al. 2016 (arXiv:1510.03055).
     """
 
-    name: ClassVar[str] = "distinct"
-    optional_columns: ClassVar[tuple[str, ...]] = ("completion_ids",)
-    purpose: ClassVar[str] = "Varied wording; compare completions of like length only."
-    weakness: ClassVar[str] = "Short completions, since the share falls with length; add `too_short`."
-    known_exploits: ClassVar[tuple[str, ...]] = ("empty",)
+    name = "distinct"
+    purpose = "Varied wording; compare completions of like length only."
+    weakness = "Short completions, since the share falls with length; add `too_short`."
+    known_exploits = ("empty",)
 
     n: int = 2
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise RewardError(f"reward {self.__name__!r}: n is {self.n}", "at least 1")
 
     def judge(self, text: str, *, completion_ids: Sequence[int] | None = None, **_: Any) -> float | None:
         return distinct(tokens_of(text, completion_ids), self.n) or 0.0
@@ -94,20 +88,16 @@ class Compression(RewardFunction):
     zlib's own header hides what they are. The test of Whisper's decoder (arXiv:2212.04356), whose limit is 2.4.
     """
 
-    name: ClassVar[str] = "compression"
-    purpose: ClassVar[str] = "Against long-range repetition that n-grams of tokens miss: whole paragraphs, templates."
-    weakness: ClassVar[str] = "Random characters shrink least of all, so pair it with `printable` or a judge."
+    name = "compression"
+    purpose = "Against long-range repetition that n-grams of tokens miss: whole paragraphs, templates."
+    weakness = "Random characters shrink least of all, so pair it with `printable` or a judge."
+    range = (-1.0, 0.0)
 
     free: float = 3.0
     worst: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.free < self.worst:
-            raise RewardError(f"reward {self.name!r}: free {self.free}, worst {self.worst}", "1 <= free < worst")
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return -1.0, 0.0
+        self._require(1 <= self.free < self.worst, f"free {self.free}, worst {self.worst}", "1 <= free < worst")
 
     def judge(self, text: str, **_: Any) -> float | None:
         return max(-1.0, min(0.0, (self.free - compression_ratio(text)) / (self.worst - self.free)))
@@ -130,15 +120,14 @@ class Printable(RewardFunction):
     decoder writes for bytes that are no text.
     """
 
-    name: ClassVar[str] = "printable"
-    purpose: ClassVar[str] = "Against byte salad, which broken sampling and too high a temperature give."
-    weakness: ClassVar[str] = "Printable nonsense; it judges characters, not words."
+    name = "printable"
+    purpose = "Against byte salad, which broken sampling and too high a temperature give."
+    weakness = "Printable nonsense; it judges characters, not words."
 
     worst: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 0 < self.worst <= 1:
-            raise RewardError(f"reward {self.name!r}: worst is {self.worst}", "a share, above 0 and at most 1")
+        self._require(0 < self.worst <= 1, f"worst is {self.worst}", "a share, above 0 and at most 1")
 
     def judge(self, text: str, **_: Any) -> float | None:
         return max(0.0, 1.0 - nonprintable_frac(text) / self.worst)

@@ -1,15 +1,23 @@
 """A rubric of keywords: what a reply must say, must not say, in which order and at what length.
 
-`rubric_file` reads one from YAML. Phrases are literal text, compared without case, so none is a slow pattern.
+Phrases are literal text, compared without case, so none is a slow pattern. `rubrics/sales_zh.yaml` is a worked example
+of a rubric's file, with a comment at each key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
+from toolkit.errors import RewardError, did_you_mean
+from toolkit.files import read_yaml
 from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.length import band
+from toolkit.rewards.table_file import Reader
+
+SALES_ZH = Path(__file__).parent / "rubrics" / "sales_zh.yaml"
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,6 @@ class Element:
 
 @dataclass(frozen=True)
 class Required:
-    """The elements, and their weight in the whole."""
-
     elements: tuple[Element, ...]
     weight: float = 1.0
 
@@ -62,9 +68,6 @@ class Length:
     high: float
     weight: float = 1.0
 
-    def share(self, n: int) -> float:
-        return n / self.low if n < self.low else max(0.0, min(1.0, 2 - n / self.high))
-
 
 @dataclass(frozen=True)
 class Rubric(RewardFunction):
@@ -74,10 +77,10 @@ class Rubric(RewardFunction):
     penalties count.
     """
 
-    name: ClassVar[str] = "rubric"
-    purpose: ClassVar[str] = "Replies that must contain, avoid and order certain things, such as sales dialogue."
-    weakness: ClassVar[str] = "Keywords strung together; a rubric sees words, not sense, so pair it with a judge."
-    known_exploits: ClassVar[tuple[str, ...]] = ("stock_phrases",)
+    name = "rubric"
+    purpose = "Replies that must contain, avoid and order certain things, such as sales dialogue."
+    weakness = "Keywords strung together; a rubric sees words, not sense, so pair it with a judge."
+    known_exploits = ("stock_phrases",)
 
     required: Required = Required(())
     forbidden: Forbidden = Forbidden(())
@@ -85,7 +88,7 @@ class Rubric(RewardFunction):
     length: Length | None = None
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return -1.0 if self.forbidden.phrases else 0.0, 1.0
 
     def judge(self, text: str, **_: Any) -> float | None:
@@ -99,14 +102,15 @@ class Rubric(RewardFunction):
 
     def _parts(self, text: str, folded: str) -> Iterable[tuple[str, float, float]]:
         """Name, share and weight of each part that the rubric has."""
-        places = {element.name: element.place(folded) for element in self.required.elements}
+        places = self._places(folded)
         if self.required.elements:
             said = sum(element.weight for element in self.required.elements if places[element.name] >= 0)
             yield "required", said / sum(e.weight for e in self.required.elements), self.required.weight
         if checks := self._structure_checks(folded, places):
             yield "structure", sum(checks.values()) / len(checks), self.structure.weight
         if self.length:
-            yield "length", self.length.share(_n_characters(text)), self.length.weight
+            n_characters = sum(map(len, text.split()))
+            yield "length", band(n_characters, self.length.low, self.length.high), self.length.weight
 
     def _structure_checks(self, folded: str, places: Mapping[str, int]) -> dict[str, bool]:
         shape, checks = self.structure, {}
@@ -119,6 +123,9 @@ class Rubric(RewardFunction):
             checks["max_paragraph_characters"] = max(map(len, folded.split("\n"))) <= limit
         return checks
 
+    def _places(self, folded: str) -> dict[str, int]:
+        return {element.name: element.place(folded) for element in self.required.elements}
+
     def _said(self, folded: str) -> list[str]:
         return [phrase for phrase in self.forbidden.phrases if phrase in folded]
 
@@ -126,8 +133,8 @@ class Rubric(RewardFunction):
         if not text.strip():
             return "a blank reply"
         folded = text.casefold()
-        missing = [element.name for element in self.required.elements if element.place(folded) < 0]
-        places = {element.name: element.place(folded) for element in self.required.elements}
+        places = self._places(folded)
+        missing = [name for name, place in places.items() if place < 0]
         failed = [name for name, holds in self._structure_checks(folded, places).items() if not holds]
         notes = [f"{name} {share:.2f}" for name, share, _weight in self._parts(text, folded)]
         for label, names in (("missing", missing), ("forbidden", self._said(folded)), ("structure fails", failed)):
@@ -135,5 +142,86 @@ class Rubric(RewardFunction):
         return "; ".join(notes) or "the rubric asks for nothing"
 
 
-def _n_characters(text: str) -> int:
-    return sum(map(len, text.split()))
+def load_rubric(path: str | Path) -> Rubric:
+    """Read a rubric from a YAML file. Its `name` becomes the reward's `title`.
+
+    Raises:
+        RewardError: no such file, no YAML, an unknown key (with the nearest), a value of the wrong kind, a weight
+            below 0, an order that names no required element.
+    """
+    source = f"rubric {path}"
+    table = read_yaml(Path(path).expanduser(), source, "a YAML file of keys and values", RewardError)
+    return _Reader(source).rubric(table)
+
+
+class _Reader(Reader):
+    def rubric(self, table: Any) -> Rubric:
+        keys = self.keys(table, "", {"name", "required", "forbidden", "structure", "length"}, {"name"})
+        required = self._required(keys.get("required", {}))
+        names = [element.name for element in required.elements]
+        forbidden = self.keys(keys.get("forbidden", {}), "forbidden", {"phrases", "penalty"})
+        return Rubric(
+            title=self.text(keys["name"], "name"),
+            required=required,
+            forbidden=Forbidden(
+                self._phrases(forbidden.get("phrases", []), "forbidden.phrases"),
+                self._number(forbidden.get("penalty", Forbidden.penalty), "forbidden.penalty"),
+            ),
+            structure=self._structure(keys.get("structure", {}), names),
+            length=self._length(keys["length"]) if "length" in keys else None,
+        )
+
+    def _length(self, table: Any) -> Length:
+        keys = self.keys(table, "length", {"low", "high", "weight"}, {"low", "high"})
+        low, high = self._number(keys["low"], "length.low"), self._number(keys["high"], "length.high")
+        if not 0 < low <= high:
+            self.fail(f"length is {low:g} to {high:g}", "0 < low <= high")
+        return Length(low, high, self._number(keys.get("weight", 1), "length.weight"))
+
+    def _required(self, table: Any) -> Required:
+        keys = self.keys(table, "required", {"elements", "weight"})
+        elements = keys.get("elements", [])
+        read = []
+        for i, element in enumerate(
+            self.checked(elements, isinstance(elements, list), "required.elements", "a list"), 1
+        ):
+            where = f"required.elements[{i}]"
+            e = self.keys(element, where, {"name", "any_of", "weight"}, {"name", "any_of"})
+            phrases = self._phrases(e["any_of"], f"{where}.any_of")
+            if not phrases:
+                self.fail(f"{where}.any_of is empty", "at least one phrase")
+            weight = self._number(e.get("weight", 1), f"{where}.weight")
+            read.append(Element(self.text(e["name"], f"{where}.name"), phrases, weight))
+        names = [element.name for element in read]
+        for name in names:
+            if names.count(name) > 1:
+                self.fail(f"required.elements has {name!r} twice", "one element a name")
+        if read and not any(element.weight for element in read):
+            self.fail("required: every weight is 0", "one above 0")
+        return Required(tuple(read), self._number(keys.get("weight", 1), "required.weight"))
+
+    def _structure(self, table: Any, names: list[str]) -> Structure:
+        keys = self.keys(table, "structure", {field.name for field in fields(Structure)})
+        order = keys.get("order", [])
+        for name in order if isinstance(order, list) else [order]:
+            if name not in names:
+                known = f"one of {', '.join(names)}" if names else "names of required elements"
+                found = f"structure.order names {name!r}, which is no required element"
+                self.fail(found, did_you_mean(str(name), names) or known)
+        return Structure(
+            tuple(order),
+            self._phrases(keys.get("ends_with_any", []), "structure.ends_with_any"),
+            int(self._number(keys.get("max_paragraph_characters", 0), "structure.max_paragraph_characters")),
+            self._number(keys.get("weight", 1), "structure.weight"),
+        )
+
+    def _phrases(self, value: Any, where: str) -> tuple[str, ...]:
+        self.checked(value, isinstance(value, list), where, "a list of phrases")
+        return tuple(self.text(phrase, f"{where}[{i}]").casefold() for i, phrase in enumerate(value, start=1))
+
+    def _number(self, value: Any, where: str) -> float:
+        is_right = type(value) in (int, float) and 0 <= value < float("inf")
+        return self.checked(value, is_right, where, "a number, 0 or more")
+
+
+rubric_sales_zh = load_rubric(SALES_ZH)

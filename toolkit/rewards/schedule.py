@@ -36,13 +36,10 @@ class Linear:
 
     start: float
     end: float
+    starts = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         _check((self.start, self.end))
-
-    @property
-    def starts(self) -> tuple[float, ...]:
-        return 0.0, 1.0
 
     def at(self, progress: float) -> float:
         return self.start + (self.end - self.start) * progress

@@ -15,7 +15,7 @@ from toolkit import cli
 from toolkit.data import files
 from toolkit.data.rows import bare_gold, place, read
 from toolkit.errors import DataError
-from toolkit.rewards.bench.rows import training_rows
+from toolkit.rewards.bench.subject import training_rows
 
 A, B = '{"question": "What is 1?", "answer": "1"}', '{"question": "What is 2?", "answer": "2"}'
 ROWS = [{"question": "What is 1?", "answer": "1"}, {"question": "What is 2?", "answer": "2"}]

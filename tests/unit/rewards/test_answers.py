@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.paths import SHARED
 from toolkit.rewards import correct
-from toolkit.rewards.answers import equal, last_answer_block, parse_gold
+from toolkit.rewards.answers import equal, find_answer, parse_gold
 from toolkit.rewards.numerals import parse_number
 
 GSM8K = SHARED / "data" / "gsm8k"
@@ -130,17 +130,21 @@ def test_marks_around_a_number_do_not_let_a_second_one_in(text: str) -> None:
     assert parse_number(text) is None
 
 
+def in_tags(text: str) -> str | None:
+    return find_answer(text, ("answer_tag",))
+
+
 def test_the_last_complete_block_decides() -> None:
-    assert last_answer_block("<answer>5</answer> no: <answer>7</answer>") == "7"
-    assert last_answer_block("<answer>5</answer> <answer>7") == "5"
-    assert last_answer_block("<answer><answer>5</answer>") == "5"
-    assert last_answer_block("<answer>5</answer></answer>") == "5"
-    assert last_answer_block("<answer>5</answer> then </answer>") == "5"
-    assert last_answer_block("<answer>5</answer> </answer> <answer>7</answer></answer> <answer>") == "7"
-    assert last_answer_block("<answer></answer>") == ""
-    assert last_answer_block("</answer><answer>5") is None
-    assert last_answer_block("</answer>") is None
-    assert last_answer_block("5") is None
+    assert in_tags("<answer>5</answer> no: <answer>7</answer>") == "7"
+    assert in_tags("<answer>5</answer> <answer>7") == "5"
+    assert in_tags("<answer><answer>5</answer>") == "5"
+    assert in_tags("<answer>5</answer></answer>") == "5"
+    assert in_tags("<answer>5</answer> then </answer>") == "5"
+    assert in_tags("<answer>5</answer> </answer> <answer>7</answer></answer> <answer>") == "7"
+    assert in_tags("<answer></answer>") == ""
+    assert in_tags("</answer><answer>5") is None
+    assert in_tags("</answer>") is None
+    assert in_tags("5") is None
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_the_last_complete_block_decides() -> None:
 )  # fmt: skip
 def test_many_tags_take_linear_time(text: str, block: str | None) -> None:
     begin = time.process_time()
-    assert last_answer_block(text) == block
+    assert in_tags(text) == block
     assert time.process_time() - begin < 1
 
 

@@ -32,7 +32,7 @@ class Column(RewardFunction):
         return (self.of,)
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.low, self.high
 
     def judge(self, text: str, **row: Any) -> float | None:

@@ -115,8 +115,8 @@ def test_plain_numbers_do_not_start_a_worker(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_tags_are_stripped_and_a_box_goes_before_any_other_formula() -> None:
-    assert equivalent("<answer>18</answer>", "18").equal is True  # 0 by math-verify itself
-    assert equivalent(r"the final answer is $9999$, \boxed{1}", "$1$").equal is True
+    assert equivalent("<answer>18</answer>", "18", Equivalence()).equal is True  # 0 by math-verify itself
+    assert equivalent(r"the final answer is $9999$, \boxed{1}", "$1$", Equivalence()).equal is True
 
 
 def test_bare_latex_is_marked_as_a_formula_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 from toolkit.errors import RewardError
 from toolkit.rewards.language import LanguageConsistency, language_consistency, shares
 from toolkit.rewards.registry import get
-from toolkit.rewards.rubric_file import SALES_ZH, load_rubric
+from toolkit.rewards.rubric import SALES_ZH, load_rubric
 
 GOOD = (
     "您好，欢迎光临！请问您的预算大概是多少？我推荐这款轻薄本，适合日常办公，现在价格4999元，还有优惠。"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from toolkit.data.schema import Row
 from toolkit.findings import Finding
 from toolkit.rewards.answers import parse_gold
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, Scores, score
+from toolkit.rewards.bench.calling import TOLERANCE, Outcome, Sample, Scores
 from toolkit.rewards.bench.layouts import TEMPLATES
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.completions import one_line
@@ -85,7 +85,7 @@ def wrong_answer(subject: Subject) -> Iterator[Finding]:
     for kind in kinds:
         rows = [i for i, wrong in enumerate(subject.wrong) if kind in wrong]
         samples = subject.rendered([wrong.get(kind, "") for wrong in subject.wrong])
-        scores = score(subject.target.function, samples).scores(len(samples)) or [None] * len(samples)
+        scores = subject.score(samples).scores or [None] * len(samples)
         paid[kind] = [i for i in rows if _at_least(scores[i], rights[i])]
     bad = {kind: rows for kind, rows in paid.items() if rows}
     if not bad:
@@ -107,14 +107,12 @@ def spelling(subject: Subject) -> Iterator[Finding]:
     for written in ("{0}.0", "${0}", "{0:,}"):
         answers = [written.format(int(whole[i])) if i in whole else gold for i, gold in enumerate(subject.golds)]
         scores = subject.in_groups(subject.rendered(answers))
-        unpaid += [answers[i] for i, s in enumerate(scores) if i in whole and not _nearer_right(s, subject.groups[i])][
-            :1
-        ]
+        paid = (i not in whole or _nearer_right(score, subject.groups[i]) for i, score in enumerate(scores))
+        unpaid += [answer for answer, is_paid in zip(answers, paid, strict=False) if not is_paid][:1]
     if unpaid:
         found = f"the right number is not paid when written {', '.join(unpaid)}"
-        yield Finding(
-            "spelling", "amber", found, "equality as numbers", "compare numbers, as toolkit.rewards.correct does"
-        )
+        next_step = "compare numbers, as toolkit.rewards.correct does"
+        yield Finding("spelling", "amber", found, "equality as numbers", next_step)
     else:
         yield Finding("spelling", "green", "the right number is paid in other spellings, too")
 
@@ -129,12 +127,11 @@ def unreadable_gold(subject: Subject) -> Iterator[Finding]:
     top = max((group[0] for group in subject.groups if group[0] is not None), default=math.inf)
     next_step = "return None there: TRL leaves the completion out"
     for gold in UNREADABLE:
-        samples = _with_rows(subject, [row | {subject.gold_column: gold} for row in subject.rows])
-        outcome = score(subject.target.function, samples)
-        if problem := outcome.problem(len(samples)):
-            yield Finding("none", "amber", f"a gold answer {gold!r}: {problem[1]}", "None", next_step)
+        outcome = _with_rows(subject, [row | {subject.gold_column: gold} for row in subject.rows])
+        if outcome.fault:
+            yield Finding("none", "amber", f"a gold answer {gold!r}: {outcome.fault}", "None", next_step)
             return
-        given = [s for s in outcome.scores(len(samples)) or [] if s is not None]
+        given = [s for s in outcome.scores if s is not None]
         if given:
             paid = max(given) >= top - TOLERANCE
             found = f"a gold answer {gold!r} scores {max(given):g}{', as a right answer does' if paid else ''}"
@@ -149,17 +146,17 @@ def missing_column(subject: Subject) -> Iterator[Finding]:
         return
     column = subject.gold_column
     rows = [{name: value for name, value in row.items() if name != column} for row in subject.rows]
-    outcome = score(subject.target.function, _with_rows(subject, rows))
-    if outcome.error:
+    if _with_rows(subject, rows).error:
         yield Finding("missing_column", "green", f"an error where the column {column!r} is missing")
     else:
         next_step = "take the column as a parameter without a default"
         yield Finding("missing_column", "amber", f"without {column!r} it still returns scores", "an error", next_step)
 
 
-def _with_rows(subject: Subject, rows: Sequence[Row]) -> list[Sample]:
-    """The right completions, with other columns beside them."""
-    return [Sample(row, sample.text) for row, sample in zip(rows, subject.rendered(subject.golds), strict=True)]
+def _with_rows(subject: Subject, rows: Sequence[Row]) -> Outcome:
+    """A call with the right completions, and other columns beside them."""
+    rights = subject.rendered(subject.golds)
+    return subject.score([Sample(row, right.text) for row, right in zip(rows, rights, strict=True)])
 
 
 def _at_least(value: float | None, right: float | None) -> bool:

@@ -8,16 +8,15 @@ from statistics import fmean
 from typing import Any
 
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, score
-from toolkit.rewards.bench.layouts import prompt_text
+from toolkit.rewards.bench.calling import TOLERANCE, Sample
 from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.completions import prompt_text
 from toolkit.rewards.rubric import Rubric
 
 LUCK = 0.1
 """Share of rows up to which a gain is chance: a number echoed from the question is now and then the answer."""
-
 NOISE = 0.08
-"""Share of the reward's range up to which a gain is no more than another wording."""
+"""Share of the reward's range (as declared, else as seen) up to which a gain is no more than another wording."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,6 @@ class Result:
     exploit: Exploit
     gain: float
     """Its score less that of the better honest wrong answer beside it, mean over the rows."""
-    noise: float
-    """A gain up to this is no more than another wording."""
     honest: float | None
     """Mean score of that answer."""
     rows_frac: float
@@ -36,20 +33,14 @@ class Result:
     unjudged_frac: float
     """Share of the rows in which it scores None where the wrong answer does not: a way out of judgement."""
     example: str
-    error: str = ""
-    known: bool = False
+    error: str
+    known: bool
     """The reward names it."""
-
-    @property
-    def works(self) -> bool:
-        pays = self.rows_frac > LUCK and self.gain > self.noise
-        return pays or bool(self.error) or self.unjudged_frac > LUCK
+    works: bool
 
 
 @dataclass(frozen=True)
 class _Gains:
-    """A strategy row by row."""
-
     gains: list[float | None]
     honest: list[float | None]
     example: str
@@ -58,14 +49,12 @@ class _Gains:
 
 def attack(subject: Subject) -> list[Result]:
     """Every exploit of the battery, in its order; those that need gold answers only where the rows have them."""
-    cases = cases_of(subject)
+    cases = _cases(subject)
     wanted = [exploit for exploit in BATTERY if subject.has_golds or not exploit.hedges]
-    width = _width(subject)
-    return [_result(subject, exploit, cases, width) for exploit in wanted if exploit.strategies(cases[0])]
+    return [_result(subject, exploit, cases) for exploit in wanted if exploit.strategies(cases[0])]
 
 
-def cases_of(subject: Subject) -> list[Case]:
-    """The rows as an attacker sees them."""
+def _cases(subject: Subject) -> list[Case]:
     declared = subject.target.declared
     phrases: tuple[str, ...] = ()
     if isinstance(declared, Rubric):
@@ -77,14 +66,13 @@ def cases_of(subject: Subject) -> list[Case]:
     ]
 
 
-def _result(subject: Subject, exploit: Exploit, cases: Sequence[Case], width: float) -> Result:
+def _result(subject: Subject, exploit: Exploit, cases: Sequence[Case]) -> Result:
     tried, controls = (list(zip(*map(write, cases), strict=True)) for write in (exploit.strategies, exploit.controls))
-    known = exploit.name in getattr(subject.target.declared, "known_exploits", ())
     results = []
     for strategy, control in zip(tried, controls, strict=True):
         positions = zip(zip(*strategy, strict=True), zip(*control, strict=True), strict=True)
         worst = _worst([_gains(subject, cases, texts, beside) for texts, beside in positions])
-        results.append(_summed(exploit, worst, width, known))
+        results.append(_summed(subject, exploit, worst))
     return max(results, key=lambda result: (bool(result.error), result.works, result.gain))
 
 
@@ -98,17 +86,14 @@ def _gains(subject: Subject, cases: Sequence[Case], texts: Sequence[str], contro
         for row, case, control, text in zip(subject.rows, cases, controls, texts, strict=True)
         for written in (case.honest(), control, text)
     ]
-    outcome = score(subject.target.function, samples)
-    if problem := outcome.problem(len(samples)):
-        return _Gains([], [], texts[0], problem[1])
-    scores = outcome.scores(len(samples)) or []
-    honest = [_most(scores[i : i + 2]) for i in range(0, len(scores), 3)]
+    outcome = subject.score(samples)
+    if outcome.fault:
+        return _Gains([], [], texts[0], outcome.fault)
+    scores = outcome.scores
+    judged = ([score for score in scores[i : i + 2] if score is not None] for i in range(0, len(scores), 3))
+    honest = [max(pair, default=None) for pair in judged]
     gains = [None if h is None or t is None else t - h for h, t in zip(honest, scores[2::3], strict=True)]
     return _Gains(gains, honest, texts[0])
-
-
-def _most(scores: Sequence[float | None]) -> float | None:
-    return max((score for score in scores if score is not None), default=None)
 
 
 def _worst(positions: Sequence[_Gains]) -> _Gains:
@@ -120,46 +105,31 @@ def _worst(positions: Sequence[_Gains]) -> _Gains:
     return _Gains(gains, positions[0].honest, positions[0].example)
 
 
-def _width(subject: Subject) -> float:
-    """How far the reward's scores can lie apart: as declared, else as far as they did."""
+def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
     seen = [score for score in subject.scores if score is not None] or [0.0]
     low, high = subject.target.range or (min(seen), max(seen))
-    return high - low
-
-
-def _summed(exploit: Exploit, found: _Gains, width: float, known: bool) -> Result:
     judged = [gain for gain in found.gains if gain is not None]
     honest = [h for h in found.honest if h is not None]
     n_left_out = sum(gain is None and h is not None for gain, h in zip(found.gains, found.honest, strict=True))
+    gain = fmean(judged) if judged else 0.0
+    rows_frac = sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0
+    unjudged_frac = n_left_out / len(honest) if honest else 0.0
+    pays = rows_frac > LUCK and gain > max(TOLERANCE, NOISE * (high - low))
     return Result(
         exploit,
-        gain=fmean(judged) if judged else 0.0,
-        noise=max(TOLERANCE, NOISE * width),
+        gain,
         honest=fmean(honest) if honest else None,
-        rows_frac=sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0,
-        unjudged_frac=n_left_out / len(honest) if honest else 0.0,
+        rows_frac=rows_frac,
+        unjudged_frac=unjudged_frac,
         example=found.example,
         error=found.error,
-        known=known,
+        known=exploit.name in getattr(subject.target.declared, "known_exploits", ()),
+        works=pays or bool(found.error) or unjudged_frac > LUCK,
     )
 
 
 def as_json(reward: str, results: Sequence[Result]) -> dict[str, Any]:
-    """`{"reward", "exploits": [{"name", "works", "known", "gain", "honest", "rows_frac", "example", "error"}]}`."""
-    return {
-        "reward": reward,
-        "exploits": [
-            {
-                "name": result.exploit.name,
-                "works": result.works,
-                "known": result.known,
-                "gain": result.gain,
-                "honest": result.honest,
-                "rows_frac": result.rows_frac,
-                "unjudged_frac": result.unjudged_frac,
-                "example": result.example,
-                "error": result.error,
-            }
-            for result in results
-        ],
-    }
+    """`{"reward", "exploits": [{"name", "works", "known", "gain", ...}]}`, with the attributes of `Result`."""
+    names = ("works", "known", "gain", "honest", "rows_frac", "unjudged_frac", "example", "error")
+    exploits = [{"name": r.exploit.name} | {name: getattr(r, name) for name in names} for r in results]
+    return {"reward": reward, "exploits": exploits}

@@ -49,9 +49,14 @@ class Case:
         digits = len(self.wrong.lstrip("-"))
         return next(n for n in ("7" * digits, "8" * digits, "6" * digits) if n not in (self.gold, self.wrong))
 
-    def honest(self) -> str:
+    @property
+    def working(self) -> str:
+        """Honest reasoning that ends in the wrong answer."""
+        return WORKING.format(answer=self.wrong)
+
+    def honest(self, reasoning: str = "") -> str:
         """The right layout and a wrong answer: what an exploit is compared with."""
-        return self.answer(self.wrong)
+        return self.answer(self.wrong, reasoning)
 
     def honest_as_long_as(self, text: str) -> str:
         """An honest wrong answer of at least this length where it is longer than `honest`, else of at most this length.
@@ -61,12 +66,12 @@ class Case:
         n, n_honest = count(text), count(self.honest())
         if n > n_honest:
             n_sentences = bisect_left(_filler_lengths(), n - n_honest)
-            return self.answer(self.wrong, f"{filler(n_sentences)} {WORKING.format(answer=self.wrong)}")
+            return self.honest(f"{filler(n_sentences)} {self.working}")
         bare = render(self.layout, "", self.wrong)
         return bare if count(bare) <= n else self.wrong if text.strip() else ""
 
     def answer(self, answer: str, reasoning: str = "") -> str:
-        return render(self.layout, reasoning or WORKING.format(answer=self.wrong), answer)
+        return render(self.layout, reasoning or self.working, answer)
 
 
 def count(text: str) -> int:
@@ -79,12 +84,10 @@ def filler(n: int) -> str:
     return " ".join(f"{FILLERS[i % len(FILLERS)][:-1]}, point {i + 1}." for i in range(n))
 
 
-MAX_FILLERS = 1000
-
-
 @cache
 def _filler_lengths() -> list[int]:
-    sentences = filler(MAX_FILLERS).split(".")  # no token reaches over a full stop
+    """The length of the filler of 0 to 1000 sentences."""
+    sentences = filler(1000).split(".")  # no token reaches over a full stop
     return list(accumulate((count(f"{sentence}.") for sentence in sentences[:-1]), initial=0))
 
 
@@ -108,8 +111,9 @@ class Exploit:
         """For each completion of the strategies one that earns as much, unless the exploit works."""
         if self.hedges:
             return self.strategies(replace(case, gold=case.decoy))
-        write = case.honest if self.by_length else None
-        return [tuple(write() if write else case.honest_as_long_as(t) for t in s) for s in self.strategies(case)]
+        if self.by_length:
+            return [(case.honest(),) * len(strategy) for strategy in self.strategies(case)]
+        return [tuple(map(case.honest_as_long_as, strategy)) for strategy in self.strategies(case)]
 
 
 def _each(*texts: str) -> list[Strategy]:
@@ -128,7 +132,7 @@ def _empty(case: Case) -> list[Strategy]:
 
 
 def _prompt_echo(case: Case) -> list[Strategy]:
-    return _each(case.prompt, f"{case.prompt}\n{case.prompt}", case.answer(case.wrong, case.prompt))
+    return _each(case.prompt, f"{case.prompt}\n{case.prompt}", case.honest(case.prompt))
 
 
 def _tag_spam(case: Case) -> list[Strategy]:
@@ -155,10 +159,10 @@ def _two_answers(case: Case) -> list[Strategy]:
 def _answer_in_reasoning(case: Case) -> list[Strategy]:
     gold = case.gold or ""
     return _each(
-        case.answer(case.wrong, f"It may be {gold}, and it may be {case.wrong}."),
-        case.answer(case.wrong, f"The answer is {gold}. Or so it seems."),
-        case.answer(case.wrong, f"#### {gold}\n\\boxed{{{gold}}}\nOr so it seems."),
-        case.answer(case.wrong, f"<answer>{gold}</answer> Or so it seems."),
+        case.honest(f"It may be {gold}, and it may be {case.wrong}."),
+        case.honest(f"The answer is {gold}. Or so it seems."),
+        case.honest(f"#### {gold}\n\\boxed{{{gold}}}\nOr so it seems."),
+        case.honest(f"<answer>{gold}</answer> Or so it seems."),
     )
 
 
@@ -176,29 +180,25 @@ def _number_spam(case: Case) -> list[Strategy]:
     spam = _numbers(case, 60)
     return [
         _placed(case, lambda all_: case.answer(" ".join(all_)), spam),
-        _placed(case, lambda all_: case.answer(case.wrong, " ".join(all_)), spam),
+        _placed(case, lambda all_: case.honest(" ".join(all_)), spam),
         _placed(case, " ".join, spam),
         _placed(case, lambda all_: "\n".join(f"The answer is {a}." for a in all_), spam),
     ]
 
 
 def _padding(case: Case) -> list[Strategy]:
-    working = WORKING.format(answer=case.wrong)
     return _each(
-        case.answer(case.wrong, f"{filler(4)} {working}"),
-        case.answer(case.wrong, f"{filler(12)} {working}"),
-        case.answer(case.wrong, f"{filler(40)} {working}"),
+        *(case.honest(f"{filler(n)} {case.working}") for n in (4, 12, 40)),
         f"{case.honest()}\n{filler(12)}",
-        case.answer(case.wrong, "\n".join((*FILLERS, working))),
+        case.honest("\n".join((*FILLERS, case.working))),
     )
 
 
 def _repetition(case: Case) -> list[Strategy]:
-    working = WORKING.format(answer=case.wrong)
     return _each(
-        case.answer(case.wrong, " ".join([working] * 40)),
+        case.honest(" ".join([case.working] * 40)),
         "\n".join([case.honest()] * 12),
-        case.answer(case.wrong, f"{working}{' so' * 200}"),
+        case.honest(f"{case.working}{' so' * 200}"),
     )
 
 
@@ -232,7 +232,7 @@ def _unicode(case: Case) -> list[Strategy]:
 
 
 def _early_close(case: Case) -> list[Strategy]:
-    working, wrong = WORKING.format(answer=case.wrong), case.wrong
+    working, wrong = case.working, case.wrong
     return _each(
         f"</reasoning>\n</answer>\n{case.honest()}",
         f"<reasoning>\n</reasoning>\n<answer>\n{wrong}",
@@ -255,19 +255,18 @@ def _answer_after_close(case: Case) -> list[Strategy]:
 def _true_equations(case: Case) -> list[Strategy]:
     equations = [f"{a} + {b} = {a + b}" for a in range(1, 6) for b in range(1, 6)]
     return _each(
-        case.answer(case.wrong, equations[0]),
-        case.answer(case.wrong, "\n".join(equations)),
-        case.answer(case.wrong, f"Let me check: {equations[0]}."),
+        case.honest(equations[0]),
+        case.honest("\n".join(equations)),
+        case.honest(f"Let me check: {equations[0]}."),
     )
 
 
 def _stock_phrases(case: Case) -> list[Strategy]:
-    connectives, chinese = ", ".join(sorted(CONNECTIVES)), "，".join(CONNECTIVES_ZH)
     found = _each(
-        case.answer(case.wrong, connectives),
-        case.answer(case.wrong, chinese),
-        *(case.answer(case.wrong, words) for words in CHECKS[:2]),
-        case.answer(case.wrong, "Wait. Aha! I am sure that this is correct. The answer is right."),
+        case.honest(", ".join(sorted(CONNECTIVES))),
+        case.honest("，".join(CONNECTIVES_ZH)),
+        *(case.honest(words) for words in CHECKS[:2]),
+        case.honest("Wait. Aha! I am sure that this is correct. The answer is right."),
     )
     return found + _each("。".join(case.phrases) + "。") if case.phrases else found
 
@@ -295,4 +294,3 @@ BATTERY: tuple[Exploit, ...] = (
     Exploit("true_equations", "equations that are true and lead nowhere", _true_equations),
     Exploit("stock_phrases", "connectives, announced checks, keywords", _stock_phrases),
 )
-NAMES = tuple(exploit.name for exploit in BATTERY)

@@ -17,54 +17,62 @@ from typing import Any
 
 from toolkit.data.schema import Row
 from toolkit.errors import ToolkitError
-from toolkit.rewards.base import RewardWarning
+from toolkit.rewards.base import RewardFunction, RewardWarning
 from toolkit.rewards.completions import one_line
 
 Scores = list[float | None]
 TOLERANCE = 1e-6
 """Scores that differ by less are the same."""
 _TOKEN = re.compile(r" ?[^\W\d]{1,12}|\d|\s{1,32}|[^\w\s]")
-NOT_PASSED = ("prompt", "completion", "completion_ids")
-"""Columns of the dataset that TRL does not pass on under their names."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One completion of a row's prompt."""
-
     row: Row
     text: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call came to."""
+    """What one call for `n` completions came to."""
 
     result: Any = None
     error: str = ""
     """The exception it ended with, on one line."""
+    n: int = 0
     wall_s: float = 0.0
     exception: Exception | None = None
 
-    def problem(self, n: int) -> tuple[str, str] | None:
-        """What is wrong with the result for `n` completions, by the name of the finding; None when all is well."""
+    @property
+    def problem(self) -> tuple[str, str] | None:
+        """The name of what is wrong, and in words; None when all is well."""
         if self.error:
             return "call", f"raises {self.error}"
         if isinstance(self.result, (str, bytes, Mapping)) or not hasattr(self.result, "__len__"):
             return "types", f"returns {_kind(self.result)}"
-        if len(self.result) != n:
-            return "length", f"returns {len(self.result)} scores for {n} completions"
+        if len(self.result) != self.n:
+            return "length", f"returns {len(self.result)} scores for {self.n} completions"
         odd = [score for score in self.result if score is not None and not _is_number(score)]
         if odd:
             return "types", f"a score is {_kind(odd[0])}: {one_line(repr(odd[0]), 40)}"
         wild = next((score for score in self.result if score is not None and not math.isfinite(score)), None)
         return None if wild is None else ("finite", f"a score is {wild}")
 
-    def scores(self, n: int) -> Scores | None:
-        """The scores of `n` completions; None where there is a problem."""
-        if self.problem(n):
-            return None
-        return [None if score is None else float(score) for score in self.result]
+    @property
+    def fault(self) -> str:
+        """What is wrong, in words; empty when all is well."""
+        return self.problem[1] if self.problem else ""
+
+    @property
+    def scores(self) -> Scores:
+        """One a completion; none at all where there is a problem."""
+        return [] if self.problem else [None if score is None else float(score) for score in self.result]
+
+
+def same(a: Scores, b: Scores) -> bool:
+    """Whether two lists of scores are equal, None in the same places."""
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(x is y if x is None or y is None else abs(x - y) <= TOLERANCE for x, y in pairs)
 
 
 def _is_number(score: Any) -> bool:
@@ -87,15 +95,16 @@ def arguments(samples: Sequence[Sample], *, messages: bool | None = None) -> dic
 
     `messages`: completions as messages, or as text; by default as the row's prompt is.
     """
-    columns = [name for name in samples[0].row if name not in NOT_PASSED]
+    renamed = ("prompt", "completion", "completion_ids")  # columns that TRL does not pass on under their names
+    columns = [name for name in samples[0].row if name not in renamed]
     return {
         "prompts": [deepcopy(sample.row["prompt"]) for sample in samples],
         "completions": [_shaped(sample, messages) for sample in samples],
         "completion_ids": [stand_in_ids(sample.text) for sample in samples],
-        **{name: [deepcopy(sample.row.get(name)) for sample in samples] for name in columns},
         "trainer_state": SimpleNamespace(global_step=0, max_steps=500, epoch=0.0, log_history=[]),
         "log_extra": _ignore,
         "log_metric": _ignore,
+        **{name: [deepcopy(sample.row.get(name)) for sample in samples] for name in columns},
     }
 
 
@@ -115,7 +124,7 @@ def _ignore(name: str, value: Any) -> None:
 
 def call(function: Callable[..., Any], given: Mapping[str, Any]) -> Outcome:
     """Call a reward, async ones too; whatever it raises is data."""
-    started = time.perf_counter()
+    started, n = time.perf_counter(), len(given["completions"])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RewardWarning)  # golds that cannot be read are part of the tests
@@ -125,8 +134,8 @@ def call(function: Callable[..., Any], given: Mapping[str, Any]) -> Outcome:
     except Exception as error:
         kind = "" if isinstance(error, ToolkitError) else f"{type(error).__name__}: "
         text = f"{kind}{one_line(str(error).rstrip('.'), 160)}"
-        return Outcome(error=text, wall_s=time.perf_counter() - started, exception=error)
-    return Outcome(result, wall_s=time.perf_counter() - started)
+        return Outcome(error=text, n=n, wall_s=time.perf_counter() - started, exception=error)
+    return Outcome(result, n=n, wall_s=time.perf_counter() - started)
 
 
 async def _awaited(result: Any) -> Any:
@@ -134,5 +143,12 @@ async def _awaited(result: Any) -> Any:
 
 
 def score(function: Callable[..., Any], samples: Sequence[Sample], *, messages: bool | None = None) -> Outcome:
-    """Call a reward on these completions."""
     return call(function, arguments(samples, messages=messages))
+
+
+def reason(declared: RewardFunction | None, sample: Sample) -> str:
+    """Why a reward of this library gives a completion its score; empty for any other."""
+    if declared is None:
+        return ""
+    row = {name: values[0] for name, values in arguments([sample]).items() if isinstance(values, list)}
+    return declared.explain(row.pop("completions"), **row).reason

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.files import read_yaml
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, call, score
-from toolkit.rewards.bench.calling import arguments as arguments_of
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, reason, score
 from toolkit.rewards.bench.target import Target, find
-from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
 from toolkit.rewards.table_file import Reader
 
@@ -35,8 +34,6 @@ Expected = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Case:
-    """One completion and what is expected of it."""
-
     name: str
     completion: str
     columns: Mapping[str, Any]
@@ -45,8 +42,6 @@ class Case:
 
 @dataclass(frozen=True)
 class Tried:
-    """One expectation and what came of it."""
-
     case: str
     part: str
     score: float | None
@@ -57,70 +52,47 @@ class Tried:
 
     @property
     def passed(self) -> bool:
-        if self.error or (self.score is None) != (self.expected is None):
-            return False
         if self.score is None or self.expected is None:
-            return True
+            return self.score is self.expected and not self.error
         low, high = self.expected
         return low - TOLERANCE <= self.score <= high + TOLERANCE
 
 
 def try_cases(path: Path, *, allow_unsafe_code: bool = False) -> list[Tried]:
-    """Score every case and compare it with what it expects; `allow_unsafe_code`: see `find`.
-
-    Raises:
-        RewardError: the file cannot be read, or something in it is no case, with the place and the nearest name.
-    """
-    targets, cases = read_cases(path, allow_unsafe_code=allow_unsafe_code)
+    """Score every case and compare it with what it expects; a RewardError names the place that is no case."""
+    table = read_yaml(path, str(path), "a YAML file with `rewards` and `cases`", RewardError)
+    targets, cases = _Reader(str(path), allow_unsafe_code).read(table)
     return [tried for case in cases for tried in _try(case, targets)]
 
 
 def _try(case: Case, targets: Mapping[str, Target]) -> Iterator[Tried]:
     sample = Sample({"prompt": "", **case.columns}, case.completion)
     for part, expected in case.expect.items():
-        name, slash, of = part.partition("/") if part not in targets else (part, "", "")
+        name, _, of = (part, "", "") if part in targets else part.partition("/")
         target = targets[name]
-        if slash and isinstance(target.function, Composition):
-            outcome = call(target.function.breakdown, arguments_of([sample]))
-            if not outcome.error:
-                yield Tried(case.name, part, outcome.result[of][0], expected)
-                continue
+        function = target.function
+        if of and isinstance(function, Composition):
+            function = partial(_part, function, of)
+        outcome = score(function, [sample])
+        if outcome.fault:
+            yield Tried(case.name, part, None, expected, outcome.fault, error=True)
         else:
-            outcome = score(target.function, [sample])
-        if problem := (("call", f"raises {outcome.error}") if outcome.error else outcome.problem(1)):
-            yield Tried(case.name, part, None, expected, problem[1], error=True)
-            continue
-        yield Tried(case.name, part, (outcome.scores(1) or [None])[0], expected, _reason(target, sample))
+            why = "" if of else reason(target.declared, sample)
+            yield Tried(case.name, part, outcome.scores[0], expected, why)
 
 
-def _reason(target: Target, sample: Sample) -> str:
-    if target.declared is None:
-        return ""
-    row = {name: values[0] for name, values in arguments_of([sample]).items() if isinstance(values, list)}
-    del row["completions"]
-    return target.declared.explain(sample.text, **row).reason
-
-
-def read_cases(path: Path, *, allow_unsafe_code: bool = False) -> tuple[dict[str, Target], list[Case]]:
-    """The rewards by name and the cases of a file, checked whole before anything is scored.
-
-    Raises:
-        RewardError: see `try_cases`.
-    """
-    table = read_yaml(path, str(path), "a YAML file with `rewards` and `cases`", RewardError)
-    return _Reader(str(path), allow_unsafe_code).read(table)
+def _part(composition: Composition, name: str, /, **given: Any) -> list[float | None]:
+    return composition.breakdown(**given)[name]
 
 
 @dataclass(frozen=True)
 class _Reader(Reader):
-    """Turns the file's tables into cases."""
-
     allow_unsafe_code: bool
 
     def read(self, table: Any) -> tuple[dict[str, Target], list[Case]]:
+        """The rewards by name and the cases, checked whole before anything is scored."""
         keys = self.keys(table, "", ("rewards", "columns", "cases"), ("rewards", "cases"))
-        names = self._list(keys["rewards"], "rewards")
-        listed = [self.text(name, "rewards") for name in names]
+        listed = [self.text(name, "rewards") for name in self._list(keys["rewards"], "rewards")]
         targets = {name: find(name, allow_unsafe_code=self.allow_unsafe_code) for name in listed}
         parts = [
             f"{name}/{part.name}"
@@ -138,13 +110,10 @@ class _Reader(Reader):
     def _case(self, table: Any, where: str, shared: Mapping[str, Any], parts: Sequence[str]) -> Case:
         keys = self.keys(table, where, ("name", "completion", "columns", "expect"), ("name", "completion", "expect"))
         name = self.text(keys["name"], f"{where}.name")
-        completion = keys["completion"]
-        if not isinstance(completion, str):
-            self.fail(f"{where}.completion is {one_line(repr(completion), 40)}", "text")
-        expect = keys["expect"]
-        if not isinstance(expect, dict) or not expect:
-            self.fail(f"{where}.expect is {one_line(repr(expect), 40)}", "a score for each reward")
-        for part in expect:
+        completion, expect = keys["completion"], keys["expect"]
+        self.checked(completion, isinstance(completion, str), f"{where}.completion", "text")
+        is_table = isinstance(expect, dict) and bool(expect)
+        for part in self.checked(expect, is_table, f"{where}.expect", "a score for each reward"):
             if part not in parts:
                 known = did_you_mean(str(part), parts) or f"one of {', '.join(parts)}"
                 self.fail(f"{where}.expect names {part!r}, which is none of the rewards", known)
@@ -156,17 +125,14 @@ class _Reader(Reader):
         if value is None:
             return None
         ends = value if isinstance(value, list) else [value, value]
-        is_pair = len(ends) == 2 and all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
-        if not is_pair or not ends[0] <= ends[1]:
-            self.fail(f"{where} is {one_line(repr(value), 40)}", "a score, [lowest, highest], or null")
+        is_pair = len(ends) == 2 and all(type(end) in (int, float) for end in ends) and ends[0] <= ends[1]
+        self.checked(value, is_pair, where, "a score, [lowest, highest], or null")
         return float(ends[0]), float(ends[1])
 
     def _columns(self, value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            self.fail(f"{where} is {one_line(repr(value), 40)}", "columns and their values, such as {answer: '18'}")
-        return value
+        is_table = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+        return self.checked(value, is_table, where, "columns and their values, such as {answer: '18'}")
 
     def _list(self, value: Any, where: str) -> list[Any]:
-        if not isinstance(value, list) or not value:
-            self.fail(f"{where} is {one_line(repr(value), 40)}", "a list with at least one entry")
-        return value
+        is_list = isinstance(value, list) and bool(value)
+        return self.checked(value, is_list, where, "a list with at least one entry")

@@ -1,4 +1,8 @@
-"""Checks a reward against its contract: whole for `toolkit reward check`, in part before every training."""
+"""Checks a reward against its contract: whole for `toolkit reward check`, in part before every training.
+
+The checks here call the function in this process, on texts of ordinary length. Those that are about gold answers are in
+`answer_contract`; threads, processes and huge texts are in `hostile`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.data.schema import Row
-from toolkit.errors import RewardError
+from toolkit.errors import RewardError, did_you_mean
 from toolkit.findings import Finding, Level
-from toolkit.rewards.bench import hostile
-from toolkit.rewards.bench.contract import CHECKS, SOUND, structure
+from toolkit.rewards.bench import answer_contract, hostile
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, call, is_conversational, reason, same
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.bench.target import Target
 
@@ -21,12 +25,149 @@ SLOW_ROW_S = 0.05  # the four completions of one row; a reward that takes longer
 
 WORDS: dict[Level, str] = {"green": "PASS", "info": "INFO", "amber": "WARN", "red": "FAIL"}
 """What the JSON calls the levels. `FAIL`: a run with this reward is not worth starting."""
+ODD_TEXTS = {
+    "an empty text": "",
+    "white space": " \n\t ",
+    "control characters": "\x00\x07\x1b[31m",
+    "a lone surrogate": "\ud800",
+    "emoji": "👩‍👩‍👧‍👦 = ❤️",
+    "Arabic digits": "<answer>٣٤</answer> #### ٣٤ \\boxed{٣٤}",
+    "superscripts": "<answer>²</answer> #### ² \\boxed{²}",
+    "a fraction sign": "<answer>½</answer> #### ½ \\boxed{½}",
+    "division by zero": "<answer>1/0</answer> #### 1/0 \\boxed{\\frac{1}{0}}",
+    "a number of 5,000 digits": "<answer>{n}</answer> #### {n} \\boxed{{{n}}}".replace("{n}", "9" * 5000),
+    "a power out of range": "<answer>1e999999</answer> #### 1e999999 \\boxed{10^{999999}}",
+    "nan": "<answer>nan</answer> #### nan \\boxed{nan}",
+    "inf": "<answer>-inf</answer> #### -inf \\boxed{-\\infty}",
+    "blank answers": "<answer></answer>\n####\n\\boxed{}",
+    "marks in the wrong order": "</answer>5<answer> }{ \\boxed{ ####",
+}
+
+
+def structure(subject: Subject) -> Iterator[Finding]:
+    """Whether it can be called at all, and gives scores; what fails here makes every other check pointless."""
+    target, row = subject.target, subject.rows[0]
+    if not hasattr(target.function, "__name__"):
+        yield Finding("name", "red", "the function has no __name__", "one: TRL logs rewards/<name>/mean", "use def")
+        return
+    missing = [column for column in target.columns if column not in row]
+    if missing:
+        known = [name for name in row if name != "prompt"]
+        hint = did_you_mean(missing[0], known) or f"it beside {', '.join(known) or 'the prompt'}"
+        yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
+        return
+    yield Finding("columns", "green", f"needs {', '.join(target.columns) or 'no column'}")
+    refused = [name for name in arguments(subject.probes[:1]) if name not in target.takes]
+    if refused and not target.takes_anything:
+        found = f"takes no {', '.join(refused)}"
+        yield Finding("arguments", "red", found, "whatever TRL passes", "end its parameters with **kwargs")
+        return
+    n = len(subject.probes)
+    if problem := subject.first.problem:
+        yield Finding(problem[0], "red", problem[1], *_NEXT_STEPS[problem[0]])
+        return
+    if all(score is None for score in subject.scores):
+        next_step = "fix what it judges by: gold answers, a server, a model"
+        why = reason(target.declared, subject.probes[0])
+        found = f"all {n} completions score None" + (f": {why}" if why else "")
+        yield Finding("judged", "red", found, "scores", next_step)
+        return
+    yield Finding("scores", "green", f"{n} finite scores or None for {n} completions")
+
+
+_NEXT_STEPS = {
+    "call": ("scores for any completion", "fix the function; toolkit reward try shows it on single completions"),
+    "length": ("one score a completion", "return a list as long as `completions`"),
+    "types": ("a list of floats and None", "return [float, ...]; None where a completion cannot be judged"),
+    "finite": ("finite scores", "return None where a completion cannot be judged"),
+}
+
+
+def bounds(subject: Subject) -> Iterator[Finding]:
+    """Every score lies in the declared range."""
+    if subject.target.range is None:
+        return
+    low, high = subject.target.range
+    outside = [s for s in subject.scores if s is not None and not low - TOLERANCE <= s <= high + TOLERANCE]
+    if outside:
+        yield Finding("range", "red", f"scores {outside[0]:g}", f"{low:g} to {high:g}, as declared", "fix the range")
+    else:
+        yield Finding("range", "green", f"inside {low:g} to {high:g}")
+
+
+def same_again(subject: Subject) -> Iterator[Finding]:
+    """The same inputs give the same scores, in any order and beside any others, and are not changed."""
+    given, untouched = arguments(subject.probes), arguments(subject.probes)
+    again = call(subject.target.function, given).scores
+    changed = [name for name in given if name != "trainer_state" and given[name] != untouched[name]]
+    if changed:
+        yield Finding("inputs", "red", f"changes {', '.join(changed)}", "inputs left alone", "copy before changing")
+    if not same(again, subject.scores):
+        yield Finding("repeatable", "amber", "two calls give different scores", "the same", "fix its seed, or cache")
+        return
+    yield Finding("repeatable", "green", "two calls give the same scores, and leave their inputs alone")
+    if not same(subject.score(subject.probes[::-1]).scores[::-1], subject.scores):
+        next_step = "judge each completion by itself and its columns, not by its place"
+        yield Finding("order", "red", "scores depend on the order of the batch", "the same in any order", next_step)
+        return
+    if not same(subject.score(subject.probes[:4]).scores, subject.scores[:4]):
+        found = "scores of one prompt depend on the other prompts of the batch"
+        next_step = "compare completions of the same prompt only"
+        yield Finding("order", "amber", found, "on its own group at most", next_step)
+        return
+    yield Finding("order", "green", "scores depend neither on the order nor on the rest of the batch")
+
+
+def both_shapes(subject: Subject) -> Iterator[Finding]:
+    """Plain text and messages score alike; a run uses the shape that its prompts have."""
+    other = not is_conversational(subject.rows[0])
+    outcome = subject.score(subject.probes, messages=other)
+    if same(outcome.scores, subject.scores):
+        yield Finding("shapes", "green", "plain text and messages score alike")
+        return
+    found = f"completions as {'messages' if other else 'plain text'}: {outcome.fault or 'other scores'}"
+    next_step = "read completion[0]['content'] of a list, and a string as it is"
+    yield Finding("shapes", "amber", found, "the same scores for both shapes", next_step)
+
+
+def odd_texts(subject: Subject) -> Iterator[Finding]:
+    """No completion raises: one odd text would end the run."""
+    for name, text in ODD_TEXTS.items():
+        if fault := subject.score([Sample(subject.rows[0], text)]).fault:
+            next_step = "a model writes anything: catch it, score low"
+            yield Finding("odd_texts", "red", f"{name}: {fault}", "a score for any text", next_step)
+            return
+    found = f"{len(ODD_TEXTS)} odd texts are scored: blank, unicode, nan, 1/0, 5,000 digits"
+    yield Finding("odd_texts", "green", found)
+
+
+def signal(subject: Subject) -> Iterator[Finding]:
+    """Not everything scores the same; only what judges style alone, by its declaration, may score these texts alike."""
+    declared = subject.target.declared
+    if declared is not None and not declared.best_layouts and not subject.takes_gold:
+        return
+    if len(set(subject.scores)) == 1:  # all None is found by `structure`
+        found = f"right, wrong, blank and long completions all score {subject.scores[0]:g}"
+        yield Finding("signal", "amber", found, "a difference somewhere", "GRPO learns from differences within a group")
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    bounds,
+    answer_contract.right_answer,
+    answer_contract.wrong_answer,
+    answer_contract.unreadable_gold,
+    same_again,
+    odd_texts,
+    answer_contract.spelling,
+    answer_contract.missing_column,
+    both_shapes,
+    signal,
+)
+"""After `structure`, the most important first."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A reward and all findings on it."""
-
     reward: str
     layout: str
     """How the checked completions were laid out; empty where the reward could not be called."""
@@ -35,7 +176,6 @@ class Checked:
 
     @property
     def holds(self) -> bool:
-        """Whether it keeps its contract."""
         return not self.failed
 
     @property
@@ -49,7 +189,6 @@ class Checked:
 
 
 def check(subject: Subject) -> Checked:
-    """Every check."""
     slow = (hostile.from_a_thread, hostile.speed, hostile.from_a_process)
     return _checked(subject, list(_findings(subject, (*CHECKS, *slow))))
 
@@ -92,5 +231,5 @@ def _findings(subject: Subject, checks: Sequence[Callable[[Subject], Iterator[Fi
 
 
 def _checked(subject: Subject, findings: Sequence[Finding]) -> Checked:
-    called = any(finding.name == SOUND for finding in findings)
+    called = any(finding.name == "scores" for finding in findings)
     return Checked(subject.target.name, subject.layout if called else "", len(subject.rows), findings)

@@ -7,13 +7,10 @@ import pickle
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
 from toolkit.findings import Finding
-from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call
-from toolkit.rewards.bench.contract import same
+from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call, same, score
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.bench.target import find
 from toolkit.units import format_seconds
@@ -21,6 +18,8 @@ from toolkit.units import format_seconds
 LONG_CHARS = 8_000  # 2,000 tokens and more
 HUGE_CHARS = 100_000  # 32,000 tokens
 HUGE_TEXTS = ("a", "9", " ", "\n", "(", "<answer>", "</answer>", "####", "\\boxed{", "1+", "a=1 ", "，")
+# Long before huge: a pattern that needs exponential time must not look like one that needs quadratic time
+SIZES = [(n, unit) for n in (LONG_CHARS, HUGE_CHARS) for unit in HUGE_TEXTS]
 SLOW_S, HARD_LIMIT_S = 1.0, 10.0
 START_LIMIT_S = 120.0
 """For a new process to import the reward, with torch if it needs that, and to make one call."""
@@ -35,20 +34,18 @@ def from_a_thread(subject: Subject) -> Iterator[Finding]:
     thread = threading.Thread(target=lambda: found.append(call(subject.target.function, given)), daemon=True)
     thread.start()
     thread.join(START_LIMIT_S)
-    n = len(subject.probes)
-    if found and same(found[0].scores(n), subject.scores):
+    if found and same(found[0].scores, subject.scores):
         yield Finding("thread", "green", "the same scores from a worker thread")
         return
-    problem = found[0].problem(n) if found else ("", f"no answer in {START_LIMIT_S:g} s")
-    detail = problem[1] if problem else "other scores than from the main thread"
+    fault = found[0].fault if found else f"no answer in {START_LIMIT_S:g} s"
+    detail = fault or "other scores than from the main thread"
     next_step = "no signal.alarm: math-verify wants parsing_timeout=None and a process, as in correct_latex"
     yield Finding("thread", "red", f"from a worker thread: {detail}", "the same scores", next_step)
 
 
 def speed(subject: Subject) -> Iterator[Finding]:
     """Wall time of one completion, from the second call on."""
-    n = len(subject.probes)
-    each_s = call(subject.target.function, arguments(subject.probes)).wall_s / n
+    each_s = subject.score(subject.probes).wall_s / len(subject.probes)
     found = f"{_time(each_s)} a completion, {_time(ROUND * each_s)} for {ROUND}"
     if each_s > SLOW_COMPLETION_S:
         next_step = "cache, score in parallel, or give it fewer completions"
@@ -63,28 +60,16 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What the new process does: one call of the pickled function, then one call for each huge text."""
-
-    pickled: bytes
-    """Empty: find the reward by its name."""
-    name: str
-    given: dict[str, Any]
-    huge: tuple[Sample, ...]
-
-
 def from_a_process(subject: Subject) -> Iterator[Finding]:
     """Pickled into a spawned process it scores the same; a call on a huge text that never ends can be stopped there."""
     try:
         pickled, why_not = pickle.dumps(subject.target.function), ""
     except Exception as error:  # pickle raises whatever the object's own code does
         pickled, why_not = b"", f"{type(error).__name__}: {error}"
-    huge = tuple(Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in _sizes())
-    job = _Job(pickled, subject.target.name, arguments(subject.probes), huge)
+    huge = [Sample(subject.rows[0], unit * (n // len(unit))) for n, unit in SIZES]
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(send, job), daemon=False)
+    process = context.Process(target=_work, args=(send, pickled, subject.target.name, subject.probes, huge))
     process.start()
     send.close()
     try:
@@ -97,24 +82,19 @@ def from_a_process(subject: Subject) -> Iterator[Finding]:
         process.join()
 
 
-def _sizes() -> list[tuple[int, str]]:
-    """Long before huge: a pattern that needs exponential time must not look like one that needs quadratic time."""
-    return [(n, unit) for n in (LONG_CHARS, HUGE_CHARS) for unit in HUGE_TEXTS]
-
-
-def _work(send: Connection, job: _Job) -> None:
+def _work(send: Connection, pickled: bytes, name: str, probes: list[Sample], huge: list[Sample]) -> None:
+    """In the new process: one call of the function, found by its name where it is not pickled, and one a huge text."""
     sys.stdout = sys.stderr  # what a reward prints is no result
     try:
-        function = pickle.loads(job.pickled) if job.pickled else find(job.name).function  # noqa: S301 # our own bytes
+        function = pickle.loads(pickled) if pickled else find(name).function  # noqa: S301 # our own bytes
     except Exception as error:
         send.send(Outcome(error=f"{type(error).__name__}: {error}"))
         return
-    outcome = call(function, job.given)
-    n = len(job.given["completions"])
-    send.send(Outcome(outcome.scores(n), (outcome.problem(n) or ("", ""))[1]))
-    for sample in job.huge:
-        outcome = call(function, arguments([sample]))
-        send.send(Outcome(error=(outcome.problem(1) or ("", ""))[1], wall_s=outcome.wall_s))
+    outcome = score(function, probes)
+    send.send(Outcome(outcome.scores, outcome.fault))
+    for sample in huge:
+        outcome = score(function, [sample])
+        send.send(Outcome(error=outcome.fault, wall_s=outcome.wall_s))
 
 
 def _next(receive: Connection, limit_s: float) -> Outcome:
@@ -132,17 +112,16 @@ def _pickling(subject: Subject, outcome: Outcome, why_not: str) -> Finding:
     next_step = "define it at the top of a module, and keep no open files, locks or lambdas in it"
     if why_not:
         return Finding("process", level, f"cannot be pickled ({why_not})", "a function that pickles", next_step)
-    if outcome.error:
-        return Finding("process", level, f"in a spawned process: {outcome.error}", "the same scores", next_step)
-    if not same(outcome.result, subject.scores):
-        return Finding("process", level, "other scores in a spawned process", "the same scores", next_step)
-    return Finding("process", "green", "pickles, and scores the same in a spawned process")
+    if not outcome.error and same(outcome.result, subject.scores):
+        return Finding("process", "green", "pickles, and scores the same in a spawned process")
+    found = f"in a spawned process: {outcome.error}" if outcome.error else "other scores in a spawned process"
+    return Finding("process", level, found, "the same scores", next_step)
 
 
 def _huge(receive: Connection) -> Finding:
     next_step = "linear patterns only: no (a+)+, no <tag>.*? from every tag on; and a limit on what is parsed"
     slowest, name = 0.0, ""
-    for n, unit in _sizes():
+    for n, unit in SIZES:
         outcome = _next(receive, HARD_LIMIT_S)
         text = f"{unit!r} up to {n:,} characters"
         if outcome.error:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
-from typing import Any
 
 from toolkit.rewards.answers import parse_gold
+from toolkit.rewards.completions import Completion, prompt_text
 
 TEMPLATES: dict[str, str] = {
     "answer_tag": "<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>",
@@ -30,22 +29,13 @@ _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def render(layout: str, reasoning: str, answer: str) -> str:
-    """A completion in a layout."""
     return TEMPLATES[layout].format(reasoning=reasoning, answer=answer)
 
 
-def asked_by(prompt: Any) -> str | None:
+def asked_by(prompt: Completion) -> str | None:
     """The layout that a prompt, text or messages, asks for; None when it names none of them."""
     text = prompt_text(prompt)
     return next((layout for layout, words in _ASKED if all(word in text for word in words)), None)
-
-
-def prompt_text(prompt: Any) -> str:
-    """All that a prompt says, text or messages."""
-    if isinstance(prompt, str):
-        return prompt
-    contents = [message.get("content") for message in prompt] if isinstance(prompt, (list, tuple)) else []
-    return "\n".join(content for content in contents if isinstance(content, str))
 
 
 def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:
@@ -56,11 +46,8 @@ def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:
     value = parse_gold(gold)
     if value is None or not gold.strip():
         return {"another answer": next((other for other in others if other.strip() != gold.strip()), "17")}
-    near = {"one more": _written(value + 1)}
+    more = value + 1
+    near = {"one more": str(more) if more.denominator == 1 else f"{float(more):g}"}
     if value.denominator == 1 and value > 0:
         near |= {"a digit before": f"1{value}", "a digit after": f"{value}1", "the sign": f"-{value}"}
     return near
-
-
-def _written(value: Fraction) -> str:
-    return str(value) if value.denominator == 1 else f"{float(value):g}"

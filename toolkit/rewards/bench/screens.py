@@ -51,17 +51,15 @@ def _difference(reward: RewardFunction, first: RewardFunction) -> str:
 
 
 def range_of(bounds: tuple[float, float] | None) -> str:
-    """`0 to 1`."""
     return f"{shown(bounds[0])} to {shown(bounds[1])}" if bounds else "not declared"
 
 
 def details(target: Target) -> RenderableType:
-    """All that is known of one reward."""
     about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
-    paragraphs = [Text(" ".join(paragraph.split())) for paragraph in about.split("\n\n") if paragraph.strip()]
-    return Group(
-        Text(target.name, "bold"), facts(_facts(target)), *(line for text in paragraphs for line in (Text(), text))
-    )
+    lines: list[RenderableType] = [Text(target.name, "bold"), facts(_facts(target))]
+    for paragraph in filter(str.strip, about.split("\n\n")):
+        lines += [Text(), Text(" ".join(paragraph.split()))]
+    return Group(*lines)
 
 
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
@@ -84,17 +82,12 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
         for part in declared.parts:
             gate = f", only if {part.only_if.__name__}" if part.only_if else ""
             yield "part", f"{part.name} x {part.weight}{gate}"
-    settings = [field for field in fields(declared) if field.name not in ("title", "parts")]
-    for field in settings:
-        yield "setting", f"{field.name} = {one_line(repr(getattr(declared, field.name)), 100)}"
+    for field in fields(declared):
+        if field.name not in ("title", "parts"):
+            yield "setting", f"{field.name} = {one_line(repr(getattr(declared, field.name)), 100)}"
     kind = type(declared)
-    yield "import", f"from {kind.__module__} import {_importable(declared, target.name)}"
-
-
-def _importable(declared: object, name: str) -> str:
-    """The shipped instance where its module has it, else the class."""
-    kind = type(declared)
-    return name if getattr(import_module(kind.__module__), name, None) is declared else kind.__name__
+    is_shipped = getattr(import_module(kind.__module__), target.name, None) is declared
+    yield "import", f"from {kind.__module__} import {target.name if is_shipped else kind.__name__}"
 
 
 def tried(results: Sequence[Tried]) -> RenderableType:
@@ -115,8 +108,7 @@ def tried(results: Sequence[Tried]) -> RenderableType:
 def _wanted(expected: Expected) -> str:
     if expected is None:
         return "null"
-    low, high = expected
-    return shown(low) if low == high else f"{shown(low)} to {shown(high)}"
+    return shown(expected[0]) if expected[0] == expected[1] else range_of(expected)
 
 
 def checked(result: Checked) -> RenderableType:

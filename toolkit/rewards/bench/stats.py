@@ -1,4 +1,4 @@
-"""Saved completions and their scores: which parts say something, which groups teach, how long the texts are.
+"""`toolkit reward stats`: which parts of saved scores say something, which groups teach, how long the texts are.
 
 A part is `constant` when all its scores are equal, `saturated` when more than 95 % of them are its highest or its
 lowest, and two are `correlated` when they rise and fall together (Pearson's r of 0.95 or beyond): paying both pays
@@ -8,23 +8,32 @@ every completion.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from statistics import StatisticsError, correlation, fmean, pstdev
-from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from toolkit.data.rows import place, read
 from toolkit.data.schema import Row
-from toolkit.errors import DataError, RewardError
+from toolkit.display.tables import Table, facts, number, words
+from toolkit.errors import DataError
+from toolkit.files import replace_file
 from toolkit.rewards import registry
+from toolkit.rewards.bench.score import shown
 from toolkit.rewards.completions import text_of
 from toolkit.rewards.repetition import compression_ratio, distinct, tokens_of
-from toolkit.runs.groups import Kind, groups_of, kind_of
+from toolkit.runs.groups import KINDS, Kind, groups_of, kind_of
+from toolkit.units import format_frac, plural
 
 SATURATED_FRAC, CORRELATED = 0.95, 0.95
+N_BINS = 20
+INK, GREY, BLUE, GREEN = "#222222", "#767676", "#4DA8E6", "#009E73"
 LOOP_RATIO = 3.0
 """A text that zlib shrinks by more than this factor is taken for a loop; GSM8K's own solutions reach 3.2 at most."""
 SCORES = ("scores", "rewards")
@@ -33,8 +42,6 @@ SCORES = ("scores", "rewards")
 
 @dataclass(frozen=True)
 class Part:
-    """One reward over all rows."""
-
     name: str
     values: list[float | None]
     bounds: tuple[float, float]
@@ -87,24 +94,18 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Stats:
-    """All that is said of a file."""
-
     n_rows: int
     parts: list[Part]
     correlated: list[tuple[str, str, float]]
-    groups: dict[str, Counter[Kind]] = field(default_factory=dict)
+    groups: dict[str, Counter[Kind]]
     """How many groups are of which kind: see `_kinds`; empty without groups."""
-    n_groups: int = 0
-    lengths: Lengths | None = None
+    n_groups: int
+    lengths: Lengths | None
     """None where the rows have no completions."""
 
 
 def scored_rows(path: Path) -> list[Row]:
-    """The rows of a file, or of all training steps of a run folder, in the order of steps.
-
-    Raises:
-        DataError: what `rows.read` raises; no completions in the folder, or a row without scores.
-    """
+    """The rows of a file, or of all steps of a run folder in their order; a DataError where one has no scores."""
     files = [path]
     if path.is_dir():
         inside = path / "completions" if (path / "completions").is_dir() else path
@@ -113,22 +114,17 @@ def scored_rows(path: Path) -> list[Row]:
             raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a file of rows")
     rows = []
     for file in files:
-        for number, row in read(file):
+        for line, row in read(file):
             scores = next((row[key] for key in SCORES if isinstance(row.get(key), dict)), None)
-            if not scores or not all(value is None or _is_number(value) for value in scores.values()):
+            if not scores or not all(value is None or type(value) in (int, float) for value in scores.values()):
                 next_step = "score it: toolkit reward score --reward NAME --input FILE --json"
                 wanted = 'a key `scores` or `rewards`, {"NAME": 1.0}'
-                raise DataError(f"{place(file, number)} has no scores", wanted, next_step)
+                raise DataError(f"{place(file, line)} has no scores", wanted, next_step)
             rows.append(row | {"scores": scores})
     return rows
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def examine(rows: Sequence[Row]) -> Stats:
-    """Everything about these rows."""
     names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
     parts = [_part(name, [row["scores"].get(name) for row in rows]) for name in names]
     grouped = groups_of(rows)
@@ -139,10 +135,7 @@ def examine(rows: Sequence[Row]) -> Stats:
 def _part(name: str, values: list[float | None]) -> Part:
     judged = [value for value in values if value is not None] or [0.0]
     seen = min(judged), max(judged)
-    try:
-        low, high = registry.get(name).range if name in registry.REWARDS else seen
-    except RewardError:
-        low, high = seen
+    low, high = registry.get(name).range if name in registry.REWARDS else seen
     return Part(name, values, (min(low, seen[0]), max(high, seen[1])))
 
 
@@ -184,3 +177,92 @@ def _lengths(rows: Sequence[Row], groups: Sequence[Sequence[Row]]) -> Lengths | 
         blank_frac=sum(not text.strip() for text in texts) / len(texts),
         copy_frac=copies / len(rows) if groups else None,
     )
+
+
+def give(path: Path, png: Path | None) -> RenderableType:
+    """Examine a file or run folder (see `scored_rows`), write its histogram, and return what is to be shown."""
+    stats = examine(scored_rows(path))
+    target = png or (path / "reward_stats.png" if path.is_dir() else path.with_suffix(".stats.png"))
+    if target.suffix.lower() != ".png":
+        raise DataError(f"--png {target} is no PNG", "a name that ends in .png")
+    try:
+        replace_file(target, draw(stats, path.name))
+    except OSError as error:
+        raise DataError(f"{target} cannot be written ({error.strerror})", "a writable folder", "--png FILE") from error
+    return Group(*_screen(stats), Text(), Text(f"histogram: {target}", "dim", overflow="fold"))
+
+
+def _screen(stats: Stats) -> Iterator[RenderableType]:
+    groups = f" in {plural(stats.n_groups, 'group')}" if stats.n_groups else ""
+    yield Text(plural(stats.n_rows, "completion") + groups, "bold")
+    yield Text()
+    yield _parts(stats.parts)
+    for a, b, r in stats.correlated:
+        yield Text(f"{a} and {b} say the same (r = {r:.2f}): together they are paid twice", "yellow")
+    yield Text()
+    if stats.groups:
+        yield _groups(stats)
+        meaning = "all wrong: too hard, or not in the format yet; all right: too easy; neither teaches anything"
+        yield Text(meaning, "dim")
+    else:
+        yield Text("no groups: rows need a `group`, or equal prompts side by side", "dim")
+    if stats.lengths:
+        yield Text()
+        yield facts(_length_facts(stats.lengths))
+
+
+def _parts(parts: Sequence[Part]) -> RenderableType:
+    table = Table([words("part"), *map(number, ("mean", "std", "lowest", "highest", "null")), words()])
+    for part in parts:
+        n_null = len(part.values) - len(part.judged)
+        table.add(Text(part.name, "bold"), *map(shown, part.summary), f"{n_null:,}", Text(part.remark, "yellow"))
+    return table.rich()
+
+
+def _groups(stats: Stats) -> RenderableType:
+    table = Table([words("groups"), *map(number, KINDS)])
+    for name in (*(part.name for part in stats.parts), ""):
+        shares = [format_frac(stats.groups[name][kind] / stats.n_groups) for kind in KINDS]
+        table.add(Text(name or "all parts together", "bold"), *shares)
+    return table.rich()
+
+
+def _length_facts(found: Lengths) -> Iterator[tuple[str, str]]:
+    longest = found.values[-1]
+    spread = f"median {found.at(0.5):,}, 95 % below {found.at(0.95):,}, longest {longest:,} {found.unit}"
+    at_limit = found.values.count(longest) / len(found.values)
+    if at_limit > 0.05:
+        spread += f", which {format_frac(at_limit)} reach: truncated?"
+    yield "length", spread
+    yield "repetition", f"{format_frac(found.distinct_2)} of word pairs differ on average"
+    yield "loops", f"{format_frac(found.loop_frac)} shrink more than {LOOP_RATIO:g} times"
+    if found.copy_frac is not None:
+        yield "copies", f"{format_frac(found.copy_frac)} are said word for word twice in their group"
+    if found.blank_frac:
+        yield "blank", format_frac(found.blank_frac)
+
+
+def draw(stats: Stats, title: str) -> bytes:
+    """One histogram a part, and one of the lengths, as PNG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # without pyplot: no display, and nothing kept
+
+    panels = [(part.name, part.judged, BLUE) for part in stats.parts if part.judged]
+    if stats.lengths:
+        panels.append((f"length, {stats.lengths.unit}", [float(n) for n in stats.lengths.values], GREEN))
+    n_columns = min(3, len(panels)) or 1
+    n_rows = -(-len(panels) // n_columns) or 1
+    with rc_context({"font.family": "DejaVu Sans", "text.color": INK, "axes.edgecolor": GREY}):
+        size = (1 + 3.2 * n_columns, 0.8 + 2.5 * n_rows)  # inches
+        figure = Figure(figsize=size, dpi=160, facecolor="white", layout="constrained")
+        figure.suptitle(f"{title}: {stats.n_rows:,} completions", size=12, weight="bold")
+        for i, (name, values, colour) in enumerate(panels, start=1):
+            axes = figure.add_subplot(n_rows, n_columns, i)
+            axes.hist(values, bins=N_BINS, color=colour, edgecolor="white", linewidth=0.5)
+            axes.set_title(name, size=10)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=8, colors=GREY)
+            axes.set_ylabel("completions" if i % n_columns == 1 or n_columns == 1 else "", size=8, color=GREY)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 
+from toolkit.data import rows
+from toolkit.data.arithmetic import ARITHMETIC, generate
+from toolkit.data.prompts import messages
 from toolkit.data.schema import Row
+from toolkit.errors import DataError, did_you_mean
 from toolkit.rewards.bench.calling import Outcome, Sample, Scores, score
 from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers
 from toolkit.rewards.bench.target import Target
@@ -52,29 +58,25 @@ class Subject:
         return 2 * sum(more) > len(more)
 
     @cached_property
-    def asked(self) -> str | None:
-        """The layout that the prompts ask for."""
-        return asked_by(self.rows[0]["prompt"])
-
-    @cached_property
     def layout(self) -> str:
         """How answers are laid out: as the dataset's prompts ask, or else as the reward reads them."""
-        if self.asked and self.prompts_are_given:
-            return self.asked
+        asked = asked_by(self.rows[0]["prompt"])
+        if asked and self.prompts_are_given:
+            return asked
         declared = self.target.declared
         if declared is not None:
             readable = [layout for layout in declared.best_layouts if layout in TEMPLATES]
         else:
             readable = [layout for layout in TEMPLATES if self.has_golds and self.separates(layout)]
-        if self.asked and (self.asked in readable or not readable):
-            return self.asked
+        if asked and (asked in readable or not readable):
+            return asked
         return readable[0] if readable else "answer_tag"
 
     def separates(self, layout: str) -> bool:
         """Whether right answers in this layout earn more than wrong ones, in more than half of the rows."""
         n = len(self.rows)
         samples = [*self.rendered(self.golds, layout), *self.rendered(self.mistakes, layout)]
-        scores = score(self.target.function, samples).scores(2 * n) or []
+        scores = self.score(samples).scores
         pairs = zip(scores[:n], scores[n:], strict=True)
         return 2 * sum(right is not None and wrong is not None and right > wrong for right, wrong in pairs) > n
 
@@ -95,6 +97,10 @@ class Subject:
             for row, answer in zip(self.rows, answers, strict=True)
         ]
 
+    def score(self, samples: Sequence[Sample], *, messages: bool | None = None) -> Outcome:
+        """Call the reward on these completions."""
+        return score(self.target.function, samples, messages=messages)
+
     @cached_property
     def probes(self) -> list[Sample]:
         """Four completions of every row, its group: right, wrong, blank, and wrong at length."""
@@ -107,19 +113,56 @@ class Subject:
         """Scores of one completion a row, each in the place of the right one in its group; empty if that goes wrong."""
         mixed = list(self.probes)
         mixed[::4] = samples
-        return (score(self.target.function, mixed).scores(len(mixed)) or [])[::4]
+        return self.score(mixed).scores[::4]
 
     @cached_property
     def first(self) -> Outcome:
         """The first call: every probe, in TRL's order."""
-        return score(self.target.function, self.probes)
+        return self.score(self.probes)
 
     @cached_property
     def scores(self) -> Scores:
         """The scores of the probes; only to be asked for when the first call is sound."""
-        return self.first.scores(len(self.probes)) or []
+        return self.first.scores
 
     @property
     def groups(self) -> list[Scores]:
         """The same, row by row: right, wrong, blank, long."""
         return [self.scores[i : i + 4] for i in range(0, len(self.scores), 4)]
+
+
+def training_rows(dataset: str, n_rows: int, gold_column: str = "answer") -> tuple[list[Row], bool]:
+    """The first `n_rows` rows with different prompts, as training would pass them, and whether the prompts are theirs.
+
+    A row with `prompt` stays as it is. One with `question` becomes a row of the recipes: their system prompt, and its
+    gold answer bare. A row with neither is a DataError. `arithmetic` needs no file.
+    """
+    path, found = Path(dataset).expanduser(), {}
+    prompts_are_given = False
+    numbered = enumerate(_generated(), start=1) if dataset == ARITHMETIC else rows.read(path)
+    for number, row in numbered:
+        prompts_are_given |= row.get("prompt") is not None
+        made = _as_in_training(row, rows.place(path, number), gold_column)
+        found.setdefault(repr(made["prompt"]), made)
+        if len(found) >= n_rows:
+            break
+    return list(found.values()), prompts_are_given
+
+
+def _generated() -> Iterator[Row]:
+    rng = random.Random(0)
+    while True:
+        problem = generate(rng, "train")
+        yield {"question": problem.question, "answer": str(problem.answer)}
+
+
+def _as_in_training(row: Row, where: str, gold_column: str) -> Row:
+    if row.get("prompt") is not None:
+        return row
+    question = row.get("question")
+    if not isinstance(question, str) or not question.strip():
+        hint = did_you_mean("question", row) or f"a `prompt` or a `question` beside {', '.join(row)}"
+        raise DataError(f"{where} has no prompt", hint)
+    gold = row.get(gold_column)
+    made = row | {"prompt": messages(question.strip())}
+    return made if gold is None else made | {gold_column: rows.bare_gold(gold)}

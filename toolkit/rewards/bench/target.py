@@ -15,11 +15,9 @@ from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import registry
-from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.base import PASSED_BY_TRL, RewardFunction
 from toolkit.rewards.completions import one_line
 
-PASSED_BY_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
-"""What TRL 1.15 passes to every reward function, by name, beside the dataset's columns."""
 FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION"
 
 
@@ -56,11 +54,6 @@ class Target:
         return self.declared is not None or any(p.kind is p.VAR_KEYWORD for p in self._parameters())
 
     @property
-    def needs_prompts(self) -> bool:
-        """Whether it cannot do without the prompts: to compare the completions of one, or to read it."""
-        return "prompts" in (self.declared.columns if self.declared is not None else self.takes)
-
-    @property
     def range(self) -> tuple[float, float] | None:
         return self.declared.range if self.declared is not None else None
 
@@ -83,33 +76,32 @@ def find(name: str, *, allow_unsafe_code: bool = False) -> Target:
     Raises:
         RewardError: there is no such reward, file, module or function, or importing it fails.
     """
+    function: Any = _function(name)
+    if allow_unsafe_code and hasattr(function, "allow_unsafe_code"):
+        function = replace(function, allow_unsafe_code=True)
+    return Target(name, function)
+
+
+def _function(name: str) -> Callable[..., Any]:
     if not name:
         raise RewardError("no reward given", FORMS)
     if name in registry.REWARDS or name.startswith(registry.PREFIXES):
-        return _permitted(Target(name, registry.get(name)), allow_unsafe_code)
+        return registry.get(name)
     place, colon, attribute = name.rpartition(":")
     if not colon:
         if name.endswith(".py"):
             raise RewardError(f"{name} names no function", "FILE.py:FUNCTION")
         hint = did_you_mean(name, registry.REWARDS) or FORMS
         raise RewardError(f"there is no reward {name!r}", hint, "list them: toolkit reward list")
-    module = _from_file(Path(os.path.expanduser(place))) if place.endswith(".py") else _from_module(place)
-    return _permitted(Target(name, _callable(module, attribute, name)), allow_unsafe_code)
-
-
-def _permitted(target: Target, allow_unsafe_code: bool) -> Target:
-    function: Any = target.function
-    if allow_unsafe_code and hasattr(function, "allow_unsafe_code"):
-        return replace(target, function=replace(function, allow_unsafe_code=True))
-    return target
+    if place.endswith(".py"):
+        return _callable(_from_file(Path(place).expanduser()), attribute, name)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return _callable(_imported(f"module {place!r}", lambda: importlib.import_module(place)), attribute, name)
 
 
 def find_all(names: str, *, allow_unsafe_code: bool = False) -> list[Target]:
-    """Several, separated by commas, each once.
-
-    Raises:
-        RewardError: as `find`; or one is named twice.
-    """
+    """Several, separated by commas, each once; see `find`."""
     listed = [name.strip() for name in names.split(",") if name.strip()]
     for name in listed:
         if listed.count(name) > 1:
@@ -134,20 +126,13 @@ def _from_file(path: Path) -> ModuleType:
     return _imported(str(path), lambda: spec.loader.exec_module(module) or module)  # type: ignore[union-attr]
 
 
-def _from_module(name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return _imported(f"module {name!r}", lambda: importlib.import_module(name))
-
-
 def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
     except (Exception, SystemExit) as error:  # whatever the user's own code does when it is imported
         detail = f"{type(error).__name__}: {one_line(str(error), 160)}"
-        raise RewardError(
-            f"{what} cannot be imported ({detail})", "a module that imports, or a reward's name"
-        ) from error
+        wanted = "a module that imports, or a reward's name"
+        raise RewardError(f"{what} cannot be imported ({detail})", wanted) from error
 
 
 def _callable(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from toolkit.errors import HubError, ModelError, RewardError, did_you_mean
 from toolkit.models import locate
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.completions import Completion, one_line, text_of, utf8
+from toolkit.rewards.completions import Completion, one_line, prompt_text, text_of, utf8
 from toolkit.rewards.learned.score_cache import ScoreCache, digest
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -43,10 +43,10 @@ class RewardModel(RewardFunction):
             labels and `label` names none, or the device is not there.
     """
 
-    name: ClassVar[str] = "reward_model"
-    columns: ClassVar[tuple[str, ...]] = ("prompts",)
-    purpose: ClassVar[str] = "What no rule can measure, as a model trained on people's preferences sees it."
-    weakness: ClassVar[str] = (
+    name = "reward_model"
+    columns = ("prompts",)
+    purpose = "What no rule can measure, as a model trained on people's preferences sees it."
+    weakness = (
         "Any text it was not trained on may score high, most often long and confident ones; watch length and samples."
     )
 
@@ -81,7 +81,7 @@ class RewardModel(RewardFunction):
                 raise RewardError(f"reward_model: {name} is {getattr(self, name)}", "at least 1")
 
     @property
-    def range(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.low, self.high
 
     def judge(self, text: str, *, prompts: Completion, **_: Any) -> float | None:
@@ -124,25 +124,18 @@ class Classifier:
     def __init__(self, settings: RewardModel) -> None:
         self._settings = settings
         self._device = _device(settings.device)
-        source = _located(settings.model)
-        self._model = _loaded(settings.model, source, self._device)
-        self._tokenizer = _tokenizer(settings.model, source)
+        self._model, self._tokenizer = _loaded(settings.model, self._device)
         config = self._model.config.get_text_config()
         pads = (self._tokenizer.pad_token_id, config.pad_token_id)
         self._pad_id: int | None = next((pad for pad in pads if pad is not None), None)
         limits = (settings.max_length, self._tokenizer.model_max_length, getattr(config, "max_position_embeddings", 0))
         self._max_length = min(limit for limit in limits if limit and limit > 0)
-        self._tokenizer.truncation_side = "left"
         added = self._tokenizer.added_tokens_decoder.values()
         self._specials = [str(token) for token in added if token.special and len(str(token)) > 1]
         self._cache: ScoreCache[tuple[float, ...]] = ScoreCache(settings.cache_size)
 
     def label(self, wanted: int | str | None) -> int:
-        """The number of a label.
-
-        Raises:
-            RewardError: there is no such label, or none is wanted and there are several.
-        """
+        """The number of a label; a RewardError where there is none, or none is wanted and there are several."""
         names = {int(i): str(name) for i, name in self._model.config.id2label.items()}
         if wanted is None and len(names) == 1:
             return 0
@@ -172,8 +165,7 @@ class Classifier:
         for token in self._specials:
             text = text.replace(token, f"{token[:1]} {token[1:]}")
         if not self._tokenizer.chat_template:
-            asked = prompt if isinstance(prompt, str) else "\n".join(text_of([message]) for message in prompt)
-            return utf8(asked + text), ""
+            return utf8(prompt_text(prompt) + text), ""
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         said = [{"role": turn.get("role"), "content": text_of([turn])} for turn in turns]
         try:
@@ -236,21 +228,18 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _located(model: str) -> str:
+@cache
+def _loaded(model: str, device: str) -> tuple[Any, Any]:
+    """The model in evaluation mode and its tokenizer, shared by rewards that differ in other settings only."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    has_bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
-        return locate(model)
+        source = locate(model)
     except (ModelError, HubError) as error:
         found = error.found.removeprefix("--model ")
         raise RewardError(f"reward model: {found}", "a folder or Hub id of a sequence classifier") from error
-
-
-@cache
-def _loaded(model: str, source: str, device: str) -> Any:
-    """The model in evaluation mode, shared by rewards that differ in other settings only."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    has_bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         loaded, report = AutoModelForSequenceClassification.from_pretrained(
             source,
@@ -259,20 +248,11 @@ def _loaded(model: str, source: str, device: str) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, truncation_side="left")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         detail = one_line(str(error), 140)
         raise RewardError(f"reward model {model} cannot be loaded ({detail})", "a sequence classifier") from error
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         found = f"reward model {model} has no weights for {', '.join(missing[:3])}"
         raise RewardError(found, "a trained sequence classifier, not a language model without its head")
-    return loaded.to(device).eval().requires_grad_(False)
-
-
-def _tokenizer(model: str, source: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        detail = one_line(str(error), 140)
-        raise RewardError(f"the tokenizer of reward model {model} cannot be loaded ({detail})") from error
+    return loaded.to(device).eval().requires_grad_(False), tokenizer

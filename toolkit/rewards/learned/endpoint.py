@@ -25,8 +25,6 @@ _KEY = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back."""
-
     text: str | None
     """None: nothing to read, for the reason in `why`; "" is a reply without text."""
     why: str = ""
@@ -59,12 +57,8 @@ class Endpoint:
         """Nothing came back in all attempts of one request, nor of any beside it. Then a request is one attempt."""
         self._jitter = random.Random()  # of its own: a run's seeded one must not depend on the network
 
-    def key(self) -> str:
-        """The key in the environment variable, read anew each time; "" where none is asked for.
-
-        Raises:
-            RewardError: the variable is not set, or holds what no HTTP header takes; the message does not quote it.
-        """
+    def _key(self) -> str:
+        """The key in the environment variable, read anew each time, and never quoted; "" where none is asked for."""
         if not self._api_key_env:
             return ""
         key = os.environ.get(self._api_key_env, "").strip()
@@ -99,7 +93,7 @@ class Endpoint:
         """The reply, and the seconds after which to try again; None: not again."""
         import httpx
 
-        key = self.key()
+        key = self._key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             response = self._client.post(self._url, json=body, headers=headers)

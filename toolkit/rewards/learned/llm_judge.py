@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from toolkit.errors import RewardError
@@ -25,6 +25,8 @@ from toolkit.rewards.learned.score_cache import FileCache, ScoreCache, digest
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = ("messages", "model", "stream", "n")
 _opening = threading.Lock()
+_Item = tuple[str, str, str | None]
+"""Question, completion and reference answer."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ class Judge(RewardFunction):
         RewardError: no `base_url` or `model` is set, or the environment variable of the key is not.
     """
 
-    name: ClassVar[str] = "judge"
-    columns: ClassVar[tuple[str, ...]] = ("prompts",)
-    optional_columns: ClassVar[tuple[str, ...]] = ("answer",)
-    purpose: ClassVar[str] = "What no rule can measure, as a language model sees it that follows your criteria."
-    weakness: ClassVar[str] = (
+    name = "judge"
+    columns = ("prompts",)
+    optional_columns = ("answer",)
+    purpose = "What no rule can measure, as a language model sees it that follows your criteria."
+    weakness = (
         "It can be talked into scores: flattery, sure tone, length, and orders to the judge inside the completion."
     )
 
@@ -80,10 +82,13 @@ class Judge(RewardFunction):
     null takes one of these out."""
 
     def __post_init__(self) -> None:
-        url = _parsed(self.base_url)
-        if self.base_url and (url is None or url.scheme not in ("http", "https") or not url.hostname):
+        try:
+            url = urlsplit(self.base_url)
+        except ValueError:
+            url = urlsplit("")
+        if self.base_url and (url.scheme not in ("http", "https") or not url.hostname):
             self._fail("base_url is no http address", "such as http://localhost:8000/v1")
-        if url is not None and (url.username or url.password or url.query):
+        if url.username or url.password or url.query:
             self._fail("base_url holds a password or a query", "the bare address, and the key by api_key_env")
         if self.api_key_env and not _VARIABLE.fullmatch(self.api_key_env):  # may be the key itself: not quoted
             self._fail("api_key_env is not the name of an environment variable", "its name, such as JUDGE_API_KEY")
@@ -101,12 +106,12 @@ class Judge(RewardFunction):
         raise RewardError(f"judge: {found}", wanted)
 
     def judge(self, text: str, *, prompts: Completion, answer: object = None, **_: Any) -> float | None:
-        return _bench(self).judged([_Item(prompts, text, answer)])[0].score
+        return _bench(self).judged([(prompts, text, answer)])[0].score
 
     def explain(self, completion: Completion, **row: Any) -> Explanation:
         """Judge one completion, and say what the judge said last, in one line."""
         row = self._checked(row)
-        found = _bench(self).judged([_Item(row["prompts"], text_of(completion), row.get("answer"))])[0]
+        found = _bench(self).judged([(row["prompts"], text_of(completion), row.get("answer"))])[0]
         detail = f": {found.detail}" if found.detail else ""
         return Explanation(found.score, one_line(found.reason + detail))
 
@@ -116,20 +121,16 @@ class Judge(RewardFunction):
         """Several at once, by threads: what is waited for is the network."""
         answers = lists.get("answer", [None] * len(completions))
         rows = zip(lists["prompts"], map(text_of, completions), answers, strict=True)
-        found = _bench(self).judged([_Item(*row) for row in rows])
+        found = _bench(self).judged(list(rows))
         if blamed := [judgement for judgement in found if judgement.blamed and judgement.score is not None]:
             self._warn_once("scores 0", blamed[0])
             if log_metric := extra.get("log_metric"):
                 log_metric(f"unreadable/{self.__name__}_frac", len(blamed) / len(found))
         return [judgement.score for judgement in found]
 
-    def _report(
-        self, scores: list[float | None], completions: Sequence[Completion], columns: Mapping[str, Any]
-    ) -> None:
+    def _warn(self, i: int, completions: Sequence[Completion], columns: Mapping[str, Any]) -> None:
         """As every reward does, but once for each reason and not for each row, and without asking the server again."""
         self._warn_once("scores None", _bench(self).last_failure)
-        if log_metric := columns.get("log_metric"):
-            log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
 
     def _warn_once(self, outcome: str, judgement: _Judgement) -> None:
         told, kind = _bench(self).told, f"{outcome}: {judgement.reason}"
@@ -137,13 +138,6 @@ class Judge(RewardFunction):
             told.add(kind)
             detail = f" ({judgement.detail})" if judgement.detail else ""
             warnings.warn(f"reward {self.__name__!r} {kind}{detail}", RewardWarning, stacklevel=4)
-
-
-@dataclass(frozen=True)
-class _Item:
-    prompt: Completion
-    text: str
-    answer: object
 
 
 @dataclass(frozen=True)
@@ -173,8 +167,9 @@ class _Bench:
         self.told: set[str] = set()
         """Reasons that were warned of."""
 
-    def judged(self, items: Sequence[_Item]) -> list[_Judgement]:
-        """One judgement an item; the same item is sent once."""
+    def judged(self, rows: Sequence[tuple[Completion, str, object]]) -> list[_Judgement]:
+        """One judgement for each prompt, completion and reference answer; the same three are sent once."""
+        items = [self._shown(*row) for row in rows]
         judgements: dict[str, _Judgement] = {}
 
         def ask(places: list[int]) -> dict[int, float]:
@@ -182,7 +177,7 @@ class _Bench:
             judgements.update(zip((keys[i] for i in places), found, strict=True))
             return {i: v.score for i, v in zip(places, found, strict=True) if v.score is not None and not v.blamed}
 
-        keys = [digest(self._about, *self._shown(item)) for item in items]
+        keys = [digest(self._about, *item) for item in items]
         known = self._cache.get_all(keys, ask)
         return [
             judgements.get(key) or _Judgement(score, f"judged before: {score:.3g}")
@@ -208,7 +203,7 @@ class _Bench:
     def _ask(self, item: _Item) -> _Judgement:
         s, said = self._settings, ""
         for _ in range(s.retries + 1):  # the mark in the request is new each time, so even at temperature 0 it may help
-            messages = grading.messages(*self._shown(item), s.criteria, s.scale)
+            messages = grading.messages(*item, s.criteria, s.scale)
             reply = self._endpoint.complete({**self._body, "messages": messages})
             if reply.text is None:
                 return _Judgement(None, f"the judge gives no reply: {reply.why}", reply.detail, reply.refused)
@@ -221,11 +216,10 @@ class _Bench:
         found = f"the judge's reply has no score from {s.scale[0]:g} to {s.scale[1]:g}"
         return _Judgement(None, found, said, blamed=True)
 
-    def _shown(self, item: _Item) -> tuple[str, str, str | None]:
-        """Question, completion and reference answer, as they are sent: UTF-8 has no lone surrogates."""
-        text = grading.shortened(item.text, self._settings.max_characters)
-        answer = None if item.answer is None else utf8(str(item.answer))
-        return utf8(grading.question_of(item.prompt)), utf8(text), answer
+    def _shown(self, prompt: Completion, text: str, answer: object) -> _Item:
+        """As they are sent: UTF-8 has no lone surrogates."""
+        text = grading.shortened(text, self._settings.max_characters)
+        return utf8(grading.question_of(prompt)), utf8(text), None if answer is None else utf8(str(answer))
 
 
 @cache
@@ -240,10 +234,3 @@ def _bench(settings: Judge) -> _Bench:
         raise RewardError(f"reward {settings.__name__!r} has no {missing}", hint)
     with _opening:  # `cache` alone would open it twice for two threads
         return _opened(settings)
-
-
-def _parsed(url: str):
-    try:
-        return urlsplit(url) if url else None
-    except ValueError:
-        return None

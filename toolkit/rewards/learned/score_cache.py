@@ -28,9 +28,6 @@ class ScoreCache(Generic[V]):
         self._size, self._lock = size, threading.Lock()
         self._entries: OrderedDict[str, V] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get_all(self, keys: Sequence[str], compute: Callable[[list[int]], Mapping[int, V]]) -> list[V | None]:
         """The value of each key. `compute` gets the places of those not known, each key once, and gives their values.
 

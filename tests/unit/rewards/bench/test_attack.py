@@ -8,10 +8,9 @@ from tests.paths import GOLDEN
 from toolkit.data.schema import Row
 from toolkit.rewards import registry
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.bench import battery
 from toolkit.rewards.bench.attack import Result, attack
-from toolkit.rewards.bench.rows import training_rows
-from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.battery import BATTERY
+from toolkit.rewards.bench.subject import Subject, training_rows
 from toolkit.rewards.bench.target import find
 from toolkit.rewards.composition import Composition
 
@@ -55,7 +54,7 @@ def test_rewards_that_run_programs_survive(name: str, rows: list[Row]) -> None:
 
 def test_named_exploits_exist() -> None:
     rewards: list[RewardFunction] = [registry.get(name) for name in registry.REWARDS]
-    assert {exploit for reward in rewards for exploit in reward.known_exploits} <= set(battery.NAMES)
+    assert {exploit for reward in rewards for exploit in reward.known_exploits} <= {exploit.name for exploit in BATTERY}
 
 
 def test_reward_that_takes_any_number_is_found_out() -> None:

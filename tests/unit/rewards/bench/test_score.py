@@ -12,9 +12,9 @@ import pytest
 from tests.paths import ROOT
 from toolkit import cli
 from toolkit.rewards import registry
-from toolkit.rewards.bench import scoring
+from toolkit.rewards.bench import score
 from toolkit.rewards.bench.cases import try_cases
-from toolkit.rewards.bench.rows import training_rows
+from toolkit.rewards.bench.subject import training_rows
 from toolkit.rewards.bench.target import find, find_all
 
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
@@ -80,10 +80,10 @@ def test_what_a_reward_prints_stays_out_of_the_json(
 
 def test_batches_split_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(i + 1, {"prompt": f"p{i // 3}", "completion": "x"}) for i in range(30)]
-    sizes = [len(batch) for batch in scoring.batches(iter(rows), size=4)]
+    sizes = [len(batch) for batch in score.batches(iter(rows), size=4)]
     assert sizes == [6, 6, 6, 6, 6]
     one_prompt = [(i + 1, {"prompt": "p", "group": i // 2, "completion": "x"}) for i in range(6)]
-    assert [len(batch) for batch in scoring.batches(iter(one_prompt), size=100)] == [2, 2, 2]
+    assert [len(batch) for batch in score.batches(iter(one_prompt), size=100)] == [2, 2, 2]
 
 
 def test_group_rewards_compare_the_rows_of_a_group(written: Written, capsys: pytest.CaptureFixture[str]) -> None:

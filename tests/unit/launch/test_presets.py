@@ -104,13 +104,16 @@ def test_a_preset_that_does_not_exist_names_the_nearest() -> None:
     ],
 )
 def test_whose_choice_vllms_share_is(argv: list[str], file: str, is_given: bool, tmp_path: Path) -> None:
+    shipped = tmp_path / "configs"
+    shipped.mkdir()
+    (shipped / "24gb.yaml").write_text("gpu_memory_utilization: 0.6")
     if file:
         (tmp_path / "24gb.yaml").write_text(file)  # even under a shipped name
         argv = ["--config", str(tmp_path / "24gb.yaml")]
     given = given_names(argv)
-    presets, _ = choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", CONFIGS)
+    presets, _ = choose_presets(parse(GrpoSettings, argv), given, [CARDS["24gb"]], "", shipped)
     assert any("gpu_memory_utilization" in mapping for _, mapping in presets)
-    assert ("gpu_memory_utilization" in given | set_in_files(presets, CONFIGS)) is is_given
+    assert ("gpu_memory_utilization" in given | set_in_files(presets, shipped)) is is_given
 
 
 def test_a_resumed_run_keeps_its_share(tmp_path: Path) -> None:

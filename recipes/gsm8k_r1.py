@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolkit import data, export, models
+from toolkit import data, export
 from toolkit.evaluation import Exam
 from toolkit.launch import Session, run_recipe
 from toolkit.rewards import correct, format, is_number
@@ -43,7 +43,7 @@ def rewards(settings: Settings) -> list[Reward]:
 
 def main(settings: Settings, session: Session[Settings]) -> None:
     """Measure, train, measure again on the same held-out problems, save."""
-    source = models.locate(settings.model.model)
+    source = session.locate()  # the folder or Hub id, and what the engine makes of it
     export.check_push(settings.record)
     problems = data.load(settings.data, settings.record.seed, is_gold=is_number)
     session.plan_memory()  # on a card: prints the plan, or stops with the nearest settings that fit

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit import data, models
+from toolkit.compat.unsloth_names import loaded_for
 from toolkit.display.console import console
 from toolkit.display.live import open_view
 from toolkit.display.state import RunState
@@ -28,6 +29,12 @@ ROOT = Path(__file__).parents[2]
 # No whole group of eight, which TRL refuses; a run cannot ask for it, because its batch is solved with its groups
 UNEVEN = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "steps_per_generation": None}
 
+ASKED = [
+    (f"Qwen/{name}", in_4bit)
+    for name in ("Qwen2.5-3B-Instruct", "Qwen2.5-1.5B-Instruct", "Qwen3-4B", "Qwen3-32B", "qwen3-0.6b")
+    for in_4bit in (True, False)
+]
+
 
 def main() -> None:
     argv = ["--backend", "unsloth", "--load_in_4bit", "--max_steps", "3", "--output_dir", sys.argv[1], *sys.argv[2:]]
@@ -37,6 +44,7 @@ def main() -> None:
     with session.open_run() as run:
         policy, problems = session.load(models.locate(settings.model.model), problems)
         import unsloth.models  # noqa: F401 (rebinds trl.GRPOTrainer and trl.GRPOConfig)
+        from unsloth.models.loader_utils import get_model_name
 
         def build(resolved: Resolved[GrpoSettings]) -> Assembly:
             rewards = [Reward(correct), Reward(format, 0.25)]
@@ -57,6 +65,7 @@ def main() -> None:
             "differences": [str(d) for d in differences(assembly)],
             "completions": len(list(run.completions.glob("step_*.jsonl"))),
             "settings": run.document("settings.json"),
+            "copies": [[loaded_for(name, in_4bit=b), get_model_name(name, load_in_4bit=b)] for name, b in ASKED],
         }
         uneven = build(replace(session.resolved, settings=replace(settings, grpo=UNEVEN)))
         result["of_uneven"] = [str(d) for d in differences(uneven)]

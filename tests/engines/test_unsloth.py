@@ -181,6 +181,12 @@ def test_a_batch_that_unsloth_raises_is_said(generated: Generated) -> None:
     assert "per_device_train_batch_size: asked 4, in effect 8" in generated.result["of_uneven"]
 
 
+def test_the_copies_that_unsloth_loads_are_known_before_it_is_imported(generated: Generated) -> None:
+    assert len(generated.result["copies"]) == 10
+    for ours, theirs in generated.result["copies"]:
+        assert ours == theirs
+
+
 def test_trl_before_unsloth_is_refused() -> None:
     code = "import trl; from toolkit.backends.unsloth import _import_unsloth; _import_unsloth()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -29,11 +29,19 @@ class Policy:
     notes: tuple[str, ...] = ()
     """What a user should know about how it was loaded, a line each."""
 
+    def weights(self) -> dict[str, str | None]:
+        """Where the loaded weights come from: Hub id or folder, and the commit of the Hub's repository."""
+        config = self.model.config
+        name, commit = getattr(config, "_name_or_path", ""), getattr(config, "_commit_hash", None)
+        return {"name": name or self.source, "commit": commit}
+
     def describe(self) -> str:
         """`0.36M parameters in float32, 4-bit: 14 NF4 layers`: what was really loaded."""
         n = sum(p.numel() * (2 if type(p).__name__ == "Params4bit" else 1) for p in self.model.parameters())
         four = f", 4-bit: {self.n_linear_4bit} NF4 layers" if self.n_linear_4bit else ""
-        return f"{format_count(n)} parameters in {self.dtype}{four}"
+        weights = self.weights()
+        origin = f", from {weights['name']} at {weights['commit'][:8]}" if weights["commit"] else ""
+        return f"{format_count(n)} parameters in {self.dtype}{four}{origin}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,10 @@ class Backend(Protocol):
 
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base model and tokenizer from a folder or Hub id, ready for the trainer; `seed` is the adapter's."""
+        ...
+
+    def weights_of(self, asked: ModelSettings) -> str:
+        """The Hub id or folder that the weights come from: what was asked for, or the engine's own copy of it."""
         ...
 
     def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:

@@ -106,6 +106,10 @@ class TransformersBackend:
             raise ModelError(f"{source} cannot be loaded ({first_line(error)})", "a causal language model") from error
         return model, tokenizer
 
+    def weights_of(self, asked: ModelSettings) -> str:
+        """What was asked for."""
+        return asked.model
+
     def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """dtype, device, checkpointing and, where vLLM rolls out, TRL's colocated engine or its client."""
         fields = device_fields(self.gpu, asked)

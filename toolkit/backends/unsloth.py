@@ -29,8 +29,10 @@ from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl_head import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
+from toolkit.compat.unsloth_names import loaded_for
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.errors import BackendError, ContractError, ModelError, first_line
+from toolkit.models import embedded
 from toolkit.settings import Lengths, ModelSettings
 
 if TYPE_CHECKING:
@@ -101,6 +103,12 @@ class UnslothBackend:
                 "disable_log_stats": True,
             }
         return arguments
+
+    def weights_of(self, asked: ModelSettings) -> str:
+        """Unsloth's own copy, in 4 or 16 bit, where it has one; a folder is taken as it is."""
+        if asked.model == embedded.NAME or os.path.exists(os.path.expanduser(asked.model)):
+            return asked.model
+        return loaded_for(asked.model, in_4bit=asked.load_in_4bit)
 
     def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """Device fields, and vLLM's sampling parameters where vLLM rolls out."""

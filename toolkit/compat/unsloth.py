@@ -147,7 +147,7 @@ def differences(folders: Mapping[str, Path] | None = None) -> list[str]:
     installed ones up.
     """
     if folders is None:
-        folders = {name: folder for name in ("unsloth", "unsloth_zoo", "vllm") if (folder := _folder(name))}
+        folders = {name: folder for name in ("unsloth", "unsloth_zoo", "vllm") if (folder := folder_of(name))}
     found = [line for call in CALLS if call.package in folders for line in _of_call(call, folders[call.package])]
     found += [line for names in NAMES if names.package in folders for line in _of_names(names, folders)]
     _text.cache_clear()
@@ -236,7 +236,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _folder(package: str) -> Path | None:
+def folder_of(package: str) -> Path | None:
+    """Where a package's sources are; None where it is not installed."""
     spec = importlib.util.find_spec(package)  # of a top-level name, so nothing is imported
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from toolkit.export.save import check_push, push, save
+from toolkit.export.save import MERGED, check_push, check_room_for_base, push, save
 
-__all__ = ["check_push", "push", "save"]
+__all__ = ["MERGED", "check_push", "check_room_for_base", "push", "save"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from toolkit.backends.base import Backend, Policy
 from toolkit.display.console import say
-from toolkit.errors import HubError, RunFolderError
+from toolkit.errors import HubError, ModelError, RunFolderError
 from toolkit.machine import processes
 from toolkit.runs import Run
 from toolkit.runs.folder import ensure_room
@@ -34,6 +35,25 @@ def save(policy: Policy, backend: Backend, settings: RecordSettings, run: Run) -
         backend.save_merged_16bit(policy, run.adapter, run.folder / MERGED)
         folders.append(run.folder / MERGED)
     return folders
+
+
+def check_room_for_base(base: str, model: str) -> None:
+    """Find out before the run whether the 16-bit base that a merge fetches has room in the Hub's cache.
+
+    Nothing is said where it is there already, or where the size of `model` is not known.
+
+    Raises:
+        RunFolderError: the disk under the cache has too little free.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    from toolkit.vram.catalog import find
+
+    if isinstance(try_to_load_from_cache(base, "config.json"), str):
+        return
+    with suppress(ModelError):
+        room = "make room, move the cache with HF_HOME, or --save adapter"
+        ensure_room(Path(constants.HF_HUB_CACHE), gib(2 * find(model).parameters()), room)
 
 
 def _copy_adapter(policy: Policy, run: Run) -> None:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -115,6 +115,26 @@ class Session(Generic[S]):
         if self.run_plan.share is not None:
             self.resolved = self.resolved.with_model(gpu_memory_utilization=self.run_plan.share)
 
+    def locate(self) -> str:
+        """Return what the model is loaded by, and say where its weights come from and what else is fetched.
+
+        Raises:
+            ModelError, HubError: see `models.locate`.
+            RunFolderError: the disk has no room for the base that a merge fetches.
+        """
+        from toolkit import export, models
+
+        asked = self.resolved.settings.model
+        weights = self.backend.weights_of(asked)
+        source = models.locate(asked.model, weights)
+        if weights != asked.model:
+            self.introduction.append(f"weights: {weights}, {self.backend.name}'s own copy of {asked.model}")
+        base = self.backend.weights_of(replace(asked, load_in_4bit=False))
+        if self.resolved.settings.record.save == export.MERGED and base != weights:
+            self.introduction.append(f"--save {export.MERGED} fetches {base} at the end")
+            export.check_room_for_base(base, asked.model)
+        return source
+
     @contextmanager
     def open_run(self) -> Iterator[runs.Run]:
         """Make or reopen the run folder, record settings and environment, and show the view while inside."""
@@ -169,11 +189,12 @@ class Session(Generic[S]):
         """
         from toolkit.data import within_budget
 
-        _, view = self._opened()
+        run, view = self._opened()
         settings = self.resolved.settings
         view.phase("loading the model")
         policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
         problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
+        run.update(ENVIRONMENT, weights=policy.weights())
         for line in (policy.describe(), *policy.notes, *problems.report):
             view.say(line)
         return policy, problems

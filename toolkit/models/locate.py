@@ -20,8 +20,10 @@ KNOWN = tuple(
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
 
 
-def locate(model: str) -> str:
+def locate(model: str, weights: str | None = None) -> str:
     """Return what `from_pretrained` takes: a folder's path or a Hub id that exists.
+
+    `weights` is the Hub id that the engine takes instead, where it has a copy of its own: either will do in the cache.
 
     Raises:
         ModelError: no such folder or repository, a folder without config or safetensors.
@@ -33,7 +35,7 @@ def locate(model: str) -> str:
     # Not Path.exists, which raises for a name longer than the file system takes
     if os.path.exists(path) or model.startswith((".", "/", "~")):
         return str(_check_folder(path, model))
-    return _check_hub_id(model)
+    return _check_hub_id(model, weights or model)
 
 
 def _check_folder(path: Path, model: str) -> Path:
@@ -49,14 +51,14 @@ def _check_folder(path: Path, model: str) -> Path:
     return path
 
 
-def _check_hub_id(model: str) -> str:
+def _check_hub_id(model: str, weights: str) -> str:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     wanted = "a Hub id `owner/name`, a folder, or `embedded`"
     near = did_you_mean(model, (embedded.NAME, *KNOWN))
     try:
-        if isinstance(try_to_load_from_cache(model, "config.json"), str):
+        if any(isinstance(try_to_load_from_cache(name, "config.json"), str) for name in (weights, model)):
             return model
     except HFValidationError as error:
         raise ModelError(f"unknown model {model!r}", near or wanted) from error

@@ -184,7 +184,7 @@ def _with_records(run: Run) -> Run:
     return run
 
 
-def ensure_room(folder: Path, needed_gib: float) -> None:
+def ensure_room(folder: Path, needed_gib: float, next_step: str = "make room, or choose another --output_dir") -> None:
     """Raise RunFolderError when the disk under `folder` has less than `needed_gib` free."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free_gib = gib(shutil.disk_usage(existing).free)
@@ -192,7 +192,7 @@ def ensure_room(folder: Path, needed_gib: float) -> None:
         raise RunFolderError(
             f"the disk under {folder} has {format_gib(free_gib)} free",
             f"at least {format_gib(needed_gib)}",
-            "make room, or choose another --output_dir",
+            next_step,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from toolkit.backends.shared import dtype_name
+from toolkit.backends.base import dtype_name
 from toolkit.machine.devices import Gpu
 from toolkit.models.random import Dtype
 from toolkit.settings import (

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.base import Policy
-from toolkit.backends.generation import in_eval_mode
+from toolkit.backends.base import Policy, in_eval_mode
 from toolkit.machine.devices import Gpu
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.backends.base import Generation, Policy, Sampling
-from toolkit.backends.generation import generate_with_transformers, in_eval_mode
+from toolkit.backends.base import Generation, Policy, Sampling, generate_with_transformers, in_eval_mode
 from toolkit.data import arithmetic
 from toolkit.data.prompts import Messages, messages
 from toolkit.models import embedded

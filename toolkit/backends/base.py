@@ -1,16 +1,23 @@
-"""What a recipe asks of an engine, whichever it is."""
+"""What a recipe asks of an engine, and what both engines in this process do alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.data.prompts import Messages, messages
 from toolkit.errors import BackendError, ModelError
-from toolkit.settings import Lengths, ModelSettings
+from toolkit.settings import ALL_LINEAR, Lengths, ModelSettings
 from toolkit.units import format_count
+
+if TYPE_CHECKING:
+    from toolkit.machine.devices import Gpu
 
 
 @dataclass
@@ -25,9 +32,12 @@ class Policy:
     source: str
     peft_config: Any | None = None
     dtype: str = "float32"
-    n_linear_4bit: int = 0
     notes: tuple[str, ...] = ()
     """What a user should know about how it was loaded, a line each."""
+
+    @property
+    def n_linear_4bit(self) -> int:
+        return count_4bit(self.model)
 
     def describe(self) -> str:
         """`0.36M parameters in float32, 4-bit: 14 NF4 layers`: what was really loaded."""
@@ -54,35 +64,60 @@ class Sampling:
     batch_size: int = 64
 
 
-class Backend(Protocol):
-    """An engine: loads a model with its adapter, generates, and saves."""
+class Backend(ABC):
+    """An engine on one card, or on the CPU where `gpu` is None: loads a model with its adapter, generates, and saves.
+
+    Generating and saving are those of transformers and PEFT unless an engine has its own.
+    """
 
     name: str
-    on_gpu: bool
 
+    def __init__(self, gpu: Gpu | None) -> None:
+        self.gpu = gpu
+        self.on_gpu = gpu is not None
+
+    @abstractmethod
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base model and tokenizer from a folder or Hub id, ready for the trainer; `seed` is the adapter's."""
-        ...
 
+    @abstractmethod
     def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """The GRPOConfig fields that depend on engine and device."""
-        ...
 
+    @abstractmethod
     def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """Whether vLLM samples the completions, in this process or as a server."""
-        ...
+
+    def could_use_vllm(self) -> bool:
+        """Whether there is a card, and vLLM is installed."""
+        return self.on_gpu and importlib.util.find_spec("vllm") is not None
 
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
-        """Complete each prompt once with the policy as it stands now."""
-        ...
+        """Complete each prompt once with the policy as it stands now, in batches of similar prompt length."""
+        with in_eval_mode(policy.model):
+            return generate_with_transformers(policy, prompts, sampling)
 
     def save_adapter(self, policy: Policy, folder: Path) -> None:
-        """Write the LoRA adapter (safetensors) and the tokenizer."""
-        ...
+        """Write the LoRA adapter (safetensors), loadable with `PeftModel.from_pretrained`, and the tokenizer."""
+        policy.model.save_pretrained(str(folder))
+        policy.tokenizer.save_pretrained(str(folder))
 
     def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
-        """Write base plus adapter as one 16-bit model (safetensors) and the tokenizer."""
-        ...
+        """Write base plus adapter as one 16-bit model (safetensors) and the tokenizer.
+
+        The base is loaded again in 16 bit on the CPU: merging into NF4 weights would keep their rounding error.
+        """
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        dtype = torch.float16 if policy.dtype == "float16" else torch.bfloat16
+        base = AutoModelForCausalLM.from_pretrained(
+            policy.source, dtype=dtype, device_map={"": "cpu"}, trust_remote_code=False, use_safetensors=True
+        )
+        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
+        merged.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
 
 
 @dataclass
@@ -98,36 +133,70 @@ def has_vllm_inside(backend: Backend, asked: ModelSettings) -> bool:
     return backend.rolls_out_with_vllm(asked) and asked.vllm_mode == "colocate"
 
 
+def dtype_name(gpu: Gpu | None) -> str:
+    """float32 on a CPU (autocast there doubles the step), bfloat16 from Ampere on, else float16."""
+    return "float32" if gpu is None else "bfloat16" if gpu.has_bf16 else "float16"
+
+
+def device_fields(gpu: Gpu | None, asked: ModelSettings) -> dict[str, Any]:
+    """GRPOConfig fields for the device; both bf16 and gradient checkpointing default to on in TRL."""
+    dtype = dtype_name(gpu)
+    return {
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
+        "use_cpu": gpu is None,
+        "gradient_checkpointing": asked.gradient_checkpointing != "none",
+        "dataloader_pin_memory": gpu is not None,
+    }
+
+
+def linear_targets(asked: ModelSettings) -> tuple[str, ...]:
+    """The layers to adapt; `all-linear` is the seven projections, since TRL refuses an adapter on the head."""
+    return ALL_LINEAR if asked.target_modules == ("all-linear",) else asked.target_modules
+
+
 def count_4bit(model: Any) -> int:
     """Linear layers in 4-bit, by type; PEFT's wrapper of the same name does not count."""
     kinds = (type(module) for module in model.modules())
     return sum(kind.__name__ == "Linear4bit" and kind.__module__.startswith("bitsandbytes") for kind in kinds)
 
 
-def verify_4bit(model: Any, wanted: bool) -> int:
-    """Count NF4 layers by their type; a flag proves nothing, since loaders fall back to 16-bit with a print.
+def check_base(model: Any, asked: ModelSettings, *, on_gpu: bool) -> None:
+    """Hold a base model that was loaded against what was asked for, and make its 4-bit layers trainable on a CPU.
+
+    NF4 layers are counted by their type; a flag proves nothing, since loaders fall back to 16-bit with a print.
 
     Raises:
-        BackendError: 4-bit was asked for and no layer is 4-bit, or the other way round.
+        BackendError: 4-bit was asked for and no layer is 4-bit, or the other way round; a target module names no layer
+            of the model, or there is none.
     """
     n = count_4bit(model)
-    if wanted and n == 0:
-        raise BackendError(
-            "load_in_4bit was asked for and no layer is 4-bit", "bitsandbytes NF4", "run: toolkit doctor"
-        )
-    if not wanted and n:
-        raise BackendError(
-            f"{n} layers are 4-bit though load_in_4bit is off", "a 16-bit checkpoint", "use the base repo"
-        )
-    return n
+    if asked.load_in_4bit and n == 0:
+        found = "load_in_4bit was asked for and no layer is 4-bit"
+        raise BackendError(found, "bitsandbytes NF4", "run: toolkit doctor")
+    if not asked.load_in_4bit and n:
+        found = f"{n} layers are 4-bit though load_in_4bit is off"
+        raise BackendError(found, "a 16-bit checkpoint", "use the base repo")
+    if not on_gpu:
+        keep_gradients_on_cpu(model)
+    leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    some = f"some of {', '.join(sorted(leaf for leaf in leaves if leaf.endswith('_proj')))}"
+    if not linear_targets(asked):
+        raise BackendError("--target_modules names no layer", some)
+    for target in linear_targets(asked):
+        if target not in leaves:
+            raise BackendError(f"--target_modules {target}: the model has no such layer", some)
 
 
-def check_tokenizer(policy: Policy) -> None:
-    """Render one prompt, as training will; a tokenizer without a padding token gets its end token, as TRL does.
+def check_prompts(policy: Policy, lengths: Lengths) -> None:
+    """Render one prompt, as training will, and hold the budgets of prompt and completion against the model's positions.
+
+    A tokenizer without a padding token gets its end token, as TRL does.
 
     Raises:
         ModelError: no chat template, one that refuses the prompt (as Gemma 2's does a system message), or a tokenizer
             that makes no tokens (its files are missing).
+        BackendError: more tokens than positions; names both budgets and the limit.
     """
     from jinja2 import TemplateError
 
@@ -143,14 +212,6 @@ def check_tokenizer(policy: Policy) -> None:
         raise ModelError(found, "one that takes a system and a user message", "choose another model") from error
     if len(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) < 4:
         raise ModelError(f"{policy.source}: its tokenizer makes no tokens of a prompt", "a folder with tokenizer.json")
-
-
-def check_context(policy: Policy, lengths: Lengths) -> None:
-    """Refuse prompt and completion budgets that the model's positions cannot hold.
-
-    Raises:
-        BackendError: names both budgets and the limit.
-    """
     limit = getattr(policy.model.config, "max_position_embeddings", None)
     if limit and lengths.total > limit:
         raise BackendError(
@@ -158,3 +219,52 @@ def check_context(policy: Policy, lengths: Lengths) -> None:
             f"at most {limit}, the positions of this model",
             f"for example --max_completion_length {max(1, limit - lengths.prompt)}",
         )
+
+
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Evaluate without dropout and gradients, and put the mode back: the trainer goes on with this object."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+    """Generate with the model's own `generate`, left-padded; results in the order of `prompts`."""
+    import torch
+
+    tokenizer, model = policy.tokenizer, policy.model
+    texts = [tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    results: dict[int, Generation] = {}
+    sample = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    how: dict[str, Any] = sample if sampling.temperature > 0 else {"do_sample": False}
+    # What is not said comes from the model's generation_config, and an instruct model's may penalise repetition; TRL's
+    # rollouts and vLLM's SamplingParams do not, so the measurement would be of another policy
+    how |= {"repetition_penalty": 1.0, "pad_token_id": tokenizer.pad_token_id}
+    for start in range(0, len(order), sampling.batch_size):
+        batch = order[start : start + sampling.batch_size]
+        inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = {k: v.to(model.device) for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
+        output = model.generate(**inputs, max_new_tokens=sampling.max_completion_length, use_cache=True, **how)
+        completions = output[:, inputs["input_ids"].shape[1] :]
+        ends = torch.tensor(_eos_ids(policy), device=completions.device)
+        for i, ids in zip(batch, completions, strict=True):
+            stops = torch.isin(ids, ends).nonzero()
+            n_tokens = int(stops[0]) + 1 if len(stops) else len(ids)
+            text = tokenizer.decode(ids[:n_tokens], skip_special_tokens=True)
+            results[i] = Generation(text, n_tokens, is_truncated=len(stops) == 0)
+    return [results[i] for i in range(len(prompts))]
+
+
+def _eos_ids(policy: Policy) -> list[int]:
+    """Every token id that ends a completion: the model's list and the tokenizer's own."""
+    declared = policy.model.generation_config.eos_token_id
+    ids = declared if isinstance(declared, list) else [declared]
+    return sorted({i for i in [*ids, policy.tokenizer.eos_token_id] if i is not None})

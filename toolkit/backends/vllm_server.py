@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends.shared import dtype_name
+from toolkit.backends.base import dtype_name
 from toolkit.errors import BackendError, SettingsError
 from toolkit.machine.devices import Gpu
 from toolkit.models import embedded

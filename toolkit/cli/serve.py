@@ -93,7 +93,7 @@ def server_for(flags: Serve, settings: GrpoSettings, visible: list[Gpu]) -> Serv
     Raises:
         SettingsError: a share of the card that is none.
     """
-    from toolkit.backends.shared import dtype_name
+    from toolkit.backends.base import dtype_name
     from toolkit.backends.vllm_server import Server, name_for
 
     if not 0.05 <= flags.gpu_memory_utilization <= 0.98:

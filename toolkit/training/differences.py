@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.backends.shared import linear_targets
+from toolkit.backends.base import linear_targets
 from toolkit.settings import GrpoSettings
 from toolkit.training.engine_defaults import plain
 from toolkit.training.grpo import Assembly

@@ -16,7 +16,7 @@ from toolkit.backends.base import (
 )
 from toolkit.compat import vllm as vllm_compat
 from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weight_bars
-from toolkit.compat.trl_head import install_cpu_logprobs
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError, first_line
 from toolkit.machine import processes
 from toolkit.settings import Lengths, ModelSettings

@@ -27,7 +27,7 @@ from toolkit.backends.base import (
 )
 from toolkit.compat import compiled_cache
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
-from toolkit.compat.trl_head import install_cpu_logprobs
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
 from toolkit.errors import BackendError, ContractError, ModelError, first_line

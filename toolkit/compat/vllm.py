@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from toolkit.compat.contracts import require
 from toolkit.compat.versions import find_package
-from toolkit.errors import ContractError
 
 CPU_KV_CACHE_BYTES = 1 << 30  # 9300 tokens of Qwen2.5-7B in float32; `VLLM_CPU_KVCACHE_SPACE` (GiB) wins over it
 # Names that are relied on: in trl.generation.vllm_generation, its VLLMGeneration, and in two places of vLLM
@@ -49,7 +49,7 @@ def set_engine_arguments(dtype: str, *, on_gpu: bool) -> None:
     """
     import trl.generation.vllm_generation as vllm_generation
 
-    build = _find(vllm_generation, BUILD, "trl 1.15")
+    build = require(vllm_generation, BUILD, "trl 1.15")
     arguments: dict[str, Any] = {"dtype": dtype}
     if not on_gpu:
         arguments |= {
@@ -101,7 +101,7 @@ def sync_from_copies() -> None:
     """
     from trl.generation.vllm_generation import VLLMGeneration
 
-    iterate = _find(VLLMGeneration, ITERATE, "trl 1.15")
+    iterate = require(VLLMGeneration, ITERATE, "trl 1.15")
     if iterate.__module__ == __name__:
         return
 
@@ -175,7 +175,7 @@ def keep_plain_weights_on_cpu() -> None:
 
     if not current_platform.is_cpu():
         return
-    pack = _find(layers, PACK, "vllm 0.31")
+    pack = require(layers, PACK, "vllm 0.31")
     if pack.__module__ == __name__:
         return
 
@@ -204,13 +204,5 @@ def sample_uncompiled_on_cpu() -> None:
     from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 
     if current_platform.is_cpu():
-        _find(current_platform, BACKEND, "vllm 0.31")
+        require(current_platform, BACKEND, "vllm 0.31")
         setattr(current_platform, BACKEND, "eager")
-
-
-def _find(owner: Any, name: str, release: str) -> Any:
-    found = getattr(owner, name, None)
-    if found is None:
-        owned_by = getattr(owner, "__name__", type(owner).__name__)
-        raise ContractError(f"{owned_by} has no {name}", release, "run: toolkit doctor")
-    return found

@@ -15,8 +15,7 @@ from benchmarks.gpu.cells import Cell, folder_of
 from benchmarks.gpu.numerics import probe_logps
 from toolkit import runs
 from toolkit.backends.base import Backend, Policy, Sampling
-from toolkit.data.prompts import messages
-from toolkit.data.schema import Row
+from toolkit.data.schema import Row, messages
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState

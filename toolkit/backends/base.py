@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
-from toolkit.data.prompts import Messages, messages
+from toolkit.data.schema import Messages, messages
 from toolkit.errors import BackendError, ModelError
 from toolkit.settings import ALL_LINEAR, Lengths, ModelSettings
 from toolkit.units import format_count

@@ -67,18 +67,20 @@ class EngineBuilder:
         self.build, self.arguments = build, arguments
 
     def __call__(self, **from_trl: Any) -> Any:
-        with _random_state_kept():
+        with random_state_kept():
             return self.build(**(self.arguments | from_trl))
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
+    """Give the generators of this process back as they were: Python's, numpy's, and torch's of the CPU and its card."""
     import numpy as np
     import torch
 
     python, numpy = random.getstate(), np.random.get_state()
+    cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(cards):
             yield
     finally:
         random.setstate(python)

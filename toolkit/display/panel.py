@@ -14,10 +14,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from toolkit.display.state import NAN, RunState, finite, time_shares
+from toolkit.display.tables import Table, number
 from toolkit.runs import metrics
 from toolkit.units import format_gib, format_seconds
 
@@ -89,7 +90,7 @@ def render(state: RunState, width: int) -> RenderableType:
 
 
 def _progress(state: RunState) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    grid = RichTable.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
@@ -122,7 +123,7 @@ def _curves(state: RunState, inner: int) -> RenderableType:
     ]
     name_width = min(24, max(len(name) for name, _, _ in rows))
     spark_width = inner - name_width - 2 * 8 - 3 * 2
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=name_width, no_wrap=True, overflow="ellipsis")
     grid.add_column(width=8, justify="right", no_wrap=True)
     grid.add_column(width=8, justify="right", no_wrap=True)
@@ -164,27 +165,23 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     Reads `before` and `after` (`pass_at_1`, `interval`, `n`; shares from 0 to 1), `difference` (`value`, `interval`),
     `wall_s`, `steps`, `model`, `backend`, `seed`, `run_folder`; what an interrupted run lacks is shown as `-`.
     """
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("", no_wrap=True)
-    table.add_column("pass@1", justify="right", no_wrap=True)
-    table.add_column("95% interval", no_wrap=True)
-    table.add_column("problems", justify="right", no_wrap=True)
+    table = Table(["", number("pass@1"), "95% interval", number("problems")])
     for name in ("before", "after"):
         side = summary.get(name) or {}
         value = Text(_show(side.get("pass_at_1"), ".1%"), "bold")
-        table.add_row(name, value, _interval(side.get("interval"), ".1f", "%"), str(side.get("n", "-")))
+        table.add(name, value, _interval(side.get("interval"), ".1f", "%"), str(side.get("n", "-")))
     gain = summary.get("difference") or {}
     low, high = gain.get("interval") or (NAN, NAN)
     style = "bold green" if low > 0 else "bold red" if high < 0 else "bold"
     value = Text(_show(gain.get("value"), "+.1%").removesuffix("%"), style)
     unsure = Text("includes 0", "dim") if low <= 0 <= high else ""
-    table.add_row("gain", value, _interval(gain.get("interval"), "+.1f", " points"), unsure)
+    table.add("gain", value, _interval(gain.get("interval"), "+.1f", " points"), unsure)
     facts = (
         f"{summary.get('steps', '-')} step{'s' * (summary.get('steps') != 1)} in {_seconds(summary.get('wall_s'))}",
         f"{summary.get('model', '-')} on {summary.get('backend', '-')}, seed {summary.get('seed', '-')}",
         str(summary.get("run_folder", "-")),
     )
-    body = Group(table, "", *(Text(fact, overflow="fold") for fact in facts))
+    body = Group(table.rich(gap=3), "", *(Text(fact, overflow="fold") for fact in facts))
     return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
 
 

@@ -1,9 +1,8 @@
-"""One table, drawn in a terminal, as Markdown, as CSV or as HTML."""
+"""One table, drawn in a terminal, as Markdown or as CSV."""
 
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -91,25 +90,14 @@ class Table:
             ["---:" if column.is_number else "---" for column in columns],
             *self._plain(),
         ]
-        return "".join("| " + " | ".join(_piped(cell) for cell in line) + " |\n" for line in lines)
+        piped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+        return "".join(f"| {' | '.join(line)} |\n" for line in piped)
 
     def csv(self) -> str:
         """Comma-separated, with the headings in the first line."""
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([[column.name for column in self._columns()], *self._plain()])
         return out.getvalue()
-
-    def html(self) -> str:
-        """A `<table>` with every text escaped; cells of figures have the class `number`."""
-        kinds = [' class="number"' if column.is_number else "" for column in self._columns()]
-
-        def line(tag: str, cells: Iterable[str]) -> str:
-            fields = (f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-            return f"<tr>{''.join(fields)}</tr>"
-
-        head = f"<thead>{line('th', (column.name for column in self._columns()))}</thead>" if self.has_header else ""
-        body = "\n".join(line("td", row) for row in self._plain())
-        return f"<table>{head}<tbody>\n{body}\n</tbody></table>"
 
     def _columns(self) -> list[Column]:
         return [Column(column) if isinstance(column, str) else column for column in self.columns]
@@ -121,7 +109,3 @@ class Table:
 def facts(rows: Iterable[tuple[Cell, Cell]]) -> RichTable:
     """A line each: a dim label, and what there is to say, which may wrap beside it."""
     return Table([Column("", style="dim"), words()], list(rows), has_header=False).rich()
-
-
-def _piped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")

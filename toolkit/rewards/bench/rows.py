@@ -8,8 +8,7 @@ from pathlib import Path
 
 from toolkit.data import rows
 from toolkit.data.arithmetic import ARITHMETIC, generate
-from toolkit.data.prompts import messages
-from toolkit.data.schema import Row
+from toolkit.data.schema import Row, messages
 from toolkit.errors import DataError, did_you_mean
 
 

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from toolkit.errors import RunFolderError
 from toolkit.files import finite, replace_file, write_json
 from toolkit.runs import metrics, reader
-from toolkit.runs.checkpoints import checkpoint_step, is_complete
 from toolkit.runs.names import ENVIRONMENT, LOCK, MEASUREMENTS, METRICS, PARITY, PROGRESS, SETTINGS, SUMMARY
+from toolkit.runs.reader import checkpoint_step, is_complete
 from toolkit.units import format_gib, gib
 
 MIN_FREE_GIB = 0.25  # the embedded run needs 0.05; a full disk fails in the middle of a checkpoint

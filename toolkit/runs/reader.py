@@ -10,6 +10,8 @@ from toolkit.errors import RunFolderError
 from toolkit.runs import metrics
 from toolkit.runs.names import ENVIRONMENT, METRICS, SETTINGS
 
+OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoint: of one card or DDP, FSDP, DeepSpeed
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON record of a run.
@@ -66,3 +68,26 @@ def world_size(folder: Path) -> int:
     """The processes that a run was started with."""
     path = folder / ENVIRONMENT
     return read_json(path).get("world_size", 1) if path.exists() else 1
+
+
+def is_complete(checkpoint: Path, n_processes: int = 1) -> bool:
+    """Say whether a checkpoint was written to its end: transformers writes trainer_state.json last.
+
+    Each of several processes writes its own random state, and they do not wait for one another.
+    """
+    random_states = [f"rng_state_{i}.pth" for i in range(n_processes)] if n_processes > 1 else ["rng_state.pth"]
+    parts = ("scheduler.pt", "trainer_state.json", *random_states)
+    if not all((checkpoint / part).exists() for part in parts) or not list(checkpoint.glob("*.safetensors")):
+        return False
+    if not any(path for name in OPTIMIZERS for path in checkpoint.glob(name)):
+        return False
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The optimizer step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))

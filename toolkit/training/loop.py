@@ -11,7 +11,7 @@ from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.machine import processes
 from toolkit.runs import Run
-from toolkit.runs.checkpoints import checkpoint_step
+from toolkit.runs.reader import checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.events import Events
 from toolkit.training.grpo import Assembly

@@ -19,14 +19,13 @@ from toolkit.data.schema import Row, messages
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState
-from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
-from toolkit.machine.memory import torch_peaks_gib
+from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process, torch_peaks_gib
 from toolkit.rewards.completions import text_of
 from toolkit.runs import metrics
 from toolkit.settings import flatten
 from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward, build_trainer, train
-from toolkit.training.differences import differences
+from toolkit.training.notices import differences
 from toolkit.units import gib
 from toolkit.vram.cards import find_card
 

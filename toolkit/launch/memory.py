@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.backends.base import Backend, has_vllm_inside
 from toolkit.errors import ModelError, SettingsError, ToolkitError, first_line
 from toolkit.machine import processes
-from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, find_gpus
-from toolkit.machine.memory import torch_peaks_gib
+from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, find_gpus, torch_peaks_gib
 from toolkit.runs import Run, metrics
 from toolkit.runs.names import SETTINGS
 from toolkit.settings.resolved import Resolved

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from toolkit.errors import SandboxError
@@ -158,9 +157,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._life)  # the supervisor sees it, and kills and reaps what runs
         self._wait(GRACE_S)
         self._held.close()

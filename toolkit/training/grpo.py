@@ -19,8 +19,6 @@ from toolkit.settings.batch import Batch
 from toolkit.settings.resolved import Resolved
 from toolkit.training.engine_defaults import EngineDefault, arguments_of_trl, engine_defaults, plain
 
-RewardFunction = Callable[..., list[float | None]]
-
 CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
 """Continuous batching would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
 
@@ -29,12 +27,8 @@ CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
 class Reward:
     """A reward function and its weight in the sum."""
 
-    function: RewardFunction
+    function: Callable[..., list[float | None]]
     weight: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return self.function.__name__
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from toolkit.machine import processes
 from toolkit.runs import Run
 from toolkit.runs.reader import checkpoint_step
 from toolkit.settings import GrpoSettings
-from toolkit.training.events import Events
+from toolkit.training.events import Events, Observer
 from toolkit.training.grpo import Assembly
 from toolkit.training.notices import notices
-from toolkit.training.observers import Observer
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop

@@ -111,12 +111,12 @@ def forget_sync(trainer: Any) -> None:
         trainer._last_loaded_step = -1
 
 
-def seed(n: int = RANDOM_SEED) -> None:
+def seed() -> None:
     """Seed every generator that a sampler in this process may draw from."""
     import torch
 
-    random.seed(n)
-    torch.manual_seed(n)  # CUDA's too
+    random.seed(RANDOM_SEED)
+    torch.manual_seed(RANDOM_SEED)  # CUDA's too
 
 
 class _Bases:

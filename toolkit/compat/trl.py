@@ -125,16 +125,14 @@ class ChunkedLogProb:
         del chunk_size
         if torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        how = (temperature, final_logit_softcapping, logit_scale, outputs)
         n_rows = max(1, MAX_LOGIT_ELEMENTS // weight.shape[0])
         if hidden.shape[0] <= n_rows:
-            return _score(hidden, weight, bias, targets, temperature, final_logit_softcapping, logit_scale, outputs)
+            return _score(hidden, weight, bias, targets, *how)
         chunks = [
-            checkpoint(
-                _score, h, weight, bias, t, temperature, final_logit_softcapping, logit_scale, outputs,
-                use_reentrant=False,
-            )
+            checkpoint(_score, h, weight, bias, t, *how, use_reentrant=False)
             for h, t in zip(hidden.split(n_rows), targets.split(n_rows), strict=True)
-        ]  # fmt: skip
+        ]
         return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*chunks, strict=True))
 
 

@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from toolkit.compat.environment import TRAPS, VARIABLES
-from toolkit.compat.versions import find_package, pip_line, tested_set
+from toolkit.compat.versions import pip_line, tested_set, version_of
 from toolkit.errors import ContractError
 
 
@@ -229,8 +229,8 @@ def _folder(package: str) -> Path | None:
 
 @cache
 def _release(package: str) -> str:
-    found = find_package(package)
-    return f"{package} {found.version}" if found and found.version else f"the installed {package}"
+    version = version_of(package)
+    return f"{package} {version}" if version else f"the installed {package}"
 
 
 @cache

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from toolkit.compat.contracts import require
-from toolkit.compat.versions import find_package
+from toolkit.compat.versions import version_of
 
 CPU_KV_CACHE_BYTES = 1 << 30  # 9300 tokens of Qwen2.5-7B in float32; `VLLM_CPU_KVCACHE_SPACE` (GiB) wins over it
 # Names that are relied on: in trl.generation.vllm_generation, its VLLMGeneration, and in two places of vLLM
@@ -24,10 +24,8 @@ PACK, BACKEND = "dispatch_cpu_unquantized_gemm", "simple_compile_backend"
 
 def is_cpu_build() -> bool:
     """Say whether the installed vLLM runs on a CPU, as it decides itself (`vllm.platforms`), without importing it."""
-    vllm = find_package("vllm")
-    if vllm is not None and vllm.version is not None:
-        return "cpu" in vllm.version
-    return find_package("vllm-cpu") is not None
+    version = version_of("vllm")
+    return "cpu" in version if version else version_of("vllm-cpu") is not None
 
 
 def set_engine_arguments(dtype: str, *, on_gpu: bool) -> None:

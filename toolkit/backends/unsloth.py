@@ -47,7 +47,8 @@ class UnslothBackend(Backend):
             raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
         if self.on_gpu:
             check_before_loading()
-        notes = _clear_stale_cache()
+        location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
+        notes = compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
         fast = _import_unsloth()
         try:
             model, tokenizer = fast.from_pretrained(**self._load_arguments(asked, source, lengths))
@@ -134,12 +135,6 @@ class UnslothBackend(Backend):
 def has_vllm_engine(model: Any) -> bool:
     """Say whether Unsloth loaded vLLM beside the model (`fast_inference`)."""
     return getattr(model, "vllm_engine", None) is not None
-
-
-def _clear_stale_cache() -> list[str]:
-    """Before unsloth is imported: remove what other versions generated; what was done, a line each."""
-    location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
-    return compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
 
 
 def _import_unsloth() -> Any:

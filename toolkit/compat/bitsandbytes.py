@@ -1,4 +1,4 @@
-"""bitsandbytes 0.50: a fast path on CPUs that cuts the gradient."""
+"""bitsandbytes 0.50: a fast path on CPUs that cuts the gradient; a ContractError where its switch is gone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ def keep_gradients_on_cpu(model: Any) -> None:
     - Cause: `Linear4bit.forward` packs the weight for inference, and `matmul_4bit` then takes a kernel without a
       backward for ever after (0.50.2, nn/modules.py and autograd/_functions.py).
     - Remove when `matmul_4bit` checks `requires_grad` before it takes the packed kernel.
-
-    Raises:
-        ContractError: a 4-bit layer without the switch.
     """
     for layer in model.modules():
         if type(layer).__name__ == "Linear4bit":

@@ -1,4 +1,7 @@
-"""TRL 1.15: the private names that are relied on, log-probabilities without a CUDA device, and an exact resume."""
+"""TRL 1.15: the private names that are relied on, log-probabilities without a CUDA device, and an exact resume.
+
+Each function raises ContractError where a name that it needs is gone.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,7 @@ SAVE_CHECKPOINT, LOAD_FROM_CHECKPOINT = "_save_checkpoint", "_load_from_checkpoi
 
 
 def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replace one method on this trainer instance by `wrap(method)`.
-
-    Raises:
-        ContractError: the trainer has no such method, so what hangs on it would silently never run.
-    """
+    """Replace one method on this trainer instance by `wrap(method)`."""
     setattr(trainer, name, wrap(require(trainer, name, RELEASE)))
 
 
@@ -85,9 +84,6 @@ def install_cpu_logprobs() -> None:
     - Remove when TRL computes them on a CPU by itself.
 
     Idempotent. Does nothing on a CUDA device.
-
-    Raises:
-        ContractError: the name it replaces is gone.
     """
     import torch
     import trl.trainer.utils as trl_utils

@@ -141,11 +141,7 @@ def differences(folders: Mapping[str, Path] | None = None) -> list[str]:
 
 
 def check_before_loading() -> None:
-    """Stop a run on a card before the minute that it takes to find out.
-
-    Raises:
-        ContractError: the first of `differences`, and how many more there are.
-    """
+    """Raise ContractError for the first of `differences`, before the minute that a run takes to find it out."""
     found = differences()
     if found:
         more = f" (and {len(found) - 1} more: toolkit doctor)" if len(found) > 1 else ""

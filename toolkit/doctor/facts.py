@@ -91,11 +91,7 @@ class Facts:
 
 
 def collect() -> Facts:
-    """Look at this machine; about a tenth of a second, and at most two more when the network hangs.
-
-    Raises:
-        ContractError: see `versions.tested_set`.
-    """
+    """Look at this machine, in 0.1 s, or two more when the network hangs; a ContractError as `tested_set` has it."""
     tested = versions.tested_set()
     gpus, why_no_gpu = _gpus()
     names = [r.name for r in (*tested.base, *tested.gpu)] + list(BESIDE_THE_SET)

@@ -158,11 +158,7 @@ def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) ->
 
 
 def reopen(folder: Path) -> Run:
-    """Open an existing run to continue it.
-
-    Raises:
-        RunFolderError: no such run, or another process is writing it.
-    """
+    """Open an existing run to continue it; a RunFolderError where there is none, or another process is writing it."""
     reader.requested_settings(folder)
     run = Run("", folder.resolve(), _lock(folder.resolve()), resumed=True)
     return _with_records(run)

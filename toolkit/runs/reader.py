@@ -14,11 +14,7 @@ OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoin
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON record of a run.
-
-    Raises:
-        RunFolderError: it cannot be read, or is no JSON object.
-    """
+    """A JSON record of a run; a RunFolderError where it cannot be read, or is no JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -45,11 +41,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def requested_settings(folder: Path) -> dict[str, Any]:
-    """The flat settings that a run was started with.
-
-    Raises:
-        RunFolderError: no such run, or its settings cannot be read.
-    """
+    """The flat settings that a run was started with; a RunFolderError where there is no run, or they cannot be read."""
     not_one = RunFolderError(f"--resume {folder} is not a run folder", f"a folder with {SETTINGS}", "see runs/")
     if not (folder / SETTINGS).exists():
         raise not_one

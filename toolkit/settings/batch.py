@@ -44,11 +44,7 @@ class Batch:
 
 
 def solve(settings: RolloutSettings, n_processes: int = 1) -> Batch:
-    """Check that the rollout settings make whole groups.
-
-    Raises:
-        SettingsError: they do not; the message names the nearest settings that do.
-    """
+    """The batch of these settings; where it makes no whole groups, a SettingsError names the nearest that do."""
     batch = Batch(
         settings.num_generations,
         settings.per_device_train_batch_size,

@@ -160,11 +160,7 @@ def build_trainer(
 
 
 def check_rewards(rewards: Sequence[Reward], rows: Sequence[Row], run: Run, *, force: bool) -> None:
-    """Check each reward on the first rows, in well under a second, and keep what was found in reward_check.json.
-
-    Raises:
-        RewardError: see `build_trainer`.
-    """
+    """Check each reward on the first rows, keep what was found, and raise RewardError if one fails without `force`."""
     verdicts = [check_before_training(reward.function, rows) for reward in rewards if rows]
     run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in verdicts})
     for error in filter(None, map(refusal, verdicts)):

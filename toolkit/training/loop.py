@@ -79,11 +79,7 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
 
 
 def load_adapter(trainer: Any, checkpoint: Path | None, step: int, max_steps: int) -> None:
-    """Put a finished run's adapter into the model, for what is left to do: measure and save.
-
-    Raises:
-        SettingsError: fewer steps are asked for than are done.
-    """
+    """Put a finished run's adapter into the model, to measure and save; SettingsError for fewer steps than are done."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 

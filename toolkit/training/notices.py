@@ -17,10 +17,7 @@ OF_VLLM = ("gpu_memory_utilization", "standby")
 
 
 def notices(assembly: Assembly) -> list[str]:
-    """What to say before training, a line each.
-
-    Changed settings, the engine's own defaults, settings without effect, sampling that biases.
-    """
+    """What to say before training, a line each: settings that were changed, added by the engine, idle, or biasing."""
     trainer, config = assembly.trainer, assembly.trainer.model.config
     lines = [f"setting changed: {difference}" for difference in differences(assembly)]
     has_experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts"))

@@ -42,7 +42,7 @@ class Stop(Observer):
         self.last_step = step
         if step % self.steps_per_round:
             return False
-        self.requested = processes.agreed(self.requested)
+        self.requested = any(processes.gather(self.requested))
         return self.requested
 
     def _handle(self, number: int, frame: object) -> None:

@@ -39,11 +39,7 @@ class Gate(Observer):
         self._metrics: dict[str, float] = {}
 
     def before_step(self, n_done: int) -> None:
-        """Check, if it is time to. `n_done`: optimizer steps done; the next one is about to begin.
-
-        Raises:
-            ParityError: red. What was trained up to now is in a checkpoint, the numbers are in parity.json.
-        """
+        """Check, if it is time to; red is a ParityError, with the steps in a checkpoint, the numbers in parity.json."""
         if not self._is_due(n_done):
             return
         is_first = self._last_checked is None

@@ -59,11 +59,6 @@ def parts(model: Any) -> Parts:
     return found
 
 
-def is_zero(weights: Sequence[Weight]) -> bool:
-    """Say whether these weights are all still zero, as B of a fresh adapter is."""
-    return not any(bool(weight.parameter.detach().any()) for weight in weights)
-
-
 @contextmanager
 def moved(weights: Sequence[Weight], scale: float) -> Iterator[None]:
     """While entered, `scale * unit * noise` is added to each weight; the noise depends on its name and shape alone."""

@@ -20,7 +20,6 @@ FLOORS = {
     "toolkit.sandbox": LOGIC,
     "toolkit.evaluation.estimators": LOGIC,
     "toolkit.data.schema": LOGIC,
-    "toolkit.data.prompts": LOGIC,
     "toolkit.data.rows": LOGIC,
     "toolkit.data.arithmetic": LOGIC,
     "toolkit.vram": LOGIC,

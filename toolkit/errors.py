@@ -62,15 +62,9 @@ class SandboxError(ToolkitError, RuntimeError):
 class RunFolderError(ToolkitError, OSError):
     """A run folder that is in use, is not a run, or has no room on its disk."""
 
-    def __str__(self) -> str:  # OSError.__str__ would print its errno form for a three-part message
-        return ToolkitError.__str__(self)
-
 
 class HubError(ToolkitError, ConnectionError):
     """The Hub cannot be reached, or refuses the token or the repository name."""
-
-    def __str__(self) -> str:
-        return ToolkitError.__str__(self)
 
 
 class ParityError(ToolkitError, RuntimeError):
@@ -81,16 +75,16 @@ class ContractError(ToolkitError, RuntimeError):
     """Another package's private name that this project relies on is gone or has changed."""
 
 
-def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
-    """Return `did you mean a, b?` for the `n` names nearest to `name`, or an empty string when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=n, cutoff=0.6)
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean a, b?` for the three names nearest to `name`, or an empty string when none is near."""
+    near = difflib.get_close_matches(name, list(known))
     return f"did you mean {', '.join(near)}?" if near else ""
 
 
-def first_line(error: BaseException, limit: int = 160) -> str:
+def first_line(error: BaseException) -> str:
     """What somebody else's exception says, as far as it fits on one line; its kind where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0][:limit] if lines else type(error).__name__
+    return lines[0][:160] if lines else type(error).__name__
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Policy
-from toolkit.backends.generation import in_eval_mode
+from toolkit.backends.shared import in_eval_mode
 from toolkit.machine.devices import Gpu
 
 if TYPE_CHECKING:

@@ -15,19 +15,17 @@ from benchmarks.gpu.cells import Cell, folder_of
 from benchmarks.gpu.numerics import probe_logps
 from toolkit import runs
 from toolkit.backends.base import Backend, Policy, Sampling
-from toolkit.data.prompts import messages
-from toolkit.data.schema import Row
+from toolkit.data.schema import Row, messages
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState
-from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
-from toolkit.machine.memory import torch_peaks_gib
+from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process, torch_peaks_gib
 from toolkit.rewards.completions import text_of
 from toolkit.runs import metrics
 from toolkit.settings import flatten
 from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward, build_trainer, train
-from toolkit.training.differences import differences
+from toolkit.training.notices import differences
 from toolkit.units import gib
 from toolkit.vram.cards import find_card
 

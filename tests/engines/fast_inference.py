@@ -25,7 +25,7 @@ from toolkit.launch.frame import prepare
 from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings
 from toolkit.training import Reward, build_trainer, train
-from toolkit.training.differences import differences
+from toolkit.training.notices import differences
 from toolkit.training.parity import check_parity
 
 ROOT = Path(__file__).parents[2]

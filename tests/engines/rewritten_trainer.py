@@ -22,7 +22,7 @@ from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings
 from toolkit.settings.resolved import Resolved
 from toolkit.training import Assembly, Reward, build_trainer, train
-from toolkit.training.differences import differences
+from toolkit.training.notices import differences
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from toolkit.backends.base import Generation, Policy, Sampling
-from toolkit.backends.generation import generate_with_transformers, in_eval_mode
+from toolkit.backends.shared import generate_with_transformers, in_eval_mode
 from toolkit.data import arithmetic
-from toolkit.data.prompts import Messages, messages
+from toolkit.data.schema import Messages, messages
 from toolkit.models import embedded
 
 PROMPTS = [messages(row["question"]) for row in arithmetic.load(1, 24, seed=0).held_out]

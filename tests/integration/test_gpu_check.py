@@ -143,7 +143,7 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
 
 def test_a_cell_that_takes_too_long_is_ended(place: Workplace) -> None:
     process = CellProcess(on_a_cpu()[0], place)
-    child = psutil.Process(process.child.pid)
+    child = psutil.Process(process.child.process.pid)
     found = process.run(limit_s=0.5, context_gib=0.5)
     assert (found["status"], found["why"]) == ("timed_out", "stopped after 0 s")
     assert not child.is_running()
@@ -151,7 +151,7 @@ def test_a_cell_that_takes_too_long_is_ended(place: Workplace) -> None:
 
 def test_a_cell_that_is_killed_is_a_failure(place: Workplace) -> None:
     process = CellProcess(on_a_cpu()[0], place)
-    os.kill(process.child.pid, signal.SIGKILL)
+    os.kill(process.child.process.pid, signal.SIGKILL)
     found = process.run(limit_s=30, context_gib=0.5)
     assert found["status"] == "failed"
     assert "signal 9" in found["why"]

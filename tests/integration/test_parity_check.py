@@ -72,7 +72,7 @@ def run_check(trainer: Any, **options: Any) -> Check:
     return check_parity(trainer, trainer.train_dataset[:6]["prompt"], **options)
 
 
-def test_the_trainers_own_generate_is_green(tmp_path: Path) -> None:
+def test_the_trainers_own_generate_is_green(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a temperature other than 1, which both divide by; that `top_p` cuts the tail off was asked for."""
     trainer = build(tmp_path / "run", "--temperature", "1.3", "--grpo.top_p", "0.8").trainer
     result = run_check(trainer)
@@ -82,7 +82,8 @@ def test_the_trainers_own_generate_is_green(tmp_path: Path) -> None:
     assert all(p.applied == pytest.approx(1, abs=1e-3) and p.effect > 0.005 for p in result.probes[1:])
     assert all(p.noise_mean < 1e-5 for p in result.probes)
     assert all(p.n_tokens > 100 for p in result.probes)
-    assert [len(ids) for ids in sample(trainer, result.reference.prompt_ids, max_tokens=4).completion_ids] == [4] * 6
+    monkeypatch.setattr("toolkit.training.parity.sample.MAX_TOKENS", 4)
+    assert [len(ids) for ids in sample(trainer, result.reference.prompt_ids).completion_ids] == [4] * 6
 
 
 def test_continuous_batching_is_green(tmp_path: Path) -> None:

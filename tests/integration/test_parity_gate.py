@@ -18,8 +18,8 @@ from toolkit.display.live import View
 from toolkit.display.state import RunState
 from toolkit.errors import EXIT_BAD_INPUT, ParityError, ToolkitError
 from toolkit.models import embedded
-from toolkit.runs.checkpoints import is_complete
 from toolkit.runs.metrics import is_volatile
+from toolkit.runs.reader import is_complete
 from toolkit.training import train
 
 QUICK = ("--target_modules", "q_proj", "--per_device_train_batch_size", "16", "--save_steps", "4", "--max_steps")

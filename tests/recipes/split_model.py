@@ -14,7 +14,7 @@ from toolkit import evaluation, runs
 from toolkit.backends.base import Policy
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.data import arithmetic
-from toolkit.data.prompts import with_prompts
+from toolkit.data.schema import with_prompts
 from toolkit.machine import processes
 from toolkit.models import embedded
 from toolkit.rewards import correct

@@ -54,11 +54,7 @@ def choose(settings: ModelSettings, gpus: list[Gpu], why_no_gpu: str) -> Choice:
 
 
 def check_sharding(settings: ModelSettings, *, on_gpu: bool) -> None:
-    """Refuse what does not go together with a model or an optimizer that the launcher splits over the cards.
-
-    Raises:
-        BackendError: names the two and what to take instead.
-    """
+    """Raise BackendError for what does not go with weights or an optimizer that the launcher splits over the cards."""
     how = processes.sharding()
     if not how:
         return

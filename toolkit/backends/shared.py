@@ -1,17 +1,53 @@
-"""What both engines in this process do alike: types, GRPOConfig fields of the device, adapted layers, the merge."""
+"""What both engines in this process do alike: generating, saving, the device's settings, checks of what was loaded."""
 
 from __future__ import annotations
 
-import gc
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.base import Policy
-from toolkit.errors import BackendError
-from toolkit.settings import ALL_LINEAR, ModelSettings
+from toolkit.backends.base import Backend, Generation, Policy, Sampling, count_4bit
+from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
+from toolkit.data.schema import Messages, messages
+from toolkit.errors import BackendError, ModelError
+from toolkit.settings import ALL_LINEAR, Lengths, ModelSettings
 
 if TYPE_CHECKING:
     from toolkit.machine.devices import Gpu
+
+
+class InThisProcess(Backend):
+    """Generates and saves as transformers and PEFT do, unless an engine has its own way."""
+
+    def could_use_vllm(self) -> bool:
+        """Whether there is a card, and vLLM is installed."""
+        return self.on_gpu and importlib.util.find_spec("vllm") is not None
+
+    def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+        """The model's own `generate`, in batches of similar prompt length."""
+        with in_eval_mode(policy.model):
+            return generate_with_transformers(policy, prompts, sampling)
+
+    def save_adapter(self, policy: Policy, folder: Path) -> None:
+        """PEFT's own layout."""
+        policy.model.save_pretrained(str(folder))
+        policy.tokenizer.save_pretrained(str(folder))
+
+    def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
+        """The base is loaded again in 16 bit on the CPU: merging into NF4 weights would keep their rounding error."""
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        dtype = torch.float16 if policy.dtype == "float16" else torch.bfloat16
+        base = AutoModelForCausalLM.from_pretrained(
+            policy.source, dtype=dtype, device_map={"": "cpu"}, trust_remote_code=False, use_safetensors=True
+        )
+        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
+        merged.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
 
 
 def dtype_name(gpu: Gpu | None) -> str:
@@ -36,8 +72,24 @@ def linear_targets(asked: ModelSettings) -> tuple[str, ...]:
     return ALL_LINEAR if asked.target_modules == ("all-linear",) else asked.target_modules
 
 
-def check_targets(model: Any, asked: ModelSettings) -> None:
-    """Raise BackendError when a target module names no layer of the model, or there is none."""
+def check_base(model: Any, asked: ModelSettings, *, on_gpu: bool) -> None:
+    """Hold a base model that was loaded against what was asked for, and make its 4-bit layers trainable on a CPU.
+
+    NF4 layers are counted by their type; a flag proves nothing, since loaders fall back to 16-bit with a print.
+
+    Raises:
+        BackendError: 4-bit was asked for and no layer is 4-bit, or the other way round; a target module names no layer
+            of the model, or there is none.
+    """
+    n = count_4bit(model)
+    if asked.load_in_4bit and n == 0:
+        found = "load_in_4bit was asked for and no layer is 4-bit"
+        raise BackendError(found, "bitsandbytes NF4", "run: toolkit doctor")
+    if not asked.load_in_4bit and n:
+        found = f"{n} layers are 4-bit though load_in_4bit is off"
+        raise BackendError(found, "a 16-bit checkpoint", "use the base repo")
+    if not on_gpu:
+        keep_gradients_on_cpu(model)
     leaves = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     some = f"some of {', '.join(sorted(leaf for leaf in leaves if leaf.endswith('_proj')))}"
     if not linear_targets(asked):
@@ -47,18 +99,91 @@ def check_targets(model: Any, asked: ModelSettings) -> None:
             raise BackendError(f"--target_modules {target}: the model has no such layer", some)
 
 
-def merge_16bit(policy: Policy, adapter: Path, folder: Path) -> None:
-    """Load the base again in 16 bit on the CPU, add the saved adapter, and write safetensors."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+def check_prompts(policy: Policy, lengths: Lengths) -> None:
+    """Render one prompt, as training will, and hold the budgets of prompt and completion against the model's positions.
 
-    dtype = torch.float16 if policy.dtype == "float16" else torch.bfloat16
-    base = AutoModelForCausalLM.from_pretrained(
-        policy.source, dtype=dtype, device_map={"": "cpu"}, trust_remote_code=False, use_safetensors=True
+    A tokenizer without a padding token gets its end token, as TRL does.
+
+    Raises:
+        ModelError: no chat template, one that refuses the prompt (as Gemma 2's does a system message), or a tokenizer
+            that makes no tokens (its files are missing).
+        BackendError: more tokens than positions; names both budgets and the limit.
+    """
+    from jinja2 import TemplateError
+
+    if not policy.tokenizer.chat_template:
+        raise ModelError(f"{policy.source} has no chat template", "an instruct model, or one with chat_template.jinja")
+    if policy.tokenizer.pad_token is None:  # Llama 3 and Mistral have none
+        policy.tokenizer.pad_token = policy.tokenizer.eos_token
+    prompt = messages("What is 2 plus 3?")
+    try:
+        text = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        found = f"the chat template of {policy.source} refuses the prompt ({error})"
+        raise ModelError(found, "one that takes a system and a user message", "choose another model") from error
+    if len(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) < 4:
+        raise ModelError(f"{policy.source}: its tokenizer makes no tokens of a prompt", "a folder with tokenizer.json")
+    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    if limit and lengths.total > limit:
+        raise BackendError(
+            f"max_prompt_length {lengths.prompt} + max_completion_length {lengths.completion} = {lengths.total} tokens",
+            f"at most {limit}, the positions of this model",
+            f"for example --max_completion_length {max(1, limit - lengths.prompt)}",
+        )
+
+
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Evaluate without dropout and gradients, and put the mode back: the trainer goes on with this object."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+    """Generate with the model's own `generate`, left-padded; results in the order of `prompts`."""
+    import torch
+
+    tokenizer, model = policy.tokenizer, policy.model
+    texts = [tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    results: dict[int, Generation] = {}
+    sample = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    how: dict[str, Any] = sample if sampling.temperature > 0 else {"do_sample": False}
+    # What is not said comes from the model's generation_config, and an instruct model's may penalise repetition; TRL's
+    # rollouts and vLLM's SamplingParams do not, so the measurement would be of another policy
+    how |= {"repetition_penalty": 1.0, "pad_token_id": tokenizer.pad_token_id}
+    for start in range(0, len(order), sampling.batch_size):
+        batch = order[start : start + sampling.batch_size]
+        inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = {k: v.to(model.device) for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
+        output = model.generate(**inputs, max_new_tokens=sampling.max_completion_length, use_cache=True, **how)
+        completions = output[:, inputs["input_ids"].shape[1] :]
+        ends = torch.tensor(_eos_ids(policy), device=completions.device)
+        for i, ids in zip(batch, completions, strict=True):
+            stops = torch.isin(ids, ends).nonzero()
+            n_tokens = int(stops[0]) + 1 if len(stops) else len(ids)
+            text = tokenizer.decode(ids[:n_tokens], skip_special_tokens=True)
+            results[i] = Generation(text, n_tokens, is_truncated=len(stops) == 0)
+    return [results[i] for i in range(len(prompts))]
+
+
+def _eos_ids(policy: Policy) -> list[int]:
+    """Every token id that ends a completion: the model's list and the tokenizer's own."""
+    declared = policy.model.generation_config.eos_token_id
+    ids = declared if isinstance(declared, list) else [declared]
+    return sorted({i for i in [*ids, policy.tokenizer.eos_token_id] if i is not None})
+
+
+def prompt_ids(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int]]:
+    """Token ids as TRL's rollouts take them. Text would get a second BOS where tokenizers add one (Llama 3's does)."""
+    rendered = tokenizer.apply_chat_template(
+        list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True, padding=False
     )
-    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
-    merged.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-    del base, merged
-    gc.collect()
+    return rendered["input_ids"]

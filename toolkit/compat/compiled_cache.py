@@ -13,7 +13,7 @@ import shutil
 import time
 from pathlib import Path
 
-from toolkit.compat.versions import find_package
+from toolkit.compat.versions import version_of
 from toolkit.files import replace_file
 
 PACKAGES = ("unsloth", "unsloth_zoo", "trl", "transformers", "torch")
@@ -31,7 +31,7 @@ def root() -> Path:
 
 def versions_now() -> dict[str, str]:
     """What generated code depends on, read from metadata; packages that are not installed are left out."""
-    return {name: package.version for name in PACKAGES if (package := find_package(name)) and package.version}
+    return {name: version for name in PACKAGES if (version := version_of(name))}
 
 
 def folder_for_these_versions() -> Path:

@@ -1,4 +1,7 @@
-"""Tensors without data: what of TRL 1.15 and transformers 5.17 does not run on them, and is helped over it."""
+"""Tensors without data: what of TRL 1.15 and transformers 5.17 does not run on them, and is helped over it.
+
+Each function raises ContractError where a name that it replaces is gone.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,6 @@ def trl_head_without_triton() -> Iterator[None]:
     - Remove when the head has a path for tensors without data.
 
     The file is executed as a private copy, so the real kernels of a process that trains are left alone.
-
-    Raises:
-        ContractError: the file, its class, or the name under which TRL calls it is gone.
     """
     import trl.trainer.utils as trl_utils
 
@@ -81,9 +81,6 @@ def are_not_tracing() -> Iterator[None]:
     - Symptom: an unpadded step materialises a mask and takes the masked kernel.
     - Cause: `masking_utils` counts a fake tensor as tracing, where it may not look at values.
     - Remove when `is_tracing` tells fake tensors from tracing.
-
-    Raises:
-        ContractError: `transformers.masking_utils.is_tracing` is gone.
     """
     from transformers import masking_utils
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class TestedSets:
 
     builds: tuple[TorchBuild, ...]
     sets: tuple[MachineSet, ...]
-    variants: tuple[Variant, ...] = field(default=())
+    variants: tuple[Variant, ...]
 
     def for_machine(self, system: str, capability: Capability | None) -> MachineSet:
         """The set of a machine; `capability` None without a card. Any other system than three is taken for Linux."""

@@ -1,14 +1,21 @@
-"""TRL 1.15: the private names that are relied on, and what a resumed run of it would do otherwise."""
+"""TRL 1.15: the private names that are relied on, log-probabilities without a CUDA device, and an exact resume.
+
+Each function raises ContractError where a name that it needs is gone.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.compat.contracts import require
 
+if TYPE_CHECKING:
+    import torch
+
 RELEASE = "trl 1.15"
+MAX_LOGIT_ELEMENTS = 1 << 26  # 256 MiB of float32 logits at a time
 
 # Methods of GRPOTrainer that are wrapped on the instance; Unsloth's rewritten trainer keeps them
 GENERATE, CALCULATE_REWARDS = "_generate", "_calculate_rewards"
@@ -18,11 +25,7 @@ SAVE_CHECKPOINT, LOAD_FROM_CHECKPOINT = "_save_checkpoint", "_load_from_checkpoi
 
 
 def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replace one method on this trainer instance by `wrap(method)`.
-
-    Raises:
-        ContractError: the trainer has no such method, so what hangs on it would silently never run.
-    """
+    """Replace one method on this trainer instance by `wrap(method)`."""
     setattr(trainer, name, wrap(require(trainer, name, RELEASE)))
 
 
@@ -85,3 +88,88 @@ def advance_sampler(dataloader: Any, step: int, gradient_accumulation_steps: int
     steps_per_epoch = max(1, math.ceil(len(dataloader) / gradient_accumulation_steps))  # the last may be a short one
     for _ in range(step // steps_per_epoch):
         torch.randperm(sampler.num_samples, generator=sampler.generator)
+
+
+def install_cpu_logprobs() -> None:
+    """Give TRL's fused head a plain-PyTorch kernel where there is no CUDA device.
+
+    - Symptom: `'NoneType' object has no attribute 'apply'` (no triton) or `0 active drivers` (triton, no GPU) in
+      the first GRPO step.
+    - Since TRL 1.14: log-probabilities come from `trl.kernels.ChunkedLogProbFunction`, Triton only.
+    - Remove when TRL computes them on a CPU by itself.
+
+    Idempotent. Does nothing on a CUDA device.
+    """
+    import torch
+    import trl.trainer.utils as trl_utils
+
+    if torch.cuda.is_available():
+        return
+    require(trl_utils, "_ChunkedLogProbFunction", RELEASE)
+    trl_utils._ChunkedLogProbFunction = ChunkedLogProb  # type: ignore[assignment] # a stand-in by signature, not by type
+
+
+class ChunkedLogProb:
+    """Same arguments and results as TRL's autograd function, differentiable by plain autograd."""
+
+    @staticmethod
+    def apply(
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        temperature: float,
+        chunk_size: int,
+        final_logit_softcapping: float | None = None,
+        logit_scale: float = 1.0,
+        outputs: tuple[str, ...] = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1"),
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Return per token: log p(target), entropy, log sum p^2, mean logit, whether the target is the argmax.
+
+        Shapes: hidden (N, H), weight (V, H), bias (V,), targets (N,); each result (N,), or None when its name is
+        not in `outputs` (the first is always there). `chunk_size`, the width of TRL's vocabulary tiles, has no
+        part here: rows are split so that at most `MAX_LOGIT_ELEMENTS` logits exist, and recomputed in the backward.
+        """
+        import torch
+        from torch.utils.checkpoint import checkpoint
+
+        del chunk_size
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        how = (temperature, final_logit_softcapping, logit_scale, outputs)
+        n_rows = max(1, MAX_LOGIT_ELEMENTS // weight.shape[0])
+        if hidden.shape[0] <= n_rows:
+            return _score(hidden, weight, bias, targets, *how)
+        chunks = [
+            checkpoint(_score, h, weight, bias, t, *how, use_reentrant=False)
+            for h, t in zip(hidden.split(n_rows), targets.split(n_rows), strict=True)
+        ]
+        return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*chunks, strict=True))
+
+
+def _score(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: torch.Tensor,
+    temperature: float,
+    softcap: float | None,
+    logit_scale: float,
+    outputs: tuple[str, ...],
+) -> tuple[torch.Tensor | None, ...]:
+    import torch
+    from torch.nn.functional import linear
+
+    logits = linear(hidden, weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)).float()
+    logits = logits * logit_scale
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    logits = logits / temperature
+    logps = logits.log_softmax(-1)
+    target_logps = logps.gather(-1, targets[:, None]).squeeze(-1)
+    entropy = -(logps.exp() * logps).sum(-1) if "entropy" in outputs else None
+    with torch.no_grad():
+        log_sum_sq = torch.logsumexp(2 * logps, -1) if "log_sum_sq_probs" in outputs else None
+        mean_logits = logits.mean(-1) if "mean_logits" in outputs else None
+        is_top1 = logits.argmax(-1) == targets if "is_top1" in outputs else None
+    return target_logps, entropy, log_sum_sq, mean_logits, is_top1

@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from toolkit.compat.environment import TRAPS, VARIABLES
-from toolkit.compat.versions import find_package, pip_line, tested_set
+from toolkit.compat.versions import pip_line, tested_set, version_of
 from toolkit.errors import ContractError
 
 
@@ -34,7 +34,7 @@ class Call:
     keywords: tuple[str, ...]
     positional: tuple[str, ...] = ()
     by_us: bool = True
-    """False: not called by this project, but by Unsloth with what we pass, or by a recipe on its policy's model."""
+    """False: called not by this project, but by Unsloth with what we pass."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Names:
 MAX_HEADER = 10_000  # characters; the longest here, of load_vllm, has 1700
 OF_LOADING = ("model_name", "max_seq_length", "dtype", "load_in_4bit", "trust_remote_code")
 OF_VLLM = ("fast_inference", "max_lora_rank", "gpu_memory_utilization", "disable_log_stats")
-OF_MERGING = ("save_method", "safe_serialization")
 
 CALLS = (
     Call(
@@ -75,8 +74,8 @@ CALLS = (
         ("model",),
     ),
     Call(
-        "model.save_pretrained_merged", "unsloth", "save.py", "unsloth_generic_save_pretrained_merged", OF_MERGING,
-        ("save_directory", "tokenizer"),
+        "model.save_pretrained_merged", "unsloth", "save.py", "unsloth_generic_save_pretrained_merged",
+        ("save_method", "safe_serialization"), ("save_directory", "tokenizer"),
     ),
     Call(
         "model.load_lora", "unsloth_zoo", "vllm_utils.py", "load_lora", ("load_tensors",), ("model", "save_directory"),
@@ -92,15 +91,6 @@ CALLS = (
             *("unsloth_vllm_standby", "max_num_seqs", "enforce_eager", "conservativeness"),
         ), by_us=False,
     ),
-    Call(
-        "model.push_to_hub_merged", "unsloth", "save.py", "unsloth_generic_push_to_hub_merged",
-        (*OF_MERGING, "private", "token"), ("repo_id", "tokenizer"), by_us=False,
-    ),
-    Call(
-        "model.save_pretrained_gguf", "unsloth", "save.py", "unsloth_save_pretrained_gguf", ("quantization_method",),
-        ("save_directory", "tokenizer"), by_us=False,
-    ),
-    Call("model.save_lora", "unsloth_zoo", "vllm_utils.py", "save_lora", (), ("model", "save_directory"), by_us=False),
 )  # fmt: skip
 
 SWITCHES = tuple(
@@ -113,7 +103,7 @@ READ_ELSEWHERE = {
 NAMES = (
     Names(
         "the model that fast_inference loads", "unsloth", ("models/llama.py", "models/_utils.py"),
-        ("vllm_engine", "fast_generate", "load_lora", "save_lora"), r"model\.{name}\s*=",
+        ("vllm_engine", "fast_generate", "load_lora"), r"model\.{name}\s*=",
     ),
     Names(
         "its generated GRPOConfig", "unsloth", ("models/rl.py",),
@@ -155,11 +145,7 @@ def differences(folders: Mapping[str, Path] | None = None) -> list[str]:
 
 
 def check_before_loading() -> None:
-    """Stop a run on a card before the minute that it takes to find out.
-
-    Raises:
-        ContractError: the first of `differences`, and how many more there are.
-    """
+    """Raise ContractError for the first of `differences`, before the minute that a run takes to find it out."""
     found = differences()
     if found:
         more = f" (and {len(found) - 1} more: toolkit doctor)" if len(found) > 1 else ""
@@ -244,8 +230,8 @@ def folder_of(package: str) -> Path | None:
 
 @cache
 def _release(package: str) -> str:
-    found = find_package(package)
-    return f"{package} {found.version}" if found and found.version else f"the installed {package}"
+    version = version_of(package)
+    return f"{package} {version}" if version else f"the installed {package}"
 
 
 @cache

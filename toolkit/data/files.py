@@ -36,11 +36,7 @@ def load(path: Path, question_column: str, answer_column: str, n_held_out: int, 
 
 
 def hold_out(rows: list[Row], n_held_out: int) -> tuple[list[Row], list[Row]]:
-    """Split rows by the hash of their question.
-
-    Raises:
-        DataError: fewer than two distinct questions.
-    """
+    """Split rows by the hash of their question; a DataError where there are fewer than two distinct ones."""
     by_hash = sorted({_key(row["question"]) for row in rows})
     if len(by_hash) < 2:
         raise DataError(f"{len(by_hash)} distinct question", "at least 2: one to train on, one to measure")

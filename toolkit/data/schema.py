@@ -1,20 +1,24 @@
-"""What one training row is, whatever file or hub it came from.
+"""What one training row is, whatever file or hub it came from, and what a model is asked with it.
 
 A row is a `dict` with
 - `prompt`: messages in the chat format, `[{"role": "system", ...}, {"role": "user", ...}]`,
 - `answer`: the gold answer as a bare string, `"18"`,
 - `question`: the text the user message was made of.
 
-Loaders give question and answer; `data.prompts` adds the prompt. TRL passes every column but `prompt` to the reward
+Loaders give question and answer; `with_prompts` adds the prompt. TRL passes every column but `prompt` to the reward
 functions by its name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Row = dict[str, Any]
+Messages = list[dict[str, str]]
+
+R1_SYSTEM_PROMPT = "Respond in the following format:\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n</answer>"
+"""The format instruction of the R1-style notebooks; `rewards.format` judges exactly this shape."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +32,17 @@ class Problems:
     held_out: list[Row]
     name: str
     report: tuple[str, ...] = ()
+
+
+def messages(question: str) -> Messages:
+    """A system message and the question as the user's."""
+    return [{"role": "system", "content": R1_SYSTEM_PROMPT}, {"role": "user", "content": question}]
+
+
+def with_prompts(problems: Problems) -> Problems:
+    """The problems with a `prompt` made of each question."""
+
+    def prompted(rows: list[Row]) -> list[Row]:
+        return [{"prompt": messages(row["question"]), **row} for row in rows]
+
+    return replace(problems, train=prompted(problems.train), held_out=prompted(problems.held_out))

@@ -1,7 +1,7 @@
 """What a run looks like on a screen: the panel, the plain line, the final table.
 
 Everything here is a function of `RunState` and a width; which of panel and line is shown, and when, is decided
-in `toolkit.display.live`. A metric that is missing, None or not a number is shown as `-`.
+in `toolkit.display.live`. A metric that is missing or not a number is shown as `-`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from toolkit.display.state import NAN, RunState, finite, time_shares
+from toolkit.display.tables import Table, number
 from toolkit.runs import metrics
 from toolkit.units import format_gib, format_seconds
 
@@ -89,7 +90,7 @@ def render(state: RunState, width: int) -> RenderableType:
 
 
 def _progress(state: RunState) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    grid = RichTable.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
@@ -101,7 +102,7 @@ def _progress(state: RunState) -> RenderableType:
 
 
 def _clocks(state: RunState) -> Text:
-    parts = [f"elapsed {_seconds(state.elapsed_s)}"]
+    parts = [f"elapsed {_seconds(state.clock() - state.started_s)}"]
     if state.n_recorded:
         parts += [f"eta {_seconds(state.eta_s)}", f"{_seconds(state.step_s)}/step"]
     return Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis")
@@ -122,7 +123,7 @@ def _curves(state: RunState, inner: int) -> RenderableType:
     ]
     name_width = min(24, max(len(name) for name, _, _ in rows))
     spark_width = inner - name_width - 2 * 8 - 3 * 2
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=name_width, no_wrap=True, overflow="ellipsis")
     grid.add_column(width=8, justify="right", no_wrap=True)
     grid.add_column(width=8, justify="right", no_wrap=True)
@@ -162,48 +163,45 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     """The end of a run: pass@1 before and after with 95% intervals, the gain, and what it took.
 
     Reads `before` and `after` (`pass_at_1`, `interval`, `n`; shares from 0 to 1), `difference` (`value`, `interval`),
-    `wall_s`, `steps`, `model`, `backend`, `seed`, `run_folder`; what an interrupted run lacks is shown as `-`.
+    `wall_s`, `steps`, `model`, `backend`, `seed` and `run_folder`.
     """
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("", no_wrap=True)
-    table.add_column("pass@1", justify="right", no_wrap=True)
-    table.add_column("95% interval", no_wrap=True)
-    table.add_column("problems", justify="right", no_wrap=True)
+    table = Table(["", number("pass@1"), "95% interval", number("problems")])
     for name in ("before", "after"):
-        side = summary.get(name) or {}
-        value = Text(_show(side.get("pass_at_1"), ".1%"), "bold")
-        table.add_row(name, value, _interval(side.get("interval"), ".1f", "%"), str(side.get("n", "-")))
-    gain = summary.get("difference") or {}
-    low, high = gain.get("interval") or (NAN, NAN)
+        side = summary[name]
+        value = Text(f"{side['pass_at_1']:.1%}", "bold")
+        table.add(name, value, _interval(side["interval"], ".1f", "%"), str(side["n"]))
+    gain = summary["difference"]
+    low, high = gain["interval"]
     style = "bold green" if low > 0 else "bold red" if high < 0 else "bold"
-    value = Text(_show(gain.get("value"), "+.1%").removesuffix("%"), style)
     unsure = Text("includes 0", "dim") if low <= 0 <= high else ""
-    table.add_row("gain", value, _interval(gain.get("interval"), "+.1f", " points"), unsure)
+    value = Text(f"{100 * gain['value']:+.1f}", style)
+    table.add("gain", value, _interval(gain["interval"], "+.1f", " points"), unsure)
+    steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']} steps"
     facts = (
-        f"{summary.get('steps', '-')} step{'s' * (summary.get('steps') != 1)} in {_seconds(summary.get('wall_s'))}",
-        f"{summary.get('model', '-')} on {summary.get('backend', '-')}, seed {summary.get('seed', '-')}",
-        str(summary.get("run_folder", "-")),
+        f"{steps} in {_seconds(summary['wall_s'])}",
+        f"{summary['model']} on {summary['backend']}, seed {summary['seed']}",
+        summary["run_folder"],
     )
-    body = Group(table, "", *(Text(fact, overflow="fold") for fact in facts))
+    body = Group(table.rich(gap=3), "", *(Text(fact, overflow="fold") for fact in facts))
     return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
 
 
-def _show(value: float | None, spec: str = "") -> str:
+def _show(value: float, spec: str = "") -> str:
     """A number by its format spec, or `-`. Without a spec: two decimals, unless they would say 0.00 or be too wide."""
-    if value is None or not math.isfinite(value):
+    if not math.isfinite(value):
         return "-"
     return format(value, spec or (".2f" if value == 0 or 0.005 <= abs(value) < 10_000 else ".1e"))
 
 
-def _seconds(seconds: float | None) -> str:
-    if seconds is None or not math.isfinite(seconds):
+def _seconds(seconds: float) -> str:
+    if not math.isfinite(seconds):
         return "-"
     return format_seconds(seconds) if seconds else "0s"
 
 
-def _interval(interval: Sequence[float] | None, spec: str, unit: str) -> str:
+def _interval(interval: Sequence[float], spec: str, unit: str) -> str:
     """`20.1 to 30.6%` of shares from 0 to 1."""
-    return " to ".join(format(100 * bound, spec) for bound in interval) + unit if interval else "-"
+    return " to ".join(format(100 * bound, spec) for bound in interval) + unit
 
 
 def _style(key: str, value: float) -> str:

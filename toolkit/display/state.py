@@ -86,11 +86,6 @@ class RunState:
         return metrics.reward_means(self.history)
 
     @property
-    def elapsed_s(self) -> float:
-        """Seconds since this process began the run."""
-        return self.clock() - self.started_s
-
-    @property
     def step_s(self) -> float:
         """Seconds a step, averaged over the round to come (see `coming_s`), or NaN."""
         return statistics.fmean(self.coming_s())
@@ -121,10 +116,7 @@ class RunState:
 
 
 def time_shares(state: RunState) -> dict[str, float]:
-    """Shares of the recent steps' wall time by phase, summing to 1; empty when no phase was timed.
-
-    What the phases leave of `time/step_s` is `other`.
-    """
+    """Shares of the recent steps' wall time by phase, the rest as `other`; they sum to 1, or none was timed."""
     spent = {name: state.mean(key) for name, key in PHASES.items()}
     spent = {name: seconds for name, seconds in spent.items() if seconds >= 0}
     total_s = max([sum(spent.values()), *finite([state.mean(metrics.STEP_S)])])

@@ -91,12 +91,9 @@ class Facts:
 
 
 def collect(hub: Hub | None = None) -> Facts:
-    """Look at this machine; about a tenth of a second, and at most two more when the network hangs.
+    """Look at this machine, in 0.1 s, or two more when the network hangs; a ContractError as `tested_set` has it.
 
     `hub` is what is known of the network; None asks.
-
-    Raises:
-        ContractError: see `versions.tested_set`.
     """
     tested = versions.tested_set()
     gpus, why_no_gpu = _gpus()

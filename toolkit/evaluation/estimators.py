@@ -8,8 +8,8 @@ from collections.abc import Sequence
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
-def wilson_interval(n_correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval for a share (Wilson 1927, JASA 22:209). 95 % by default.
+def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a share (Wilson 1927, JASA 22:209).
 
     Stays inside [0, 1] and is honest near 0 and 1, where the textbook interval collapses.
 
@@ -18,16 +18,16 @@ def wilson_interval(n_correct: int, n: int, z: float = Z_95) -> tuple[float, flo
     """
     if n <= 0 or not 0 <= n_correct <= n:
         raise ValueError(f"n_correct {n_correct} of n {n}: wanted 0 <= n_correct <= n and n > 0")
-    share, z2 = n_correct / n, z * z
+    share, z2 = n_correct / n, Z_95 * Z_95
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     low = 0.0 if n_correct == 0 else centre - half  # exactly 0 and 1 at the ends, which rounding would miss
     high = 1.0 if n_correct == n else centre + half
     return low, high
 
 
-def paired_difference(before: Sequence[bool], after: Sequence[bool], z: float = Z_95) -> tuple[float, float, float]:
-    """Gain in the share correct on the same problems, with its interval: (difference, low, high).
+def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:
+    """Gain in the share correct on the same problems, with its 95 % interval: (difference, low, high).
 
     Only problems whose verdict changed carry uncertainty, so this is tighter than comparing two intervals.
     Agresti and Min's adjusted Wald interval (2005, Statistics in Medicine 24:729), which adds half a problem to
@@ -43,5 +43,5 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool], z: float = 
     lost = sum(b > a for b, a in zip(before, after, strict=True))
     up, down, total = gained + 0.5, lost + 0.5, n + 2
     centre = (up - down) / total
-    half = z * math.sqrt((up + down) / total - centre**2) / math.sqrt(total)
+    half = Z_95 * math.sqrt((up + down) / total - centre**2) / math.sqrt(total)
     return (gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half)

@@ -68,11 +68,7 @@ def _copy_adapter(policy: Policy, run: Run) -> None:
 
 
 def check_push(settings: RecordSettings) -> None:
-    """Find out before the run whether the upload at its end can work: name, token, reachability.
-
-    Raises:
-        HubError: the repository name is malformed, no token is there, or the Hub refuses it or does not answer.
-    """
+    """Raise HubError before the run where the upload at its end could not work: repository name, token, connection."""
     if settings.push_to_hub is None:
         return
     from huggingface_hub import HfApi, get_token

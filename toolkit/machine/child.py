@@ -24,23 +24,19 @@ GRACE_S = 5.0
 class Child:
     """A process that was started in a folder of its own; what it prints is in `log` there."""
 
-    def __init__(self, command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         folder.mkdir(parents=True)
         self.log, self._result = folder / "log", folder / "result.json"
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command,
                 cwd=folder,  # engines write caches where they stand
-                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(variables or {}),
+                env={**environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def run(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Hand it its request and return what it found, with `status`, `why` and `wall_s`; then it is gone.
@@ -62,17 +58,17 @@ class Child:
 
     def end(self) -> None:
         """End it with all that it started."""
-        stop(self._process)
+        stop(self.process)
 
     def _wait(self, request: str, limit_s: float) -> int | None:
         """The exit code, or None where the limit was reached."""
         try:
-            if self._process.stdin:
-                self._process.stdin.write(f"{request}\n".encode())
-                self._process.stdin.flush()
-            return self._process.wait(limit_s)
+            if self.process.stdin:
+                self.process.stdin.write(f"{request}\n".encode())
+                self.process.stdin.flush()
+            return self.process.wait(limit_s)
         except BrokenPipeError:  # it ended while it imported
-            return self._process.wait(GRACE_S)
+            return self.process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             return None
 

@@ -3,7 +3,7 @@
 `accelerate launch` and `torchrun` start one process a card and say so in the environment. Every process runs the whole
 recipe on its share of each batch; the first (rank 0) alone writes the run folder, prints and uploads. Reading the
 environment needs no torch; `join` connects the processes, over NCCL on cards and gloo on CPUs, and from then on
-`gather`, `on_main` and `agreed` are collective: every process must call them, in the same order.
+`gather` and `on_main` are collective: every process must call them, in the same order.
 """
 
 from __future__ import annotations
@@ -124,11 +124,6 @@ def on_main(action: Callable[[], T]) -> T:
     if isinstance(answer, ToolkitError):
         raise answer
     return answer  # type: ignore[return-value] # the first process has run it
-
-
-def agreed(flag: bool) -> bool:
-    """Whether any process says so. Collective."""
-    return any(gather(flag))
 
 
 @contextlib.contextmanager

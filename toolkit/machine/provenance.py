@@ -7,10 +7,10 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from toolkit.compat.versions import version_of
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings, flatten
@@ -32,12 +32,6 @@ def recorded(settings: GrpoSettings) -> dict[str, Any]:
 
 def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: Sequence[str]) -> dict[str, Any]:
     """Versions, platform, cards, command line and the variables that were set; no secrets."""
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -45,7 +39,7 @@ def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: S
         "n_cpus": os.cpu_count(),
         "world_size": processes.world_size(),
         "gpus": [vars(gpu) for gpu in gpus],
-        "versions": versions,
+        "versions": {name: version for name in RECORDED_PACKAGES if (version := version_of(name))},
         "git_commit": _git_commit(),
         "variables": variables,
         "argv": [re.sub(r"hf_\w+", "hf_***", word) for word in argv],  # no token, should one be typed

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.data import arithmetic
-from toolkit.data.prompts import R1_SYSTEM_PROMPT, messages
+from toolkit.data.schema import R1_SYSTEM_PROMPT, messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM

@@ -14,11 +14,7 @@ NAME = "embedded"
 
 
 def folder() -> Path:
-    """The folder with `config.json`, `model.safetensors` and the tokenizer.
-
-    Raises:
-        ModelError: the installed package lacks its data files.
-    """
+    """The folder with `config.json`, the weights and the tokenizer; a ModelError where the package lacks them."""
     path = Path(__file__).parent / "embedded_qwen3"
     if not (path / "model.safetensors").exists():
         raise ModelError(

@@ -30,7 +30,7 @@ NESTED_BLOCK = 256  # absmax values that share one second-level constant
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def write_checkpoint(shape: Shape, folder: Path, *, dtype: Dtype, in_4bit: bool, seed: int = 0) -> None:
+def write_checkpoint(shape: Shape, folder: Path, *, dtype: Dtype, in_4bit: bool) -> None:
     """Write a model of this shape to a new folder; `config.json` is written last, so that it marks a whole one.
 
     `dtype` is that of the weights, in 4 bit of those that stay unquantised (embedding, head, norms, biases) and of the
@@ -49,7 +49,7 @@ def write_checkpoint(shape: Shape, folder: Path, *, dtype: Dtype, in_4bit: bool,
         model = AutoModelForCausalLM.from_config(config)
     if in_4bit:
         config.quantization_config = _quantization(dtype)
-    weights = _Weights(getattr(torch, dtype), seed)
+    weights = _Weights(getattr(torch, dtype))
     shards = _Shards(folder)
     quantised = _quantised(model) if in_4bit else frozenset()
     for name, parameter in model.named_parameters():  # a tied head is not among them
@@ -83,11 +83,11 @@ def _quantization(dtype: str) -> dict[str, Any]:
 class _Weights:
     """Tensors of any shape out of one random block."""
 
-    def __init__(self, dtype: torch.dtype, seed: int) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         import torch
 
         self._dtype = dtype
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(0)
         self._block = (STD * torch.randn(BLOCK, generator=self._generator)).to(dtype)
         self._packed: torch.Tensor | None = None
         self._state: Any = None

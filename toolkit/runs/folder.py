@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from toolkit.errors import RunFolderError
 from toolkit.files import as_json, finite, replace_file, write_json
 from toolkit.runs import metrics, reader
-from toolkit.runs.checkpoints import checkpoint_step, is_complete
 from toolkit.runs.names import ENVIRONMENT, LOCK, MEASUREMENTS, METRICS, PARITY, PROGRESS, SETTINGS, SUMMARY
+from toolkit.runs.reader import checkpoint_step, is_complete
 from toolkit.units import format_gib, gib
 
 MIN_FREE_GIB = 0.25  # the embedded run needs 0.05; a full disk fails in the middle of a checkpoint
@@ -158,11 +158,7 @@ def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) ->
 
 
 def reopen(folder: Path) -> Run:
-    """Open an existing run to continue it.
-
-    Raises:
-        RunFolderError: no such run, or another process is writing it.
-    """
+    """Open an existing run to continue it; a RunFolderError where there is none, or another process is writing it."""
     reader.requested_settings(folder)
     run = Run("", folder.resolve(), _lock(folder.resolve()), resumed=True)
     return _with_records(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal, TypeVar
 
@@ -27,12 +27,6 @@ def groups_of(rows: Sequence[R]) -> list[list[R]]:
     return groups if any(len(group) > 1 for group in groups) else []
 
 
-def in_groups(rewards: Sequence[Rewards], num_generations: int) -> Iterator[Sequence[Rewards]]:
-    """Consecutive groups of `num_generations`, as TRL lays completions out."""
-    for start in range(0, len(rewards), num_generations):
-        yield rewards[start : start + num_generations]
-
-
 def is_mixed(group: Sequence[Rewards]) -> bool:
     """Whether its completions earn differently, compared exactly and function by function.
 
@@ -43,8 +37,12 @@ def is_mixed(group: Sequence[Rewards]) -> bool:
 
 
 def zero_std_frac(rewards: Sequence[Rewards], num_generations: int) -> float:
-    """Share of groups that are not mixed, so that none of them teaches anything, 0 to 1; 0 without completions."""
-    signals = [is_mixed(group) for group in in_groups(rewards, num_generations)]
+    """Share of groups that are not mixed, so that none of them teaches anything, 0 to 1; 0 without completions.
+
+    A group is the next `num_generations` of them, as TRL lays completions out.
+    """
+    starts = range(0, len(rewards), num_generations)
+    signals = [is_mixed(rewards[start : start + num_generations]) for start in starts]
     return signals.count(False) / len(signals) if signals else 0.0
 
 

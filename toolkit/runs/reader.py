@@ -10,13 +10,11 @@ from toolkit.errors import RunFolderError
 from toolkit.runs import metrics
 from toolkit.runs.names import ENVIRONMENT, METRICS, SETTINGS
 
+OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoint: of one card or DDP, FSDP, DeepSpeed
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON record of a run.
-
-    Raises:
-        RunFolderError: it cannot be read, or is no JSON object.
-    """
+    """A JSON record of a run; a RunFolderError where it cannot be read, or is no JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -43,11 +41,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def requested_settings(folder: Path) -> dict[str, Any]:
-    """The flat settings that a run was started with.
-
-    Raises:
-        RunFolderError: no such run, or its settings cannot be read.
-    """
+    """The flat settings that a run was started with; a RunFolderError where there is no run, or they cannot be read."""
     not_one = RunFolderError(f"--resume {folder} is not a run folder", f"a folder with {SETTINGS}", "see runs/")
     if not (folder / SETTINGS).exists():
         raise not_one
@@ -66,3 +60,26 @@ def world_size(folder: Path) -> int:
     """The processes that a run was started with."""
     path = folder / ENVIRONMENT
     return read_json(path).get("world_size", 1) if path.exists() else 1
+
+
+def is_complete(checkpoint: Path, n_processes: int = 1) -> bool:
+    """Say whether a checkpoint was written to its end: transformers writes trainer_state.json last.
+
+    Each of several processes writes its own random state, and they do not wait for one another.
+    """
+    random_states = [f"rng_state_{i}.pth" for i in range(n_processes)] if n_processes > 1 else ["rng_state.pth"]
+    parts = ("scheduler.pt", "trainer_state.json", *random_states)
+    if not all((checkpoint / part).exists() for part in parts) or not list(checkpoint.glob("*.safetensors")):
+        return False
+    if not any(path for name in OPTIMIZERS for path in checkpoint.glob(name)):
+        return False
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The optimizer step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))

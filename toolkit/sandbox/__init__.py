@@ -28,9 +28,8 @@ the tests leave open: answers written out for the inputs that are tried, or lear
 from __future__ import annotations
 
 from toolkit.sandbox.levels import Isolation, choose_level, find_isolation
-from toolkit.sandbox.limits import Limits
 from toolkit.sandbox.run import ScriptRun, TestRun, run_script, run_tests
-from toolkit.sandbox.start import Level
+from toolkit.sandbox.start import Level, Limits
 
 __all__ = [
     "Isolation",

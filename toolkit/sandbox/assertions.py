@@ -76,7 +76,6 @@ def _free_names(tree: ast.Module) -> tuple[set[str], set[str]]:
     used: set[str] = set()
     bound: set[str] = set()
     with_attribute: set[str] = set()
-    called: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
@@ -90,10 +89,8 @@ def _free_names(tree: ast.Module) -> tuple[set[str], set[str]]:
             bound.add(node.name)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             with_attribute.add(node.value.id)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            called.add(node.func.id)
     free = used - bound
-    return free, {name for name in free & with_attribute - called if name in sys.stdlib_module_names}
+    return free, free & with_attribute & sys.stdlib_module_names - _called_names(tree)
 
 
 def _called_names(tree: ast.Module) -> set[str]:

@@ -14,9 +14,8 @@ from functools import cache
 
 from toolkit.errors import SandboxError
 from toolkit.sandbox.inside.filters import ARCHITECTURES
-from toolkit.sandbox.limits import Limits
 from toolkit.sandbox.run import run_script
-from toolkit.sandbox.start import INSIDE, LEVELS, NOT_ENTERED, Level
+from toolkit.sandbox.start import INSIDE, LEVELS, NOT_ENTERED, Level, Limits
 
 # Tries what the level must refuse. An abstract socket belongs to a network as a port does, and disturbs nobody
 _PROBE = """

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.sandbox import assertions
-from toolkit.sandbox.limits import DEFAULT, Limits
-from toolkit.sandbox.start import Level, Sandbox
+from toolkit.sandbox.start import DEFAULT, Level, Limits, Sandbox
 
 STOPPED = {"time": "it took too long", "disk": "it wrote too much"}
 _SIGNALS = {-24: "it used up its processor time", -9: "it was killed", -11: "it crashed: segmentation fault"}

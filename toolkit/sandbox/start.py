@@ -1,10 +1,9 @@
-"""One sandbox from the outside: start its processes, wait for them, read the supervisor's report."""
+"""One sandbox from the outside: what it may use; start its processes, wait for them, read the supervisor's report."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import dataclasses
 import marshal
 import os
 import secrets
@@ -15,13 +14,12 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from toolkit.errors import SandboxError
-from toolkit.sandbox.limits import Limits
 
 Level = Literal["bubblewrap", "namespaces", "landlock", "rlimits"]
 LEVELS: tuple[Level, ...] = ("bubblewrap", "namespaces", "landlock", "rlimits")
@@ -56,6 +54,34 @@ def readable_paths() -> tuple[str, ...]:
         if os.path.exists(path) and not any(path == known or path.startswith(known + "/") for known in shown):
             shown.append(path)
     return tuple(shown)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one sandbox. All that it can take at once: `processes` x `memory_mib` plus `disk_mib`.
+
+    Each process is limited by itself, because only cgroups, which an ordinary user seldom has, limit a group's memory.
+    """
+
+    cpu_s: int = 4
+    """Seconds of processor time for a process, its threads together; one more if it ignores the signal."""
+    wall_s: float = 8.0
+    """Seconds on the clock from the moment the sandbox stands, for everything that runs in it."""
+    memory_mib: int = 512
+    """Address space of a process, about 30 MiB of it the interpreter."""
+    processes: int = 8
+    """Processes and threads, the first one included; without namespaces there is one, whatever this says."""
+    disk_mib: int = 32
+    """The private folder, which is in memory where there are namespaces."""
+    file_mib: int = 16
+    """One file, standard output among them."""
+    open_files: int = 32
+    """Open descriptors of a process."""
+    output_kib: int = 256
+    """What is kept of standard output; more of it is never right."""
+
+
+DEFAULT = Limits()
 
 
 class Sandbox:
@@ -93,7 +119,7 @@ class Sandbox:
             "task": task,
             "namespaces": namespaces,
             "landlock": level == "landlock",
-            "limits": dataclasses.asdict(limits),
+            "limits": asdict(limits),
             "readable": readable_paths(),
             # A process of user 0 may fork without limit, so as root the code gets a user id of its own
             "user": _FIRST_USER + secrets.randbits(27) if namespaces and os.geteuid() == 0 else 0,
@@ -158,9 +184,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._life)  # the supervisor sees it, and kills and reaps what runs
         self._wait(GRACE_S)
         self._held.close()

@@ -68,11 +68,7 @@ class Batch:
 
 
 def solve(settings: BatchSettings, n_processes: int = 1) -> Batch:
-    """The batch that the settings ask for, once it is known to make whole groups.
-
-    Raises:
-        SettingsError: it does not; the message names the nearest settings that do.
-    """
+    """The batch of these settings; where it makes no whole groups, a SettingsError names the nearest that do."""
     batch = Batch.of(settings, n_processes)
     if batch.generation_batch_size % batch.num_generations == 0:
         return batch
@@ -84,7 +80,7 @@ def solve(settings: BatchSettings, n_processes: int = 1) -> Batch:
     raise SettingsError(
         f"{' x '.join(factors)} = {batch.generation_batch_size} completions a round",
         f"a multiple of num_generations {batch.num_generations}",
-        "nearest: " + ", or ".join(nearest_valid(batch, step_name)),
+        "nearest: " + ", or ".join(_nearest_valid(batch, step_name)),
     )
 
 
@@ -116,7 +112,7 @@ def check_save_steps(batch: Batch, save_steps: int, num_iterations: int = 1) -> 
         )
 
 
-def nearest_valid(batch: Batch, step_name: str = "gradient_accumulation_steps") -> list[str]:
+def _nearest_valid(batch: Batch, step_name: str) -> list[str]:
     """Single changes that make whole groups, one flag each, the nearest value in each direction.
 
     Always holds at least one change of the batch size and one of `num_generations`.

@@ -182,11 +182,7 @@ def flatten(settings: Any) -> dict[str, Any]:
 
 
 def check(settings: GrpoSettings) -> None:
-    """Refuse values that no run can use, before anything loads.
-
-    Raises:
-        SettingsError: names the flag, the value and the range.
-    """
+    """Raise SettingsError, with flag, value and range, for values that no run can use; before anything loads."""
     flat = flatten(settings)
     for name, value in flat.items():
         if isinstance(value, float) and not math.isfinite(value):

@@ -1,6 +1,7 @@
-"""Names and types of GRPOConfig's fields, read from the installed sources without importing them.
+"""What TRL's GRPOConfig takes, read from the installed sources: importing TRL takes seconds and torch.
 
-Importing TRL takes seconds and torch; a misspelled name should cost neither.
+A misspelled name should cost neither. Each function raises ContractError where a package is not installed, or its
+sources are laid out in another way.
 """
 
 from __future__ import annotations
@@ -19,13 +20,7 @@ UNSLOTH_GRPO_FIELDS = {"unsloth_grpo_mini_batch": int | None, "unsloth_logit_chu
 
 
 def grpo_fields() -> dict[str, Any]:
-    """Name and type of every GRPOConfig field, read from the installed sources without importing them.
-
-    Importing TRL takes seconds and torch; a misspelled name should cost neither.
-
-    Raises:
-        ContractError: TRL is not installed, or its sources are laid out in another way.
-    """
+    """Name and type of every GRPOConfig field."""
     sources = (
         ("transformers", "training_args.py", "TrainingArguments"),
         ("trl", "trainer/base_config.py", "_BaseConfig"),
@@ -40,11 +35,7 @@ def grpo_fields() -> dict[str, Any]:
 
 
 def names_of(setting: Literal["optim", "lr_scheduler_type"]) -> list[str]:
-    """What transformers takes for this setting, read in the same way.
-
-    Raises:
-        ContractError: transformers is not installed, or its sources are laid out in another way.
-    """
+    """What transformers takes for this setting."""
     places = {
         "optim": ("training_args.py", "OptimizerNames"),
         "lr_scheduler_type": ("trainer_utils.py", "SchedulerType"),

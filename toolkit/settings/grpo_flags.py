@@ -71,7 +71,7 @@ def grpo_to_args(mapping: Any, known: Mapping[str, Any], source: str) -> list[st
     Raises:
         SettingsError: no mapping, a field that GRPOConfig lacks or the recipe owns, or a value of the wrong shape; each
             names `source`, the file.
-        ContractError: see `compat.trl_fields.grpo_fields`.
+        ContractError: see `grpo_fields`.
     """
     if not isinstance(mapping, dict):
         raise SettingsError(f"{source}: grpo is {shape_of(mapping)}", "`name: value` lines below grpo", "fix the file")
@@ -92,7 +92,7 @@ def parse_grpo(args: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         SettingsError: a field that GRPOConfig lacks (with the nearest) or the recipe owns, or a value of another type.
-        ContractError: see `compat.trl_fields.grpo_fields`.
+        ContractError: see `grpo_fields`.
     """
     declared = grpo_fields()
     given: dict[str, list[str]] = {}
@@ -139,17 +139,13 @@ def _check_grpo_name(name: str, declared: Mapping[str, Any], known: Mapping[str,
 
 
 def _json_mapping(name: str, words: Sequence[str]) -> dict[str, Any] | None:
-    wanted = "one JSON object"
-    next_step = f"""for example {GRPO_PREFIX}{name} '{{"name": 1}}'"""
-    if len(words) != 1:
-        shown = " ".join(words)[:MAX_SHOWN] or "nothing"
-        raise SettingsError(f"{GRPO_PREFIX}{name} is {shown}", wanted, next_step)
-    if words[0] in ("None", "null"):
+    if words in (["None"], ["null"]):
         return None
     try:
-        value = json.loads(words[0])
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{GRPO_PREFIX}{name} is {words[0][:MAX_SHOWN]}", wanted, next_step) from error
-    if not isinstance(value, dict):
-        raise SettingsError(f"{GRPO_PREFIX}{name} is {words[0][:MAX_SHOWN]}", wanted, next_step)
-    return value
+        value = json.loads(words[0]) if len(words) == 1 else None
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return value
+    found = f"{GRPO_PREFIX}{name} is {' '.join(words)[:MAX_SHOWN] or 'nothing'}"
+    raise SettingsError(found, "one JSON object", f"""for example {GRPO_PREFIX}{name} '{{"name": 1}}'""")

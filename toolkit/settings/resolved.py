@@ -24,11 +24,7 @@ class Resolved(Generic[S]):
 
     @classmethod
     def of(cls, settings: S, given: frozenset[str] = frozenset(), why: str = "", n_processes: int = 1) -> Resolved[S]:
-        """Solve the batch of these settings.
-
-        Raises:
-            SettingsError: it makes no whole groups.
-        """
+        """Solve the batch of these settings; a SettingsError where it makes no whole groups."""
         return cls(settings, given, solve(settings.rollout, n_processes), why)
 
     def with_model(self, **changes: Any) -> Resolved[S]:

@@ -1,28 +1,63 @@
-"""From the trainer to its observers: two wrapped methods and one callback tell them what happens."""
+"""Who is told of what happens in training, and how: two wrapped methods and one callback of the trainer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.compat import trl as trl_compat
 from toolkit.machine import processes
 from toolkit.rewards.completions import text_of
 from toolkit.training.grpo import Assembly
-from toolkit.training.observers import Observer, Round
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
+@dataclass(frozen=True)
+class Round:
+    """One round of completions with their rewards, of all processes, in groups of `num_generations`."""
+
+    step: int
+    """The optimizer step in progress, counted from 1; one step may take several rounds, one round feed several."""
+    reward_names: Sequence[str]
+    num_generations: int
+    completions: list[dict[str, Any]]
+    """`prompt` (its last message), `completion`, `answer`, `n_tokens`; one a completion."""
+    rewards: list[list[float]]
+    """One a completion, each with a score a reward function; NaN where it could not judge."""
+    rollout_s: float
+    reward_s: float
+
+
+class Observer:
+    """Every method does nothing unless a subclass says otherwise. They are called in every process of a run."""
+
+    def before_step(self, n_done: int) -> None:
+        """`n_done` optimizer steps are done, and the next one is about to begin."""
+
+    def round_done(self, round: Round) -> None:
+        """Completions were sampled and judged."""
+
+    def metrics(self, step: int) -> Mapping[str, Any]:
+        """What to add to the metrics of a step that has ended."""
+        return {}
+
+    def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """A step has ended; `metrics` are TRL's and those that the observers added."""
+
+    def wants_stop(self, step: int) -> bool:
+        """Whether training is to end after this step, with a checkpoint."""
+        return False
+
+
 class Events:
     """Tells observers, in their order, of a trainer's steps and rounds."""
 
-    def __init__(
-        self, assembly: Assembly, observers: Sequence[Observer], clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._observers, self._clock = observers, clock
+    def __init__(self, assembly: Assembly, observers: Sequence[Observer]) -> None:
+        self._observers = observers
         self._reward_names = assembly.trainer.reward_func_names
         self._num_generations = assembly.batch.num_generations
         self._step = 1
@@ -33,19 +68,19 @@ class Events:
 
     def _timed(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = self._clock()
+            start = time.perf_counter()
             try:
                 return generate(*args, **kwargs)
             finally:
-                self._rollout_s += self._clock() - start
+                self._rollout_s += time.perf_counter() - start
 
         return timed
 
     def _told(self, calculate: Callable[..., Any]) -> Callable[..., Any]:
         def told(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-            start = self._clock()
+            start = time.perf_counter()
             rewards = calculate(inputs, prompts, completions, completion_ids_list)
-            reward_s = self._clock() - start
+            reward_s = time.perf_counter() - start
             own = [
                 {
                     "prompt": prompt if isinstance(prompt, str) else prompt[-1]["content"],

@@ -20,8 +20,6 @@ from toolkit.settings.batch import Batch
 from toolkit.settings.resolved import Resolved
 from toolkit.training.engine_defaults import EngineDefault, arguments_of_trl, engine_defaults, plain
 
-RewardFunction = Callable[..., list[float | None]]
-
 CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
 """Continuous batching would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
 
@@ -30,12 +28,8 @@ CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
 class Reward:
     """A reward function and its weight in the sum."""
 
-    function: RewardFunction
+    function: Callable[..., list[float | None]]
     weight: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return self.function.__name__
 
 
 @dataclass(frozen=True)
@@ -168,11 +162,7 @@ def build_trainer(
 
 
 def check_rewards(rewards: Sequence[Reward], rows: Sequence[Row], run: Run, *, force: bool) -> None:
-    """Check each reward on the first rows, in well under a second, and keep what was found in reward_check.json.
-
-    Raises:
-        RewardError: see `build_trainer`.
-    """
+    """Check each reward on the first rows, keep what was found, and raise RewardError if one fails without `force`."""
     verdicts = [check_before_training(reward.function, rows) for reward in rewards if rows]
     run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in verdicts})
     for error in filter(None, map(refusal, verdicts)):

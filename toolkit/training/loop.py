@@ -11,12 +11,11 @@ from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.machine import processes
 from toolkit.runs import Run
-from toolkit.runs.checkpoints import checkpoint_step
+from toolkit.runs.reader import checkpoint_step
 from toolkit.settings import GrpoSettings
-from toolkit.training.events import Events
+from toolkit.training.events import Events, Observer
 from toolkit.training.grpo import Assembly
 from toolkit.training.notices import notices
-from toolkit.training.observers import Observer
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
@@ -80,11 +79,7 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
 
 
 def load_adapter(trainer: Any, checkpoint: Path | None, step: int, max_steps: int) -> None:
-    """Put a finished run's adapter into the model, for what is left to do: measure and save.
-
-    Raises:
-        SettingsError: fewer steps are asked for than are done.
-    """
+    """Put a finished run's adapter into the model, to measure and save; SettingsError for fewer steps than are done."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 

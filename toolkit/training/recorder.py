@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolkit.machine.memory import resident_peak_gib, torch_peaks_gib
+from toolkit.machine.devices import resident_peak_gib, torch_peaks_gib
 from toolkit.runs import Run
 from toolkit.runs import metrics as keys
 from toolkit.runs.groups import zero_std_frac
 from toolkit.runs.names import PROGRESS, step_name
-from toolkit.training.observers import Observer, Round
+from toolkit.training.events import Observer, Round
 
 
 class Recorder(Observer):
@@ -39,7 +39,8 @@ class Recorder(Observer):
             first_group = len(kept) // done.num_generations
             for i, (row, scores) in enumerate(zip(done.completions, done.rewards, strict=True)):
                 group = first_group + i // done.num_generations
-                named = dict(zip(done.reward_names, map(_or_none, scores), strict=True))
+                values = (None if math.isnan(score) else score for score in scores)
+                named = dict(zip(done.reward_names, values, strict=True))
                 kept.append({"step": done.step, "group": group, **row, "rewards": named})
         self._run.write_completions(step_name(round.step), kept)
 
@@ -76,7 +77,3 @@ def peak_memory() -> dict[str, float]:
     if peaks is None:
         return {keys.RESERVED_GIB: resident_peak_gib()}
     return {keys.ALLOCATED_GIB: peaks[0], keys.RESERVED_GIB: peaks[1]}
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

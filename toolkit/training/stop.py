@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable
-from types import FrameType, TracebackType
 
 from toolkit.machine import processes
-from toolkit.training.observers import Observer
+from toolkit.training.events import Observer
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
@@ -34,7 +33,7 @@ class Stop(Observer):
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type] # what signal.signal returned goes back in
 
@@ -43,10 +42,10 @@ class Stop(Observer):
         self.last_step = step
         if step % self.steps_per_round:
             return False
-        self.requested = processes.agreed(self.requested)
+        self.requested = any(processes.gather(self.requested))
         return self.requested
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: object) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.backends import unsloth
 from toolkit.backends.base import Policy, Sampling
-from toolkit.backends.generation import prompt_ids
+from toolkit.backends.shared import prompt_ids
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m.content }} {% endfor %}"
 ASKED = [{"role": "user", "content": "two three"}]

@@ -16,7 +16,7 @@ def layer_after_a_measurement(*, with_fix: bool) -> tuple[Linear4bit, torch.Tens
     layer = layer.to("cpu")  # quantises
     weight = dequantize_4bit(layer.weight.data, vars(layer.weight)["quant_state"]).float()
     if with_fix:
-        assert keep_gradients_on_cpu(torch.nn.Sequential(layer)) == 1
+        keep_gradients_on_cpu(torch.nn.Sequential(layer))
     layer.eval()
     with torch.no_grad():
         layer(torch.randn(2, 128))

@@ -11,16 +11,15 @@ import trl.trainer.utils as trl_utils
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from toolkit.compat import trl as compat
-from toolkit.compat import trl_head
 from toolkit.errors import ContractError
 
 
 @pytest.mark.parametrize("softcap", [None, 5.0])
-@pytest.mark.parametrize("max_elements", [trl_head.MAX_LOGIT_ELEMENTS, 40])
+@pytest.mark.parametrize("max_elements", [compat.MAX_LOGIT_ELEMENTS, 40])
 def test_the_stand_in_against_the_definition(
     softcap: float | None, max_elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trl_head, "MAX_LOGIT_ELEMENTS", max_elements)
+    monkeypatch.setattr(compat, "MAX_LOGIT_ELEMENTS", max_elements)
     torch.manual_seed(0)
     hidden = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
@@ -37,7 +36,7 @@ def test_the_stand_in_against_the_definition(
         logits.mean(-1),
         logits.argmax(-1) == targets,
     )
-    got = trl_head.ChunkedLogProb.apply(hidden, weight, bias, targets, 0.7, 32768, softcap, 0.5)
+    got = compat.ChunkedLogProb.apply(hidden, weight, bias, targets, 0.7, 32768, softcap, 0.5)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours is not None
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -49,7 +48,7 @@ def test_the_stand_in_against_the_definition(
 
 
 def test_only_what_is_asked_for_is_computed() -> None:
-    got = trl_head.ChunkedLogProb.apply(
+    got = compat.ChunkedLogProb.apply(
         torch.randn(3, 4), torch.randn(5, 4), None, torch.tensor([0, 1, 2]), 1.0, 8, outputs=()
     )
     assert [x is None for x in got] == [False, True, True, True, True]

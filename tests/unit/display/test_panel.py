@@ -263,13 +263,6 @@ def test_summary_at_80_columns() -> None:
     assert text_of(summary_table(summary()), 80) == SUMMARY_80
 
 
-def test_summary_of_an_interrupted_run() -> None:
-    lines = text_of(summary_table(summary(after=None, difference=None)), 80).splitlines()
-    assert lines[2].split() == SUMMARY_80.splitlines()[2].split()
-    assert [line.strip("│ ").split() for line in lines[3:5]] == [["after", "-", "-", "-"], ["gain", "-", "-"]]
-    assert "- steps in -" in text_of(summary_table({}), 80)
-
-
 def test_summary_says_when_the_gain_may_be_nothing() -> None:
     table = summary_table(summary(difference={"value": 0.01, "interval": [-0.02, 0.04]}))
     assert "+1.0   -2.0 to +4.0 points   includes 0" in text_of(table, 80)

@@ -17,8 +17,7 @@ from toolkit.launch.frame import own_card_first
 from toolkit.launch.session import unused_cards
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
-from toolkit.runs.checkpoints import is_complete
-from toolkit.runs.reader import read_json
+from toolkit.runs.reader import is_complete, read_json
 from toolkit.settings import ModelSettings
 
 LAUNCH_CONFIGS = sorted((CONFIGS / "accelerate").glob("*.yaml"))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from toolkit.runs.groups import Kind, Rewards, groups_of, in_groups, is_mixed, key_of, kind_of, zero_std_frac
+from toolkit.runs.groups import Kind, Rewards, groups_of, is_mixed, key_of, kind_of, zero_std_frac
 
 NAN = math.nan
 
@@ -63,4 +63,3 @@ def test_a_group_is_mixed_or_lies_at_an_end_or_between(
 )
 def test_share_of_groups_without_signal(rewards: list[Rewards], num_generations: int, share: float) -> None:
     assert zero_std_frac(rewards, num_generations) == share
-    assert sum(map(len, in_groups(rewards, num_generations))) == len(rewards)

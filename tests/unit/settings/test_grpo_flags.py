@@ -15,9 +15,9 @@ from toolkit.rewards import correct, format
 from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward
-from toolkit.training.differences import differences
 from toolkit.training.engine_defaults import plain
 from toolkit.training.grpo import Assembly, config_fields, effective_model_settings, effective_settings
+from toolkit.training.notices import differences
 
 SETTINGS = GrpoSettings(grpo={"loss_type": "dr_grpo"})
 REWARDS = [Reward(correct), Reward(format, 0.25)]

@@ -10,7 +10,7 @@ import pytest
 
 from toolkit import runs
 from toolkit.runs import metrics
-from toolkit.training.observers import Round
+from toolkit.training.events import Round
 from toolkit.training.recorder import Recorder
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from toolkit.data import rows
 from toolkit.data.arithmetic import ARITHMETIC, generate
-from toolkit.data.prompts import messages
-from toolkit.data.schema import Row
+from toolkit.data.schema import Row, messages
 from toolkit.errors import DataError, did_you_mean
 from toolkit.rewards.bench.calling import Outcome, Sample, Scores, score
 from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers

@@ -101,11 +101,7 @@ def _of(kind: type, value: Any) -> Any:
 
 
 def _tell(value: Any) -> list[Any]:
-    """How a value that is not plain is told to the code.
-
-    Raises:
-        CannotCrossError: it is neither the code's own nor a built-in function or class.
-    """
+    """How a value that is not plain is told to the code; CannotCrossError if it is neither the code's nor built in."""
     if isinstance(value, Remote):
         return ["object", value._number]
     name = getattr(value, "__name__", "")

@@ -101,17 +101,13 @@ def install_filter(program: bytes) -> None:
     _prctl("seccomp", _PR_SET_SECCOMP, 2, ctypes.addressof(described))
 
 
-def landlock_abi() -> int:
-    """Version of Landlock here; raises OSError where there is none (Linux 5.13, switched on at boot)."""
-    return _system_call("landlock", _LANDLOCK_CREATE, None, 0, 1)
-
-
 def restrict_files(readable: list[str], writable: str) -> None:
     """Landlock: from now on open nothing but what is below `readable`, read-only, and below `writable`.
 
     Running files, devices and moving files out are refused everywhere. https://docs.kernel.org/userspace-api/landlock.html
     """
-    handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(landlock_abi(), 16)) - 1
+    version = _system_call("landlock", _LANDLOCK_CREATE, None, 0, 1)  # none before Linux 5.13, or if off at boot
+    handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
     execute, read_file, read_dir, make_char, make_block = 1 << 0, 1 << 2, 1 << 3, 1 << 6, 1 << 11
     ruleset = _system_call("landlock", _LANDLOCK_CREATE, handled.to_bytes(8, "little"), 8, 0)
     allowed = [(path, read_file | (read_dir if os.path.isdir(path) else 0)) for path in readable]

@@ -1,4 +1,4 @@
-"""Run a program as a script: `__name__` is `__main__`, standard input is its input."""
+"""Run a program as a script, whose `__name__` is `__main__`, or as a module that others ask for what it defines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ if TYPE_CHECKING:  # importing typing takes as long as half a start of the inter
 def run(job: dict[str, Any], number: int) -> None:
     """Run `job["program"]` to its end; an exception ends the interpreter as it ends any script."""
     prepare_interpreter()
-    module = types.ModuleType("__main__")
-    sys.modules["__main__"] = module
-    exec(compile(job["program"], "solution.py", "exec"), module.__dict__)  # noqa: S102
+    execute(job["program"], "__main__")
+
+
+def execute(program: str, name: str) -> dict[str, Any]:
+    """Run a program as the module of that name, and return what it has defined; whatever it raises is passed on."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(program, "solution.py", "exec"), module.__dict__)  # noqa: S102
+    return module.__dict__
 
 
 def prepare_interpreter() -> None:

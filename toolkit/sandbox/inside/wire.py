@@ -46,11 +46,7 @@ _BY_TEXT: dict[tuple[str, str], tuple[Callable[[Any], str], str]] = {
 
 
 def encode(value: Any, other: Callable[[Any], Any]) -> Any:
-    """As JSON; `other` gets what is not plain and returns how that is told.
-
-    Raises:
-        RecursionError: a list that holds itself, or one nested too deeply.
-    """
+    """As JSON; `other` gets what is not plain and says how to tell it. RecursionError for a list that holds itself."""
     if value is None or value is True or value is False:
         return value
     for base in (int, float, str):
@@ -74,11 +70,7 @@ def encode(value: Any, other: Callable[[Any], Any]) -> Any:
 
 
 def decode(told: Any, other: Callable[[list[Any]], Any]) -> Any:
-    """What `encode` told; `other` gets what is not plain.
-
-    Raises:
-        Exception: any, for a message that `encode` did not write.
-    """
+    """What `encode` told; `other` gets what is not plain. Raises any exception for what `encode` did not write."""
     if not isinstance(told, list):
         return told
     kind = told[0]

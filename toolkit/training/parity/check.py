@@ -15,7 +15,7 @@ from toolkit.compat.contracts import require
 from toolkit.findings import Finding
 from toolkit.machine import processes
 from toolkit.training.parity.judgement import ALL, AS_IT_IS, Probe, Situation, compare, judge
-from toolkit.training.parity.probe import Weight, forget_sync, is_zero, left_as_it_was, moved, parts, seed
+from toolkit.training.parity.probe import Weight, forget_sync, left_as_it_was, moved, parts, seed
 from toolkit.training.parity.sample import Sampled, sample, sampler_of, score, trainer_dtype
 from toolkit.training.parity.tolerance import APPLIED, move_nats
 
@@ -75,7 +75,7 @@ def check_parity(
             in_4bit=in_4bit,
             sampler_in_4bit=sampler.in_4bit,
             merges=sampler.merges,
-            fresh=is_zero(together),
+            fresh=not any(bool(weight.parameter.detach().any()) for weight in together),
         )
         seed()
         reference = sample(trainer, prompt_ids)

@@ -14,8 +14,8 @@ from toolkit.findings import Level
 from toolkit.machine import processes
 from toolkit.runs import Run, metrics
 from toolkit.runs.names import PARITY
+from toolkit.training.events import Observer
 from toolkit.training.grpo import Assembly
-from toolkit.training.observers import Observer
 from toolkit.training.parity.check import Check, check_parity
 from toolkit.training.parity.judgement import ALL, compare
 from toolkit.training.parity.sample import Sampled, sampler_of, score
@@ -23,35 +23,23 @@ from toolkit.training.parity.sample import Sampled, sampler_of, score
 N_PROMPTS = 8
 """Prompts of a check, the first of the training data: some 300 tokens, over which chance is below 1 % of a share."""
 
-
 LEVEL_NUMBERS: dict[Level, float] = {"green": 0.0, "amber": 1.0, "red": 2.0}
 
 
 class Gate(Observer):
-    """Checks before the first step of this process, and then every `every` steps, where a round of rollouts begins."""
+    """Checks before the first step of this process, then every `parity_steps`, where a round of rollouts begins."""
 
-    def __init__(
-        self,
-        trainer: Any,
-        run: Run,
-        say: Callable[[str], None],
-        *,
-        every: int,
-        steps_per_round: int = 1,
-    ) -> None:
-        self._trainer, self._run, self._say = trainer, run, say
-        self._every, self._steps_per_round = every, steps_per_round
+    def __init__(self, assembly: Assembly, run: Run, say: Callable[[str], None]) -> None:
+        self._trainer, self._run, self._say = assembly.trainer, run, say
+        self._every = assembly.resolved.settings.rollout.parity_steps
+        self._steps_per_round = assembly.steps_per_round
         self._last_checked: int | None = None
         self._reference: Sampled | None = None
         self._base_logps: list[float] = []
         self._metrics: dict[str, float] = {}
 
     def before_step(self, n_done: int) -> None:
-        """Check, if it is time to. `n_done`: optimizer steps done; the next one is about to begin.
-
-        Raises:
-            ParityError: red. What was trained up to now is in a checkpoint, the numbers are in parity.json.
-        """
+        """Check, if it is time to; red is a ParityError, with the steps in a checkpoint, the numbers in parity.json."""
         if not self._is_due(n_done):
             return
         is_first = self._last_checked is None
@@ -109,8 +97,8 @@ class Gate(Observer):
             metrics.PARITY_S: result.seconds,
         }
         if shares:
-            applied = {metrics.PARITY_APPLIED: shares.get(ALL, 0.0), metrics.PARITY_APPLIED_MIN: min(shares.values())}
-            self._metrics |= applied
+            self._metrics[metrics.PARITY_APPLIED] = shares.get(ALL, 0.0)
+            self._metrics[metrics.PARITY_APPLIED_MIN] = min(shares.values())
 
     def _tell(self, n_done: int, result: Check, is_first: bool) -> None:
         finding = result.finding
@@ -131,14 +119,13 @@ class Gate(Observer):
 
 def open_gate(assembly: Assembly, run: Run, say: Callable[[str], None]) -> Gate | None:
     """Return the gate that the settings ask for; None where there is nothing to check, or it cannot be."""
-    trainer, settings = assembly.trainer, assembly.resolved.settings.rollout
-    sampler = sampler_of(trainer, count_4bit(trainer.model) > 0)
-    if settings.parity == "off" or (settings.parity == "auto" and sampler.is_trainer):
+    asked, trainer = assembly.resolved.settings.rollout.parity, assembly.trainer
+    if asked == "off" or (asked == "auto" and sampler_of(trainer, count_4bit(trainer.model) > 0).is_trainer):
         return None
     if processes.sharding().splits_weights:
         say("parity is not checked: no process holds a whole layer to move")
         return None
-    return Gate(trainer, run, say, every=settings.parity_steps, steps_per_round=assembly.steps_per_round)
+    return Gate(assembly, run, say)
 
 
 def summary(result: Check) -> str:

@@ -110,9 +110,8 @@ def compare(
 def judge(probes: Sequence[Probe], drift: float, situation: Situation) -> Finding:
     """Say what the probes of one check mean: the first is as it is, the others have weights moved.
 
-    The finding is named by its probable `Cause`.
-
-    `drift`: nats by which syncs moved the trainer's own log-probabilities, weights being the same.
+    `drift`: nats by which syncs moved the trainer's own log-probabilities, weights being the same. The finding is named
+    by its probable `Cause`.
     """
     as_it_is, sampler = probes[0], situation.sampler
     if not as_it_is.n_tokens:

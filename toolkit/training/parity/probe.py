@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolkit.compat.vllm import random_state_kept
+
 if TYPE_CHECKING:
     import torch
 
@@ -57,11 +59,6 @@ def parts(model: Any) -> Parts:
     return found
 
 
-def is_zero(weights: Sequence[Weight]) -> bool:
-    """Say whether these weights are all still zero, as B of a fresh adapter is."""
-    return not any(bool(weight.parameter.detach().any()) for weight in weights)
-
-
 @contextmanager
 def moved(weights: Sequence[Weight], scale: float) -> Iterator[None]:
     """While entered, `scale * unit * noise` is added to each weight; the noise depends on its name and shape alone."""
@@ -87,16 +84,11 @@ def left_as_it_was(trainer: Any, *, merges: bool) -> Iterator[None]:
     weights by new ones. Then the base under the adapter is kept too: in host memory, or, where it is 4-bit, by holding
     on to it. The next rollout loads the weights anew.
     """
-    import numpy as np
-    import torch
-
     trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
     kept = [parameter.detach().to("cpu", copy=True) for parameter in trained]
     bases = _Bases(trainer.model) if merges else None
     modes = [(module, module.training) for module in trainer.model.modules()]
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(cards):
+    with random_state_kept():
         try:
             yield
         finally:
@@ -105,8 +97,6 @@ def left_as_it_was(trainer: Any, *, merges: bool) -> Iterator[None]:
                 bases.put_back()
             for module, training in modes:
                 module.training = training
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
             forget_sync(trainer)
 
 
@@ -116,12 +106,12 @@ def forget_sync(trainer: Any) -> None:
         trainer._last_loaded_step = -1
 
 
-def seed(n: int = RANDOM_SEED) -> None:
+def seed() -> None:
     """Seed every generator that a sampler in this process may draw from."""
     import torch
 
-    random.seed(n)
-    torch.manual_seed(n)  # CUDA's too
+    random.seed(RANDOM_SEED)
+    torch.manual_seed(RANDOM_SEED)  # CUDA's too
 
 
 class _Bases:

@@ -73,8 +73,8 @@ def trainer_dtype(trainer: Any) -> str:
     return str(trainer.model.dtype).removeprefix("torch.")
 
 
-def sample(trainer: Any, prompt_ids: Sequence[list[int]], max_tokens: int = MAX_TOKENS) -> Sampled:
-    """Draw one completion a prompt as the trainer's rollouts do, but no longer than `max_tokens` and from all tokens.
+def sample(trainer: Any, prompt_ids: Sequence[list[int]]) -> Sampled:
+    """Draw one completion a prompt as the trainer's rollouts do, but no longer than `MAX_TOKENS` and from all tokens.
 
     What cuts the tail off (`top_p` and its like) was asked for, and `training.notices` warns of it: no fault here. vLLM
     gives its log-probabilities back. From `generate` and `generate_batch` they are taken on the way, after the
@@ -84,7 +84,7 @@ def sample(trainer: Any, prompt_ids: Sequence[list[int]], max_tokens: int = MAX_
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     kept: list[list[float]] = []
     with (
-        _plain_sampling(trainer, max_tokens),
+        _plain_sampling(trainer),
         _without_dropout(model),
         _wrapped(model, "generate", lambda f: _recorded_generate(f, kept)),
         _wrapped(model, "generate_batch", lambda f: _recorded_batch(f, kept)),
@@ -138,7 +138,7 @@ def score(trainer: Any, sampled: Sampled) -> list[float]:
 
 
 @contextmanager
-def _plain_sampling(trainer: Any, max_tokens: int) -> Iterator[None]:
+def _plain_sampling(trainer: Any) -> Iterator[None]:
     """Shorter completions and neutral sampling for a while, at the trainer's temperature.
 
     Each engine has its own names for it, and `generation_kwargs` wins over them.
@@ -148,7 +148,7 @@ def _plain_sampling(trainer: Any, max_tokens: int) -> Iterator[None]:
     else:
         owners, length = [vars(trainer.generation_config), trainer.generation_kwargs], "max_new_tokens"
     plain = {name: next(iter(values), None) for name, values in NEUTRAL.items()} | {"temperature": trainer.temperature}
-    plain |= dict.fromkeys((length, "max_completion_length"), min(max_tokens, trainer.max_completion_length))
+    plain |= dict.fromkeys((length, "max_completion_length"), min(MAX_TOKENS, trainer.max_completion_length))
     kept = [(owner, name, owner[name]) for owner in owners for name in plain if owner.get(name) is not None]
     for owner, name, _ in kept:
         owner[name] = plain[name]

@@ -14,7 +14,6 @@ from toolkit.units import gib
 from toolkit.vram.cards import Card
 from toolkit.vram.constants import constants_for, narrowed, slack_kind
 from toolkit.vram.formula import costs, rollout
-from toolkit.vram.formula.kv_cache import kv_bytes_per_token
 from toolkit.vram.formula.sharing import with_trl, with_unsloth
 from toolkit.vram.formula.timing import estimate
 from toolkit.vram.formula.update import update_of, warnings
@@ -128,7 +127,7 @@ def generate_bytes(shape: Shape, request: Request) -> float:
     in the prompts' pass, 6 I bytes a token; one position's logits in float32.
     """
     n, length = request.batch.generation_batch_size, request.max_model_len
-    cache = n * length * kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
+    cache = n * length * rollout.kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
     prefill = 6 * n * request.max_prompt_length * shape.intermediate
     return cache + prefill + 4 * n * shape.vocab
 
@@ -158,29 +157,14 @@ def _engine(
         return None
     usable_gib = card.usable_gib if card else 24.0
     taken_gib, linear = constants["context"]["gib"], shape.linear_parameters()
-    asked = {"gpu_memory_utilization": request.gpu_memory_utilization, "max_model_len": request.max_model_len}
     if request.framework == "unsloth":
-        n_lora = 0 if request.method == "full" else shape.lora_parameters(request.lora_rank, tuple(shape.linears()))
-        setup = with_unsloth(
-            shape,
-            **asked,
-            standby=request.standby,
-            usable_gib=usable_gib,
-            free_gib=usable_gib - taken_gib,
-            weights=int(peak.weights),
-            lora_rank=request.lora_rank,
-            lora_bytes=2 * n_lora,
-            kv_cache_dtype=request.kv_cache_dtype,
-        )
+        free_gib = usable_gib - taken_gib
+        setup = with_unsloth(request, shape, usable_gib=usable_gib, free_gib=free_gib, weights=int(peak.weights))
     else:
         in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
-        setup = with_trl(
-            **asked,
-            usable_gib=usable_gib,
-            free_gib=usable_gib - (taken_gib + gib(peak.weights + peak.lora)),
-            weights=in_4bit if request.method == "qlora" else 2 * shape.parameters(),
-            generation_batch_size=request.batch.generation_batch_size,
-        )
+        weights = in_4bit if request.method == "qlora" else 2 * shape.parameters()
+        free_gib = usable_gib - (taken_gib + gib(peak.weights + peak.lora))
+        setup = with_trl(request, usable_gib=usable_gib, free_gib=free_gib, weights=weights)
     graphs_gib = constants["cuda_graphs"]["gib"]
     return rollout.plan_engine(shape, setup, cuda_graphs_gib=graphs_gib, kv_cache_dtype=request.kv_cache_dtype)
 

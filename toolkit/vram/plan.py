@@ -8,7 +8,7 @@ vLLM's pool are three different numbers and are never mixed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from toolkit.units import gib
 from toolkit.vram.cards import Card
@@ -25,6 +25,15 @@ PARTS = (
     *("context", "slack"),
 )
 ENGINE_PARTS = ("kv_cache", "cuda_graphs", "engine")
+Fit = Literal["fits", "tight", "no cache", "too large"]
+"""How a planned run fits its card, from the best to the worst.
+
+- fits: even the upper end of the interval is within the card's usable memory.
+- tight: the peak is, the upper end is not.
+- no cache: the peak is, but vLLM's KV cache cannot hold one sequence of max_model_len tokens: vLLM does not start, or
+  Unsloth allows shorter ones only.
+- too large: the peak is above the card, or vLLM's share above what is free when it starts.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,31 @@ class Plan:
         if self.card is None:
             return None
         return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.setup.missing)
+
+
+def fit_of(plan: Plan) -> Fit:
+    """Judge a plan that was made for a card.
+
+    Raises:
+        ValueError: a plan without a card.
+    """
+    if plan.card is None:
+        raise ValueError("a plan without a card fits none")
+    if not plan.fits:
+        return "too large"
+    if plan.engine is not None and plan.engine.longest < plan.request.max_model_len:
+        return "no cache"
+    return "tight" if plan.interval_gib[1] > plan.card.usable_gib else "fits"
+
+
+def can_run(plan: Plan) -> bool:
+    """Whether it is `fits` or `tight`."""
+    return fit_of(plan) in ("fits", "tight")
+
+
+def surely_fits(plan: Plan) -> bool:
+    """Whether it is `fits`: the upper end of the interval is within the card, too."""
+    return fit_of(plan) == "fits"
 
 
 def make_plan(request: Request, shape: Shape, card: Card | None, constants: dict[str, Any] | None = None) -> Plan:

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.fit import can_run, surely_fits
-from toolkit.vram.plan import make_plan
+from toolkit.vram.plan import can_run, make_plan, surely_fits
 from toolkit.vram.request import Request, check
 from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
 from toolkit.vram.shapes import Shape

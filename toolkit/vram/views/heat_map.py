@@ -6,7 +6,7 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
-from toolkit.vram.fit import Fit
+from toolkit.vram.plan import Fit
 from toolkit.vram.views.fits import MARKS, MEANINGS
 from toolkit.vram.views.sheet import Cell, Panel, Sheet
 

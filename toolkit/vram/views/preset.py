@@ -12,9 +12,8 @@ from toolkit.settings import GrpoSettings, RecordSettings
 from toolkit.settings.batch import check_save_steps, solve
 from toolkit.settings.parse import parse
 from toolkit.vram.cards import Card
-from toolkit.vram.fit import fit_of
 from toolkit.vram.mapping import lost, request_of, settings_of
-from toolkit.vram.plan import Plan
+from toolkit.vram.plan import Plan, fit_of
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 from toolkit.vram.views.fits import MEANINGS

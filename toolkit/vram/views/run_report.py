@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.units import format_gib
-from toolkit.vram.fit import fit_of
-from toolkit.vram.plan import Phase, Plan
+from toolkit.vram.plan import Phase, Plan, fit_of
 from toolkit.vram.run_plan import RunPlan
 from toolkit.vram.views.fits import ON_CARD
 

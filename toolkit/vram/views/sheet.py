@@ -12,7 +12,7 @@ from rich.text import Text
 
 from toolkit.display.tables import Table, number
 from toolkit.errors import SettingsError
-from toolkit.vram.fit import Fit
+from toolkit.vram.plan import Fit
 from toolkit.vram.views.fits import MARKS, MEANINGS, STYLES
 
 SUFFIXES = (".md", ".csv", ".png")

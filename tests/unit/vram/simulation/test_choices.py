@@ -12,9 +12,9 @@ from tests.unit.vram.simulation.steps import N_LINEAR, STEP, TINY
 from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation import simulate
 from toolkit.vram.simulation.allocator import rounded
-from toolkit.vram.simulation.card import fake_card
-from toolkit.vram.simulation.kernels import EFFICIENT, FLASH
+from toolkit.vram.simulation.run import fake_card
 from toolkit.vram.simulation.step import Step
+from toolkit.vram.simulation.watch import EFFICIENT, FLASH
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

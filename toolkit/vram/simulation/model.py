@@ -26,11 +26,7 @@ def torch_dtype(dtype: Dtype) -> torch.dtype:
 
 
 def load_config(config: Mapping[str, Any], layers: int | None = None) -> Any:
-    """Return transformers' config of the content of a config.json, with its first `layers` when given.
-
-    Raises:
-        ModelError: an architecture that transformers does not know.
-    """
+    """Return transformers' config of the content of a config.json, with its first `layers` when given."""
     import transformers
 
     plain = copy.deepcopy(dict(config))
@@ -203,11 +199,7 @@ def tensors_by_part(model: Any) -> list[tuple[str, torch.Tensor]]:
 
 
 def set_checkpointing(model: Any, kind: str) -> None:
-    """Switch gradient checkpointing as TRL's non-reentrant default (`hf`) or as Unsloth does (`unsloth`).
-
-    Raises:
-        ContractError: no layer took the switch; the step would then be simulated without checkpointing.
-    """
+    """Switch to TRL's non-reentrant checkpoints (`hf`) or to Unsloth's; a ContractError where no layer takes them."""
     if kind == "none":
         return
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -218,11 +210,7 @@ def set_checkpointing(model: Any, kind: str) -> None:
         raise ContractError("no layer took gradient checkpointing", "transformers 5.17", "run: toolkit doctor")
     if kind == "unsloth":
         for layer in layers:
-            layer._gradient_checkpointing_func = _checkpoint_on_host
-
-
-def _checkpoint_on_host(layer: Any, hidden: Any, *rest: Any) -> Any:
-    return _host_checkpoint().apply(layer, hidden, *rest)
+            layer._gradient_checkpointing_func = _host_checkpoint().apply
 
 
 @cache

@@ -27,10 +27,9 @@ LAYER_OF = re.compile(r"\.layers\.(\d+)\.")
 
 
 def simulate(config: Mapping[str, Any], update: Update, *, layers: int | None = None) -> SimulatedPeak:
-    """Return the peak of an update with all layers of a model, or with its first `layers`.
+    """Return the peak of an update with all layers of a model, or with its first `layers`; 4 to 8 s for a 7B model.
 
-    `config` is the content of a config.json. Takes 4 to 8 s of CPU for a 7B
-    model; see `extrapolate` for an answer while somebody waits.
+    `config` is the content of a config.json.
 
     Raises:
         SettingsError: no prompt for a head that scores completions alone.
@@ -50,10 +49,7 @@ def extrapolate(config: Mapping[str, Any], update: Update) -> SimulatedPeak:
 
     Every phase's peak is linear in the number of layers, while the peak of all is not: the phase that leads may change
     with depth (the head leads in a shallow model, gradients gather in a deep one). So each phase is extended by itself
-    and the highest taken. `_depths` says which depths are simulated.
-
-    Raises:
-        As `simulate`.
+    and the highest taken. `_depths` says which depths are simulated. Errors are those of `simulate`.
     """
     started = time.perf_counter()
     built = load_config(config)
@@ -121,7 +117,6 @@ class FakeCard:
 
     update: Update
     model: Any
-    n_layers: int
     watch: StorageWatch
     load_bytes: int
 
@@ -156,18 +151,15 @@ class FakeCard:
         return {phase: peak for phase, peak in self.watch.ledger.peaks.items() if phase != LOAD}
 
     def check_kernels(self) -> None:
-        """Refuse a run that took other kernels than CUDA would have used.
-
-        Raises:
-            ContractError: attention or the 4-bit products took another path, so the peak would be another step's.
-        """
+        """Refuse a step whose attention or 4-bit products took other kernels than CUDA would have used."""
+        n_layers = self.model.config.num_hidden_layers
         wanted = [attention.expected_kernels(self.update, self.model.config)]
         if self.update.quantization == "nf4":
             wanted.append((GEMM_4BIT,))
         for names in filter(None, wanted):
             seen = sum(count for name, count in self.watch.calls.items() if name.rpartition(".")[0] in names)
-            if seen < self.n_layers:
-                found = f"{' or '.join(names)} ran {seen} times in {self.n_layers} layers"
+            if seen < n_layers:
+                found = f"{' or '.join(names)} ran {seen} times in {n_layers} layers"
                 raise ContractError(found, "one call a layer at least", "run: toolkit doctor")
 
 
@@ -182,11 +174,7 @@ def fake_card(
     """Load the model that `config` describes, with its first `layers` or all.
 
     Inside, new tensors are fake: fake `cpu` stands for the card and fake `meta` for the host. Kernels are checked on
-    leaving, unless `attention_kind` asks for another `attn_implementation`: that is for comparing with what a CPU
-    allocates.
-
-    Raises:
-        SettingsError: a head that scores the completions alone, without a prompt token before them.
+    leaving, unless `attention_kind` asks for another `attn_implementation`, to compare with what a CPU allocates.
     """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -194,8 +182,8 @@ def fake_card(
     if update.prompt < 1 and update.head in ("logits", "unsloth"):
         raise SettingsError(f"prompt {update.prompt} with head {update.head}", "a whole number from 1")
     attention.register_cuda_attention()
-    built = load_config(config, layers)
-    model = build_on_meta(update, built, attention_kind or attention.IMPLEMENTATIONS[update.attention])
+    kind = attention_kind or attention.IMPLEMENTATIONS[update.attention]
+    model = build_on_meta(update, load_config(config, layers), kind)
     n_scored = update.batch * update.completion
     watch = StorageWatch(Ledger(LOAD, allocator), mask_is_full=not update.padded, n_selected=n_scored)
     with ExitStack() as stack:
@@ -209,7 +197,7 @@ def fake_card(
         for part, tensor in tensors_by_part(model):
             watch.follow(tensor, part)
         set_checkpointing(model, update.checkpointing)
-        card = FakeCard(update, model, built.num_hidden_layers, watch, watch.ledger.total_bytes)
+        card = FakeCard(update, model, watch, watch.ledger.total_bytes)
         yield card
     if attention_kind is None:
         card.check_kernels()

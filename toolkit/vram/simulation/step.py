@@ -15,12 +15,9 @@ LEARNING_RATE = 1e-5
 
 
 class Step:
-    """A model on its inputs with its optimizer, ready to run.
+    """A model, materialised and with checkpointing set, on its inputs with its optimizer, ready to run.
 
-    Args:
-        update: what it consists of.
-        model: the PEFT model, materialised and with checkpointing set.
-        enter: told the name of each phase as it starts.
+    `enter` is told the name of each phase as it starts.
     """
 
     def __init__(self, update: Update, model: Any, enter: Callable[[str], None]) -> None:
@@ -92,8 +89,8 @@ class Step:
             labels = self.ids.masked_fill(self.mask == 0, -100)
             labels[:, :-n] = -100
             with _autocast(update):
-                outputs = model(**inputs, use_cache=False, labels=labels, fused_lm_head=True)
-            log_probs = outputs.log_probs[:, -n:]
+                log_probs = model(**inputs, use_cache=False, labels=labels, fused_lm_head=True).log_probs[:, -n:]
+            del labels
         else:
             from trl.trainer.utils import selective_log_softmax
 

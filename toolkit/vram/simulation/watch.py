@@ -30,11 +30,9 @@ HOST = "meta"  # the fake device that stands for the host; fake `cpu` stands for
 class StorageWatch:
     """Books each storage into `ledger` when an operation makes it and closes the entry when it dies.
 
-    Args:
-        ledger: the books.
-        mask_is_full: the answer to every yes-or-no question about values: a step asks only whether the attention mask
-            is all ones. Numbers (Adam's step count) read as 1.
-        n_selected: rows that a boolean mask selects; those of a fake mask cannot be counted.
+    `mask_is_full` is the answer to every yes-or-no question about values: a step asks only whether the attention mask
+    is all ones. Numbers (Adam's step count) read as 1. `n_selected` is how many rows a boolean mask selects: those of a
+    fake mask cannot be counted.
 
     `calls` counts the operations by name, so that a caller can see whether a kernel it relies on ran at all.
     """

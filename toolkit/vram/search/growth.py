@@ -28,12 +28,6 @@ class Size:
     name: str
     values: Sequence[int]
 
-    def apply(self, request: Request, value: int) -> Request:
-        """The request with another value."""
-        if self.name == "num_generations":
-            return with_num_generations(request, value)
-        return replace(request, **{self.name: value})
-
 
 @dataclass(frozen=True)
 class Limit:
@@ -45,10 +39,6 @@ class Limit:
     """The plan at the largest value that runs; None when not even the smallest does."""
     surely_fits: Plan | None
     """The same where the upper end of the plan's interval fits, too."""
-
-    def value(self, plan: Plan | None) -> int | None:
-        """Its value in a plan."""
-        return None if plan is None else getattr(plan.request, self.size.name)
 
 
 def sizes(request: Request, shape: Shape) -> list[Size]:
@@ -63,11 +53,7 @@ def sizes(request: Request, shape: Shape) -> list[Size]:
 
 
 def longest_possible(request: Request, shape: Shape) -> int:
-    """Tokens that the model's positions leave for `Request.length`.
-
-    Raises:
-        SettingsError: fewer than `LENGTH_STEP`.
-    """
+    """Tokens that the model's positions leave for `Request.length`; a SettingsError where that is below 64."""
     prompt = 0 if request.task == "sft" else request.max_prompt_length
     room = shape.max_position_embeddings - prompt
     if room < LENGTH_STEP:
@@ -99,6 +85,11 @@ def generations(request: Request) -> range:
     return range(unit if unit > 1 else 2, MAX_GENERATIONS + 1, unit)
 
 
+def with_size(request: Request, name: str, value: int) -> Request:
+    """The request with another length, batch or group, in whole groups."""
+    return with_num_generations(request, value) if name == "num_generations" else replace(request, **{name: value})
+
+
 def with_num_generations(request: Request, n: int) -> Request:
     """The same run with groups of `n`: as many prompts a round, and as large a share of a group in a forward pass.
 
@@ -122,7 +113,7 @@ def limit_of(size: Size, request: Request, shape: Shape, card: Card) -> Limit:
     """The largest value of one size that runs, and the largest that surely fits; the next larger one does not."""
 
     def plan_at(value: int) -> Plan:
-        return make_plan(size.apply(request, value), shape, card)
+        return make_plan(with_size(request, size.name, value), shape, card)
 
     def best(is_good: Callable[[Plan], bool]) -> Plan | None:
         value = last_that_works(size.values, lambda value: is_good(plan_at(value)))

@@ -36,11 +36,7 @@ class Growth:
     """All sizes together: no pair is beaten in all of them."""
 
     def best(self) -> Plan:
-        """The longest run that surely fits, or if none does, the longest that fits at all.
-
-        Raises:
-            SettingsError: none does.
-        """
+        """The longest run that surely fits, or else the longest that fits at all; a SettingsError where none does."""
         length = self.limits[0]
         plan = length.surely_fits or length.fits
         if plan is None:
@@ -101,9 +97,9 @@ def _limits_table(limits: list[Limit]) -> RichTable:
 
 
 def _up_to(limit: Limit, plan: Plan | None) -> str:
-    value = limit.value(plan)
-    if value is None:
+    if plan is None:
         return "nothing"
+    value = getattr(plan.request, limit.size.name)
     return f"{value:,} (all)" if value == limit.size.values[-1] else f"{value:,}"
 
 

@@ -10,7 +10,7 @@ from toolkit.units import format_frac
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.plan import Plan, can_run, fit_of, make_plan, surely_fits
 from toolkit.vram.request import Request
-from toolkit.vram.search.growth import LENGTH_STEP, lengths, longest, longest_possible, with_num_generations
+from toolkit.vram.search.growth import LENGTH_STEP, lengths, longest, longest_possible, with_num_generations, with_size
 from toolkit.vram.shapes import Shape
 from toolkit.vram.views.sheet import Cell, Panel, Sheet
 
@@ -33,7 +33,7 @@ def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
     for kind in kinds:
         lines = []
         for row in rows:
-            run = with_row(replace(request, gradient_checkpointing=kind), row)
+            run = with_size(replace(request, gradient_checkpointing=kind), row_name(request), row)
             plans = [make_plan(run.with_length(column), shape, card) for column in columns]
             lines.append((f"{row:,}", tuple(_cell(plan) for plan in plans)))
             records += [_record(plan, shape, card) for plan in plans]
@@ -58,7 +58,7 @@ def over_cards(request: Request, shape: Shape) -> Sheet:
     rows, limit = row_values(request), lengths(request, shape)[-1]
     lines, records = [], []
     for card in map(find_card, COMMON_CARDS):
-        runs = [with_row(request, row) for row in rows]
+        runs = [with_size(request, row_name(request), row) for row in rows]
         found = [longest(run, shape, card) for run in runs]
         label = f"{card.name}, {card.usable_gib:.1f} GiB"
         lines.append((label, tuple(_length_cell(tokens, limit) for tokens in found)))
@@ -93,13 +93,6 @@ def row_values(request: Request) -> list[int]:
     """The usual sizes and the one asked for."""
     usual = BATCHES if request.task == "sft" else GENERATIONS
     return sorted({*usual, getattr(request, row_name(request))})
-
-
-def with_row(request: Request, n: int) -> Request:
-    """The request with another row size, in whole groups."""
-    if request.task == "sft":
-        return replace(request, per_device_train_batch_size=n)
-    return with_num_generations(request, n)
 
 
 def length_values(request: Request, shape: Shape) -> list[int]:

@@ -7,7 +7,7 @@ vLLM's pool are three different numbers and are never mixed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolkit.units import gib
@@ -25,6 +25,8 @@ PARTS = (
     *("context", "slack"),
 )
 ENGINE_PARTS = ("kv_cache", "cuda_graphs", "engine")
+KINDS = ("allocated", "reserved", "process")
+"""Of a peak; see `Plan.peak_gib`."""
 Fit = Literal["fits", "tight", "no cache", "too large"]
 """How a planned run fits its card, from the best to the worst.
 
@@ -36,12 +38,16 @@ Fit = Literal["fits", "tight", "no cache", "too large"]
 """
 
 
+Parts = dict[str, float]
+"""GiB by part."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One phase's parts in GiB; `total_gib` is the process, context and slack included."""
 
     name: str
-    parts_gib: dict[str, float]
+    parts_gib: Parts
 
     @property
     def total_gib(self) -> float:
@@ -69,7 +75,7 @@ class Plan:
     phases: dict[str, Phase]
     engine: rollout.Engine | None
     interval_gib: tuple[float, float]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     calibration: dict[str, Any] | None = None
     """`card` and `n_runs` that taught the constants; None for the shipped ones."""
 
@@ -89,6 +95,10 @@ class Plan:
     def peak_reserved_gib(self) -> float:
         return max(phase.reserved_gib for phase in self.phases.values())
 
+    def peak_gib(self, kind: str) -> float:
+        """The peak of one of `KINDS`."""
+        return getattr(self, f"peak_{kind}_gib")
+
     @property
     def fits(self) -> bool | None:
         """Whether the card holds the process, and vLLM finds its share free; None without a card."""
@@ -98,11 +108,7 @@ class Plan:
 
 
 def fit_of(plan: Plan) -> Fit:
-    """Judge a plan that was made for a card.
-
-    Raises:
-        ValueError: a plan without a card.
-    """
+    """Judge a plan that was made for a card; a ValueError for one that was not."""
     if plan.card is None:
         raise ValueError("a plan without a card fits none")
     if not plan.fits:
@@ -142,14 +148,14 @@ def make_plan(request: Request, shape: Shape, card: Card | None, constants: dict
         "activations": gib(peak.stage.activations + peak.mask) + workspaces,
         "logits": gib(peak.stage.logits),
     }
-    phases = {"load": _phase("load", load, {}, {}, 0.0, constants)}
+    phases = {"load": _phase("load", load, {}, 0.0, constants)}
     if request.task == "grpo":
         generating = {} if engine else {"activations": gib(generate_bytes(shape, request)) + workspaces}
         kept = _engine_parts(engine, request, at_work=True)
         slack = 0.0 if engine else slack_gib(request, generating["activations"], constants)
-        phases["rollout"] = _phase("rollout", fixed, generating, kept, slack, constants)
+        phases["rollout"] = _phase("rollout", fixed, generating | kept, slack, constants)
     slack, kept = slack_gib(request, gib(peak.fragmentation), constants), _engine_parts(engine, request, at_work=False)
-    phases["update"] = _phase("update", fixed, working, kept, slack, constants)
+    phases["update"] = _phase("update", fixed, working | kept, slack, constants)
     found = (*warnings(request, shape, card), *(rollout.warnings(engine, request, card) if engine else ()))
     return Plan(request, shape, card, phases, engine, _interval(phases, constants), found, constants.get("calibration"))
 
@@ -172,16 +178,9 @@ def slack_gib(request: Request, fragmentation_gib: float, constants: dict[str, A
     return kind["gib"] + kind["share"] * fragmentation_gib
 
 
-def _phase(
-    name: str,
-    static: dict[str, float],
-    dynamic: dict[str, float],
-    engine: dict[str, float],
-    slack: float,
-    constants: dict[str, Any],
-) -> Phase:
+def _phase(name: str, static: Parts, more: Parts, slack: float, constants: dict[str, Any]) -> Phase:
     slack += constants["slack"]["static"] * sum(static.values())
-    return Phase(name, {**static, **dynamic, **engine, "context": constants["context"]["gib"], "slack": slack})
+    return Phase(name, {**static, **more, "context": constants["context"]["gib"], "slack": slack})
 
 
 def _engine(
@@ -203,7 +202,7 @@ def _engine(
     return rollout.plan_engine(shape, setup, cuda_graphs_gib=graphs_gib, kv_cache_dtype=request.kv_cache_dtype)
 
 
-def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: bool) -> dict[str, float]:
+def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: bool) -> Parts:
     """What vLLM holds beside the training: all of it at work, else without the pass that it profiled.
 
     Asleep (standby) it keeps its graphs and LoRA slots, but neither the cache nor weights of its own.

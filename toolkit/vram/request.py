@@ -124,11 +124,7 @@ class Request:
 
 
 def check(request: Request) -> None:
-    """Refuse flags that contradict each other or cannot be.
-
-    Raises:
-        SettingsError: names the flags and what would do.
-    """
+    """Refuse flags that contradict each other or cannot be, with a SettingsError that names what would do."""
     error = next(_contradictions(request), None)
     if error is not None:
         raise error

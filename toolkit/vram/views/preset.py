@@ -52,10 +52,6 @@ def as_yaml(plan: Plan) -> str:
     """The settings of a plan under a heading that says what was planned, and how."""
     import yaml
 
-    return _heading(plan) + yaml.safe_dump(preset_of(plan.request, plan.shape), sort_keys=False)
-
-
-def _heading(plan: Plan) -> str:
     card, (low, high) = plan.card, plan.interval_gib
     if card is None:
         raise ValueError("a preset needs a card")
@@ -72,4 +68,5 @@ def _heading(plan: Plan) -> str:
         f"The longest completions for: {' '.join([command, *flags])}",
         "What is not named here is the recipe's default.",
     )
-    return "".join(f"# {line}\n" for line in lines)
+    heading = "".join(f"# {line}\n" for line in lines)
+    return heading + yaml.safe_dump(preset_of(request, plan.shape), sort_keys=False)

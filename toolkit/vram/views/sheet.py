@@ -131,10 +131,6 @@ class Sheet:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file of another kind before anything is computed.
-
-    Raises:
-        SettingsError: names the kinds there are.
-    """
+    """Refuse a file of another kind, with a SettingsError, before anything is computed."""
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"--output {path} is no kind of table", f"a name that ends in {', '.join(SUFFIXES)}")

@@ -24,8 +24,7 @@ from toolkit.units import GIB
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 from toolkit.vram.constants import for_capability, shipped
-from toolkit.vram.fit import can_run, fit_of
-from toolkit.vram.plan import Plan, make_plan
+from toolkit.vram.plan import Plan, can_run, fit_of, make_plan
 from toolkit.vram.request import Request, check
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,9 @@ from benchmarks.gpu.cells import CHECKPOINTING, ENGINES, FRAMEWORKS, Cell, shape
 from toolkit.machine.devices import Gpu
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.constants import for_capability, shipped
-from toolkit.vram.fit import fit_of, surely_fits
 from toolkit.vram.formula.timing import Timing, estimate
 from toolkit.vram.mapping import request_of
-from toolkit.vram.plan import Plan, make_plan
+from toolkit.vram.plan import Plan, fit_of, make_plan, surely_fits
 from toolkit.vram.run_plan import card_of
 
 LENGTH_STEP = 256  # tokens, of the search for the edge of an emulated card

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +30,9 @@ from toolkit.vram.constants import (
     slack_kind,
 )
 from toolkit.vram.mapping import ran_otherwise
-from toolkit.vram.plan import Plan, make_plan
+from toolkit.vram.plan import KINDS, Plan, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
-
-KINDS = ("allocated", "reserved", "process")
 
 
 @dataclass(frozen=True)
@@ -135,12 +133,7 @@ def _residuals(entries: Sequence[Entry], learned: Learned) -> dict[str, list[tup
 
 
 def read_run(folder: Path) -> Entry:
-    """Read what a finished run planned and measured.
-
-    Raises:
-        SettingsError: see `add_run`.
-        ModelError: its model is no longer where it was.
-    """
+    """Read what a finished run planned and measured. Errors are those of `add_run`."""
     records = {name: _read(folder, name) for name in ("settings.json", "environment.json", "summary.json")}
     summary, environment = records["summary.json"], records["environment.json"]
     try:
@@ -156,7 +149,10 @@ def read_run(folder: Path) -> Entry:
         if measured["process"] is None and None in (measured["allocated"], measured["reserved"]):
             raise SettingsError(f"{folder} has no measured memory", "a run that was trained to its end on a card")
         request = Request(**plan["request"])
-        _check_same(folder, request, records["settings.json"]["effective"])
+        if difference := ran_otherwise(request, records["settings.json"]["effective"]):  # Unsloth may raise the batch
+            name, ran, planned = difference
+            found = f"{folder} ran with {name} {ran} and was planned with {planned}"
+            raise SettingsError(found, "a run of the settings that were planned")
         return Entry(
             card=plan["card"],
             request=plan["request"],
@@ -182,11 +178,3 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{folder / name} holds a {type(content).__name__}", "the JSON object that a run writes")
     return content
-
-
-def _check_same(folder: Path, request: Request, effective: Mapping[str, Any]) -> None:
-    """Refuse a run that differed from its plan: Unsloth, for one, may raise the batch."""
-    if difference := ran_otherwise(request, effective):
-        name, ran, planned = difference
-        found = f"{folder} ran with {name} {ran} and was planned with {planned}"
-        raise SettingsError(found, "a run of the settings that were planned")

@@ -53,11 +53,6 @@ class Card:
         return self.compute_capability is None or float(self.compute_capability) >= AMPERE
 
 
-def cards() -> tuple[Card, ...]:
-    """Every card of the table, consumer cards first, then by age."""
-    return tuple(card for card, _ in _table())
-
-
 def find_card(text: str) -> Card:
     """Return the card that `text` names, or a nameless one of so many GiB.
 

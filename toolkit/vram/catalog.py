@@ -45,11 +45,6 @@ def find(model: str) -> Shape:
     return shape
 
 
-def known_models() -> tuple[str, ...]:
-    """Every Hub id of the table."""
-    return tuple(shape.name for shape in _table()[0].values())
-
-
 def _from_table(model: str) -> Shape | None:
     by_id, by_name = _table()
     owner, _, name = _plain(model).rpartition("/")

@@ -38,11 +38,7 @@ class _Architecture:
 
 
 def read_config(file: Path) -> Mapping[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ModelError: the file cannot be read, is not JSON, or does not hold one object.
-    """
+    """The object in a JSON file; a ModelError where it cannot be read, is not JSON, or holds something else."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -134,11 +134,7 @@ def calibration_file() -> Path:
 
 
 def learned_about(card_name: str) -> Learned | None:
-    """What runs on the card of this name taught; None when there was none.
-
-    Raises:
-        SettingsError: the calibration file is broken.
-    """
+    """What runs on the card of this name taught; None when there was none. Errors are those of `read_calibration`."""
     path = calibration_file()
     try:
         stat = path.stat()
@@ -148,11 +144,7 @@ def learned_about(card_name: str) -> Learned | None:
 
 
 def read_calibration(path: Path) -> dict[str, Any]:
-    """The calibration file as it stands: `format` and `cards`, empty when there is no file yet.
-
-    Raises:
-        SettingsError: it is not one.
-    """
+    """The calibration file, `format` and `cards`; empty when there is none yet, a SettingsError where it is broken."""
     if not path.exists():
         return {"format": FORMAT, "cards": {}}
     try:

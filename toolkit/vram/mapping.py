@@ -24,10 +24,6 @@ OPTIMIZERS = {
 LARGEST_OPTIMIZER = "adamw_torch"  # what one that the planner does not know counts as
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 @dataclass(frozen=True)
 class Row:
     """One decision under its two names, and how its value is said on each side."""
@@ -36,9 +32,9 @@ class Row:
     """A recipe's setting."""
     field: str
     """Of `Request`."""
-    planned: Callable[[Any], Any] = _same
+    planned: Callable[[Any], Any] = lambda value: value
     """The setting's value as the field has it."""
-    said: Callable[[Any], Any] = _same
+    said: Callable[[Any], Any] = lambda value: value
     """The field's value as the setting has it."""
     left_out: Any = None
     """What a preset need not say, because a recipe does so anyway."""

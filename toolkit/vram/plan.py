@@ -7,14 +7,13 @@ vLLM's pool are three different numbers and are never mixed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from toolkit.units import gib
 from toolkit.vram.cards import Card
 from toolkit.vram.constants import constants_for, narrowed, slack_kind
 from toolkit.vram.formula import costs, rollout
-from toolkit.vram.formula.kv_cache import kv_bytes_per_token
 from toolkit.vram.formula.sharing import with_trl, with_unsloth
 from toolkit.vram.formula.timing import estimate
 from toolkit.vram.formula.update import update_of, warnings
@@ -26,6 +25,21 @@ PARTS = (
     *("context", "slack"),
 )
 ENGINE_PARTS = ("kv_cache", "cuda_graphs", "engine")
+KINDS = ("allocated", "reserved", "process")
+"""Of a peak; see `Plan.peak_gib`."""
+Fit = Literal["fits", "tight", "no cache", "too large"]
+"""How a planned run fits its card, from the best to the worst.
+
+- fits: even the upper end of the interval is within the card's usable memory.
+- tight: the peak is, the upper end is not.
+- no cache: the peak is, but vLLM's KV cache cannot hold one sequence of max_model_len tokens: vLLM does not start, or
+  Unsloth allows shorter ones only.
+- too large: the peak is above the card, or vLLM's share above what is free when it starts.
+"""
+
+
+Parts = dict[str, float]
+"""GiB by part."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Phase:
     """One phase's parts in GiB; `total_gib` is the process, context and slack included."""
 
     name: str
-    parts_gib: dict[str, float]
+    parts_gib: Parts
 
     @property
     def total_gib(self) -> float:
@@ -61,7 +75,7 @@ class Plan:
     phases: dict[str, Phase]
     engine: rollout.Engine | None
     interval_gib: tuple[float, float]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     calibration: dict[str, Any] | None = None
     """`card` and `n_runs` that taught the constants; None for the shipped ones."""
 
@@ -81,12 +95,37 @@ class Plan:
     def peak_reserved_gib(self) -> float:
         return max(phase.reserved_gib for phase in self.phases.values())
 
+    def peak_gib(self, kind: str) -> float:
+        """The peak of one of `KINDS`."""
+        return getattr(self, f"peak_{kind}_gib")
+
     @property
     def fits(self) -> bool | None:
         """Whether the card holds the process, and vLLM finds its share free; None without a card."""
         if self.card is None:
             return None
         return self.peak_process_gib <= self.card.usable_gib and not (self.engine and self.engine.setup.missing)
+
+
+def fit_of(plan: Plan) -> Fit:
+    """Judge a plan that was made for a card; a ValueError for one that was not."""
+    if plan.card is None:
+        raise ValueError("a plan without a card fits none")
+    if not plan.fits:
+        return "too large"
+    if plan.engine is not None and plan.engine.longest < plan.request.max_model_len:
+        return "no cache"
+    return "tight" if plan.interval_gib[1] > plan.card.usable_gib else "fits"
+
+
+def can_run(plan: Plan) -> bool:
+    """Whether it is `fits` or `tight`."""
+    return fit_of(plan) in ("fits", "tight")
+
+
+def surely_fits(plan: Plan) -> bool:
+    """Whether it is `fits`: the upper end of the interval is within the card, too."""
+    return fit_of(plan) == "fits"
 
 
 def make_plan(request: Request, shape: Shape, card: Card | None, constants: dict[str, Any] | None = None) -> Plan:
@@ -109,14 +148,14 @@ def make_plan(request: Request, shape: Shape, card: Card | None, constants: dict
         "activations": gib(peak.stage.activations + peak.mask) + workspaces,
         "logits": gib(peak.stage.logits),
     }
-    phases = {"load": _phase("load", load, {}, {}, 0.0, constants)}
+    phases = {"load": _phase("load", load, {}, 0.0, constants)}
     if request.task == "grpo":
         generating = {} if engine else {"activations": gib(generate_bytes(shape, request)) + workspaces}
         kept = _engine_parts(engine, request, at_work=True)
         slack = 0.0 if engine else slack_gib(request, generating["activations"], constants)
-        phases["rollout"] = _phase("rollout", fixed, generating, kept, slack, constants)
+        phases["rollout"] = _phase("rollout", fixed, generating | kept, slack, constants)
     slack, kept = slack_gib(request, gib(peak.fragmentation), constants), _engine_parts(engine, request, at_work=False)
-    phases["update"] = _phase("update", fixed, working, kept, slack, constants)
+    phases["update"] = _phase("update", fixed, working | kept, slack, constants)
     found = (*warnings(request, shape, card), *(rollout.warnings(engine, request, card) if engine else ()))
     return Plan(request, shape, card, phases, engine, _interval(phases, constants), found, constants.get("calibration"))
 
@@ -128,7 +167,7 @@ def generate_bytes(shape: Shape, request: Request) -> float:
     in the prompts' pass, 6 I bytes a token; one position's logits in float32.
     """
     n, length = request.batch.generation_batch_size, request.max_model_len
-    cache = n * length * kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
+    cache = n * length * rollout.kv_bytes_per_token(shape) * (1 + 1 / shape.n_layers)
     prefill = 6 * n * request.max_prompt_length * shape.intermediate
     return cache + prefill + 4 * n * shape.vocab
 
@@ -139,16 +178,9 @@ def slack_gib(request: Request, fragmentation_gib: float, constants: dict[str, A
     return kind["gib"] + kind["share"] * fragmentation_gib
 
 
-def _phase(
-    name: str,
-    static: dict[str, float],
-    dynamic: dict[str, float],
-    engine: dict[str, float],
-    slack: float,
-    constants: dict[str, Any],
-) -> Phase:
+def _phase(name: str, static: Parts, more: Parts, slack: float, constants: dict[str, Any]) -> Phase:
     slack += constants["slack"]["static"] * sum(static.values())
-    return Phase(name, {**static, **dynamic, **engine, "context": constants["context"]["gib"], "slack": slack})
+    return Phase(name, {**static, **more, "context": constants["context"]["gib"], "slack": slack})
 
 
 def _engine(
@@ -158,34 +190,19 @@ def _engine(
         return None
     usable_gib = card.usable_gib if card else 24.0
     taken_gib, linear = constants["context"]["gib"], shape.linear_parameters()
-    asked = {"gpu_memory_utilization": request.gpu_memory_utilization, "max_model_len": request.max_model_len}
     if request.framework == "unsloth":
-        n_lora = 0 if request.method == "full" else shape.lora_parameters(request.lora_rank, tuple(shape.linears()))
-        setup = with_unsloth(
-            shape,
-            **asked,
-            standby=request.standby,
-            usable_gib=usable_gib,
-            free_gib=usable_gib - taken_gib,
-            weights=int(peak.weights),
-            lora_rank=request.lora_rank,
-            lora_bytes=2 * n_lora,
-            kv_cache_dtype=request.kv_cache_dtype,
-        )
+        free_gib = usable_gib - taken_gib
+        setup = with_unsloth(request, shape, usable_gib=usable_gib, free_gib=free_gib, weights=int(peak.weights))
     else:
         in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
-        setup = with_trl(
-            **asked,
-            usable_gib=usable_gib,
-            free_gib=usable_gib - (taken_gib + gib(peak.weights + peak.lora)),
-            weights=in_4bit if request.method == "qlora" else 2 * shape.parameters(),
-            generation_batch_size=request.batch.generation_batch_size,
-        )
+        weights = in_4bit if request.method == "qlora" else 2 * shape.parameters()
+        free_gib = usable_gib - (taken_gib + gib(peak.weights + peak.lora))
+        setup = with_trl(request, usable_gib=usable_gib, free_gib=free_gib, weights=weights)
     graphs_gib = constants["cuda_graphs"]["gib"]
     return rollout.plan_engine(shape, setup, cuda_graphs_gib=graphs_gib, kv_cache_dtype=request.kv_cache_dtype)
 
 
-def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: bool) -> dict[str, float]:
+def _engine_parts(engine: rollout.Engine | None, request: Request, *, at_work: bool) -> Parts:
     """What vLLM holds beside the training: all of it at work, else without the pass that it profiled.
 
     Asleep (standby) it keeps its graphs and LoRA slots, but neither the cache nor weights of its own.

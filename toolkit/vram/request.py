@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from toolkit.errors import SettingsError
 from toolkit.settings.batch import Batch, solve
@@ -104,17 +104,27 @@ class Request:
         return self.max_seq_length if self.task == "sft" else self.max_prompt_length + self.max_completion_length
 
     @property
+    def length_name(self) -> str:
+        """The flag that sets how long a sequence gets."""
+        return "max_seq_length" if self.task == "sft" else "max_completion_length"
+
+    @property
+    def length(self) -> int:
+        """Its value: tokens of the longest completion, or of a sequence in SFT."""
+        return getattr(self, self.length_name)
+
+    def with_length(self, tokens: int) -> Self:
+        """The same with another `length`."""
+        return replace(self, **{self.length_name: tokens})
+
+    @property
     def batch(self) -> Batch:
         """Completions, prompts and passes of one round of rollouts."""
         return Batch.of(self)
 
 
 def check(request: Request) -> None:
-    """Refuse flags that contradict each other or cannot be.
-
-    Raises:
-        SettingsError: names the flags and what would do.
-    """
+    """Refuse flags that contradict each other or cannot be, with a SettingsError that names what would do."""
     error = next(_contradictions(request), None)
     if error is not None:
         raise error

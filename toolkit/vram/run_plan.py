@@ -13,11 +13,10 @@ from toolkit.settings import GrpoSettings, ModelSettings
 from toolkit.units import format_gib
 from toolkit.vram.cards import DRIVER_KEEPS_GIB, Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.fit import can_run
+from toolkit.vram.formula.sharing import standby_share
 from toolkit.vram.mapping import flags_between, request_of
-from toolkit.vram.plan import Plan, as_json, make_plan
+from toolkit.vram.plan import Plan, as_json, can_run, make_plan, surely_fits
 from toolkit.vram.request import Request
-from toolkit.vram.search.share import with_share
 from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 LEANER = 0.9  # of a plan that was not enough: what the next one may take
 OTHERS_HOLD_GIB = 0.25  # below it the difference is the uncertainty of the table, not another process
+SHARES = tuple(percent / 100 for percent in range(5, 96))  # of the card for vLLM; the rest is never all free
 OF_LABEL = (0.9, 1.02)  # the driver's total over the size on the box: 0.937 (L4, with ECC) to 1.0 were seen
 
 
@@ -85,7 +85,7 @@ def plan_run(
     card, held_gib = card_of(gpu)
     shape = find(settings.model.model)
     asked = request_of(settings, has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
-    request, notes = (asked, []) if share_is_given else with_share(asked, shape, card)
+    request, notes = (asked, []) if share_is_given else _with_share(asked, shape, card)
     plan = make_plan(request, shape, card)
     if held_gib > OTHERS_HOLD_GIB:
         notes.append(f"other processes hold {format_gib(held_gib)} of {card.name}, which the plan leaves them")
@@ -93,6 +93,31 @@ def plan_run(
     share = request.gpu_memory_utilization if chosen else None
     flags = () if can_run(plan) else _flags_that_run(request, shape, card, settings.model, share_is_given)
     return RunPlan(plan, share, (*notes, *plan.warnings), flags)
+
+
+def _with_share(request: Request, shape: Shape, card: Card) -> tuple[Request, list[str]]:
+    """The request with the share of the card that vLLM will have, and the reason where it is chosen here.
+
+    That is the largest which keeps the upper end of the plan's interval on the card. Where none does, it is the
+    smallest with which the KV cache has room for one sequence of `max_model_len`, be it on the card or not.
+    """
+    if request.generation == "hf":
+        return request, []
+    if request.engine_sets_its_share:
+        return replace(request, gpu_memory_utilization=standby_share(card.usable_gib)), []
+    plans = [make_plan(replace(request, gpu_memory_utilization=share), shape, card) for share in SHARES]
+    safe = [plan for plan in plans if surely_fits(plan)]
+    roomy = [plan for plan in plans if plan.engine and plan.engine.longest >= request.max_model_len]
+    if safe:
+        chosen = safe[-1]
+        why = f"the largest with which even the upper end, {format_gib(chosen.interval_gib[1])}, fits"
+    elif roomy:
+        chosen = roomy[0]
+        why = f"the smallest with room for one sequence of {request.max_model_len:,} tokens"
+    else:
+        return request, []
+    share = chosen.request.gpu_memory_utilization
+    return chosen.request, [f"gpu_memory_utilization {share:.2f} by the plan: {why}"]
 
 
 def card_of(gpu: Gpu) -> tuple[Card, float]:

@@ -98,11 +98,7 @@ class Shape:
         return self.n_layers * per_layer + self.hidden
 
     def lora_parameters(self, rank: int, targets: Sequence[str]) -> int:
-        """Trained weights of LoRA: A is (rank, in) and B (out, rank) for each target module (arXiv:2106.09685).
-
-        Raises:
-            SettingsError: a target that this architecture does not have.
-        """
+        """Trained weights of LoRA: A is (rank, in) and B (out, rank) for each target module (arXiv:2106.09685)."""
         linears = self.linears()
         return self.n_layers * rank * sum(sum(linears[name]) for name in parse_targets(targets, self))
 

@@ -23,9 +23,8 @@ from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memor
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
 from toolkit.settings.resolved import Resolved
-from toolkit.vram.fit import can_run, surely_fits
 from toolkit.vram.mapping import request_of
-from toolkit.vram.plan import make_plan
+from toolkit.vram.plan import can_run, make_plan, surely_fits
 from toolkit.vram.run_plan import RunPlan, card_of, plan_run
 from toolkit.vram.views import run_report
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from toolkit.vram.catalog import find
-from toolkit.vram.formula import costs, heads
-from toolkit.vram.formula.layers import Adapters, Tokens, saved_widths, work_widths
+from toolkit.vram.formula import costs
+from toolkit.vram.formula.layers import Adapters, saved_widths, work_widths
 from toolkit.vram.formula.update import Update
 
 SHAPE = find("Qwen/Qwen2.5-3B")
@@ -33,37 +33,38 @@ def test_adam_by_hand() -> None:
 
 def test_a_layer_without_adapters_by_hand() -> None:
     # two norms' float32 inputs, gate, up and silu(gate) in 16 bit; then q_proj's adapter shares or copies its x
-    none, query = Adapters.of(8, ()), Adapters.of(8, ("q_proj",))
+    none, query = Adapters.of(()), Adapters.of(("q_proj",))
     assert (saved_widths("adapters16", none).h, saved_widths("adapters16", none).i) == (8, 6)
     assert saved_widths("adapters16", query).h == saved_widths("adapters32", query).h == 8 + 2
-    three = Adapters.of(8, ("q_proj", "k_proj", "v_proj"))
+    three = Adapters.of(("q_proj", "k_proj", "v_proj"))
     assert saved_widths("adapters16", three).h == 8 + 2  # one x for the three
     assert saved_widths("adapters32", three).h == 8 + 3 * 2  # a copy each
     assert saved_widths("loop16", three).h == 8 + 3 * 4  # in float32
 
 
 def test_fused_modules_count_as_what_they_fuse() -> None:
-    assert Adapters.of(8, ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")) == Adapters(8, 4, 1, 1, 1, 1)
+    assert Adapters.of(("qkv_proj", "o_proj", "gate_up_proj", "down_proj")) == Adapters(4, 1, 1, 1, 1)
 
 
 def test_the_working_layer_is_never_less_than_what_it_saved() -> None:
     for regime in ("adapters16", "adapters32", "upcast", "float32", "loop16", "full"):
         for targets in ((), ("q_proj", "v_proj"), ("q_proj", "k_proj", "v_proj", "o_proj"), BASE.targets):
-            adapters = Adapters.of(8, targets)
+            adapters = Adapters.of(targets)
             saved, work = saved_widths(regime, adapters), work_widths(regime, adapters)
             assert work.i >= saved.i, (regime, targets)
             assert work.h >= saved.h, (regime, targets)
 
 
 def test_heads_by_hand() -> None:
-    tokens, n = Tokens(batch=2, length=100, masked=False), 120
-    around = 6 * 200 * SHAPE.hidden
-    of = {head: heads.head_bytes(SHAPE, head, "adapters16", tokens, n, 3) - around for head in ("logits", "chunked")}
+    update = Update("nf4", batch=2, prompt=40, completion=60, chunks=3)
+    n, around = 120, 6 * 200 * SHAPE.hidden
+    of = {head: costs.head_bytes(SHAPE, replace(update, head=head)) - around for head in ("logits", "chunked")}
     assert of["logits"] == 4 * n * SHAPE.vocab
     assert of["chunked"] == 2 * n * 32768 + 8 * n * SHAPE.hidden
-    unsloth = heads.head_bytes(SHAPE, "unsloth", "adapters32", tokens, n, 3)
+    unsloth = costs.head_bytes(SHAPE, replace(update, head="unsloth", lora_float32=True))
     assert unsloth == 16 * 40 * SHAPE.vocab + 4 * n * SHAPE.hidden + around + 2 * 200 * SHAPE.hidden
-    assert heads.held_bytes(SHAPE, "cross_entropy", "float32", tokens) == 4 * 200 * SHAPE.vocab
+    loop = replace(update, head="cross_entropy", dtype="fp32")
+    assert costs.held_bytes(SHAPE, loop) == 4 * 200 * SHAPE.vocab
 
 
 def test_who_keeps_adapters_in_what() -> None:

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.fit import can_run, surely_fits
-from toolkit.vram.plan import make_plan
+from toolkit.vram.plan import can_run, make_plan, surely_fits
 from toolkit.vram.request import Request, check
-from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of
+from toolkit.vram.search.growth import candidates, groups, limit_of, not_dominated, sizes, sizes_of, with_size
 from toolkit.vram.shapes import Shape
 
 QWEN_3B, RTX_4090 = find("Qwen/Qwen2.5-3B-Instruct"), find_card("4090")
@@ -27,10 +26,12 @@ def test_a_limit_fits_and_the_next_value_does_not(request: Request, shape: Shape
             if plan is not None:
                 check(plan.request)
                 assert is_good(plan)
-                assert plan == make_plan(size.apply(request, getattr(plan.request, size.name)), shape, card)
+                assert plan == make_plan(with_size(request, size.name, getattr(plan.request, size.name)), shape, card)
             n_tried = 0 if plan is None else size.values.index(getattr(plan.request, size.name)) + 1
             if n_tried < len(size.values):
-                assert not is_good(make_plan(size.apply(request, size.values[n_tried]), shape, card)), size.name
+                assert not is_good(make_plan(with_size(request, size.name, size.values[n_tried]), shape, card)), (
+                    size.name
+                )
 
 
 @settings(max_examples=20, deadline=None)

@@ -14,7 +14,7 @@ from tests.paths import GOLDEN
 from toolkit.units import GIB, gib
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.formula import kv_cache, rollout, sharing
+from toolkit.vram.formula import rollout, sharing
 from toolkit.vram.formula.costs import nf4_bytes
 from toolkit.vram.request import Request
 
@@ -29,21 +29,22 @@ def logged(*needed: str) -> list[Any]:
     return rows
 
 
-ASKED = {"gpu_memory_utilization": 0.6, "usable_gib": 23.6, "free_gib": 23.2, "max_model_len": 1536}
+UNSLOTH = Request(framework="unsloth", max_prompt_length=512, max_completion_length=1024)
+TRL = replace(UNSLOTH, framework="trl")
 
 
-def engine(kv_cache_dtype: Any = "auto", **changed: Any) -> rollout.Engine:
+def engine(free_gib: float = 23.2, **asked: Any) -> rollout.Engine:
     """Unsloth's over 2 GiB of shared weights."""
-    lora: dict[str, Any] = {"lora_rank": 32, "lora_bytes": 120 * 2**20, "kv_cache_dtype": kv_cache_dtype}
-    setup = sharing.with_unsloth(QWEN_3B, **{"standby": False, "weights": 2 * GIB, **ASKED, **lora, **changed})
-    return rollout.plan_engine(QWEN_3B, setup, kv_cache_dtype=kv_cache_dtype)
+    request = replace(UNSLOTH, **asked)
+    setup = sharing.with_unsloth(request, QWEN_3B, usable_gib=23.6, free_gib=free_gib, weights=2 * GIB)
+    return rollout.plan_engine(QWEN_3B, setup, cuda_graphs_gib=2.4, kv_cache_dtype=request.kv_cache_dtype)
 
 
-def colocated(**changed: Any) -> rollout.Engine:
+def colocated(free_gib: float = 23.2, **asked: Any) -> rollout.Engine:
     """TRL's with 16-bit weights of its own."""
-    weights = 2 * QWEN_3B.parameters()
-    setup = sharing.with_trl(**{"weights": weights, "generation_batch_size": 256, **ASKED, **changed})
-    return rollout.plan_engine(QWEN_3B, setup)
+    request = replace(TRL, **{"gradient_accumulation_steps": 32, **asked})
+    setup = sharing.with_trl(request, usable_gib=23.6, free_gib=free_gib, weights=2 * QWEN_3B.parameters())
+    return rollout.plan_engine(QWEN_3B, setup, cuda_graphs_gib=2.4)
 
 
 @pytest.mark.parametrize("row", logged("non_torch_gib", "activation_gib"))
@@ -56,7 +57,7 @@ def test_the_kv_cache_gets_the_rest_of_the_share(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", logged("concurrency"))
 def test_as_many_sequences_as_vllm_printed(row: dict[str, Any]) -> None:
     """Within 0.5 %: the printed size of the cache is rounded to 0.005 GiB."""
-    layout = kv_cache.kv_layout(find(row["model"]))
+    layout = rollout.kv_layout(find(row["model"]))
     n = row["kv_gib"] * GIB / layout.sequence_bytes(row["max_model_len"])
     assert n == pytest.approx(row["concurrency"], rel=0.005)
 
@@ -75,17 +76,14 @@ def test_a_whole_engine_against_its_log() -> None:
     """The one V1 engine whose log is complete but for its graphs, which then lay outside its share."""
     row = next(row for row in LOGS if row["card"] == "L4")
     shape = find(row["model"])
-    setup = sharing.with_unsloth(
-        shape,
-        usable_gib=row["card_gib"],
-        free_gib=row["card_gib"],
+    asked = Request(
+        method="full",  # as if: its log has the adapter's slots among the weights
         gpu_memory_utilization=row["utilisation"],
-        standby=False,
-        weights=int(row["weights_gib"] * GIB),
-        max_model_len=row["max_model_len"],
-        lora_rank=row["lora_rank"],
-        lora_bytes=0,
+        max_prompt_length=512,
+        max_completion_length=row["max_model_len"] - 512,
     )
+    card_gib, weights = row["card_gib"], int(row["weights_gib"] * GIB)
+    setup = sharing.with_unsloth(asked, shape, usable_gib=card_gib, free_gib=card_gib, weights=weights)
     planned = rollout.plan_engine(shape, setup, cuda_graphs_gib=0.0)
     assert gib(planned.kv_cache) == pytest.approx(row["kv_gib"], abs=0.1)
     assert planned.kv_tokens == pytest.approx(563_744, rel=0.006)  # as printed
@@ -117,13 +115,13 @@ def test_graphs_take_what_was_measured_where_it_was() -> None:
 
 
 def test_kv_bytes_by_hand() -> None:
-    assert kv_cache.kv_bytes_per_token(QWEN_3B) == 2 * 36 * 256 * 2
-    assert kv_cache.kv_bytes_per_token(QWEN_3B, "fp8") == 2 * 36 * 256
+    assert rollout.kv_bytes_per_token(QWEN_3B) == 2 * 36 * 256 * 2
+    assert rollout.kv_layout(QWEN_3B, "fp8").full == 2 * 36 * 256
 
 
 def test_a_window_is_all_that_sliding_layers_keep() -> None:
     """SlidingWindowSpec of vLLM 0.31: the window less one, what is in flight, and a block for its odd start."""
-    layout, a_layer = kv_cache.kv_layout(GEMMA), 2 * 4 * 256 * 2
+    layout, a_layer = rollout.kv_layout(GEMMA), 2 * 4 * 256 * 2
     assert layout.sequence_bytes(1024) == 34 * 1024 * a_layer
     assert layout.sequence_bytes(16384) == (5 * 16384 + 29 * (1024 + 16)) * a_layer
     assert layout.sequence_bytes(16384, in_flight=8192) == (5 * 16384 + 29 * (1024 + 8192 + 16)) * a_layer
@@ -148,11 +146,11 @@ def test_what_unsloth_expects_is_not_what_vllm_finds() -> None:
     nf4 = int(nf4_bytes(linear) + 2 * (QWEN_3B.parameters() - linear))
     left = sharing.unsloth_kv_bytes(QWEN_3B, 10 * GIB, nf4, GIB)
     assert left == pytest.approx(10 * GIB - 0.625 * linear - 2 * (QWEN_3B.parameters() - linear) - 1.15 * GIB)
-    assert sharing.unsloth_longest(QWEN_3B, 1000 * 36864) == 768  # 95 % are 950 tokens, in steps of 256
+    assert sharing.unsloth_longest(QWEN_3B, 1000 * 36864, "auto") == 768  # 95 % are 950 tokens, in steps of 256
 
 
 def test_weights_are_shared_or_copied() -> None:
-    shared, copied = engine(), colocated(generation_batch_size=32)
+    shared, copied = engine(), colocated(gradient_accumulation_steps=4)
     assert shared.setup.own_weights == 0
     assert copied.setup.own_weights == 2 * 3_085_938_688
     assert shared.total + 2 * GIB == pytest.approx(0.6 * 23.2 * GIB, abs=4)
@@ -177,14 +175,10 @@ def test_concurrency_is_bounded_by_cache_and_by_schedule() -> None:
 
 @given(st.floats(0.05, 0.95), st.floats(0.01, 0.3), st.sampled_from([engine, colocated]))
 def test_more_of_the_card_is_never_fewer_tokens(share: float, more: float, start: Any) -> None:
-    little, much = (start(gpu_memory_utilization=s, max_model_len=512) for s in (share, share + more))
+    little, much = (start(gpu_memory_utilization=s, max_completion_length=1) for s in (share, share + more))
     # a larger cache brings a larger schedule, whose profiled pass and graphs may take up to 0.6 GiB of it
     assert much.kv_cache >= little.kv_cache - (0.6 * GIB if start is engine else 0)
     assert much.kv_tokens * 36864 <= much.kv_cache
-
-
-UNSLOTH = Request(framework="unsloth", max_prompt_length=512, max_completion_length=1024)
-TRL = replace(UNSLOTH, framework="trl")
 
 
 @pytest.mark.parametrize(
@@ -209,20 +203,11 @@ def test_unsloth_limits_what_vllm_could_hold() -> None:
     """It expects 5 bits a weight where NF4 takes 4.1: on a 7B that is 0.7 GiB of KV cache it does not count on."""
     shape = find("Qwen/Qwen2.5-7B-Instruct")
     linear = shape.linear_parameters()
-    setup = sharing.with_unsloth(
-        shape,
-        usable_gib=11.6,
-        free_gib=11.2,
-        gpu_memory_utilization=0.56,
-        standby=False,
-        weights=int(nf4_bytes(linear) + 2 * (shape.parameters() - linear)),
-        max_model_len=4096,
-        lora_rank=32,
-        lora_bytes=2 * shape.lora_parameters(32, tuple(shape.linears())),
-    )
-    planned = rollout.plan_engine(shape, setup)
-    assert planned.longest < 4096 < planned.kv_tokens
     asked = replace(UNSLOTH, max_prompt_length=1024, max_completion_length=3072, gpu_memory_utilization=0.56)
+    weights = int(nf4_bytes(linear) + 2 * (shape.parameters() - linear))
+    setup = sharing.with_unsloth(asked, shape, usable_gib=11.6, free_gib=11.2, weights=weights)
+    planned = rollout.plan_engine(shape, setup, cuda_graphs_gib=2.4)
+    assert planned.longest < 4096 < planned.kv_tokens
     (found,) = rollout.warnings(planned, asked, None)
     assert f"limits sequences to {planned.longest:,} tokens; 4,096 are asked" in found
 

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.fit import can_run, fit_of
-from toolkit.vram.plan import make_plan
+from toolkit.vram.plan import can_run, fit_of, make_plan
 from toolkit.vram.request import Request, check
 from toolkit.vram.search.concessions import concessions
-from toolkit.vram.search.scaling import length_name, with_length
 from toolkit.vram.search.suggest import nearest_that_fits
 from toolkit.vram.shapes import Shape
 
@@ -71,11 +69,11 @@ def test_lengths_and_passes_are_no_smaller_than_needed(request: Request, shape: 
     nearest = nearest_that_fits(request, shape, card)
     assume(nearest is not None)
     assert nearest is not None
-    found, name = nearest[0].request, length_name(request)
+    found, name = nearest[0].request, request.length_name
     asked, shorter = getattr(request, name), getattr(found, name)
     if shorter < asked:
         assert shorter % 64 == 0
-        assert not can_run(make_plan(with_length(found, min(asked, shorter + 64)), shape, card))
+        assert not can_run(make_plan(found.with_length(min(asked, shorter + 64)), shape, card))
     assert found.batch.generation_batch_size == request.batch.generation_batch_size, "the same round in other passes"
     size, smaller = request.per_device_train_batch_size, found.per_device_train_batch_size
     if smaller < size:

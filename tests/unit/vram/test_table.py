@@ -14,11 +14,9 @@ from rich.console import Console
 from tests.unit.vram.requests import CARDS, SHAPES, requests
 from toolkit.vram.cards import Card, find_card
 from toolkit.vram.catalog import find
-from toolkit.vram.fit import can_run, fit_of
-from toolkit.vram.plan import make_plan
+from toolkit.vram.plan import can_run, fit_of, make_plan
 from toolkit.vram.request import Request, check
-from toolkit.vram.search.growth import last_that_works
-from toolkit.vram.search.scaling import with_num_generations
+from toolkit.vram.search.growth import last_that_works, with_num_generations
 from toolkit.vram.shapes import Shape
 from toolkit.vram.views.fits import MARKS
 from toolkit.vram.views.sheet import Cell, Panel, Sheet

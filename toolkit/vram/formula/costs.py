@@ -11,15 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from toolkit.vram.formula import heads, layers
-from toolkit.vram.formula.update import Optim, Update
+from toolkit.vram.formula import layers
 
 if TYPE_CHECKING:
+    from toolkit.vram.formula.update import Update
     from toolkit.vram.shapes import Shape
 
 NF4_BLOCK = 64  # weights that share one absmax
 DOUBLE_QUANT_BLOCK = 256  # absmax values that share one second-level constant
 ADAM_8BIT_BLOCK = 256
+TILE_TOKENS, TILE_VOCAB = 4096, 32768  # TRL 1.15's fused head works in tiles of so many logits
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def weight_bytes(shape: Shape, update: Update) -> float:
     return projections + rest * (shape.embedding_parameters() + shape.other_parameters())
 
 
-def optimizer_bytes(n: int, bytes_each: int, optim: Optim, *, spared: int = 0) -> float:
+def optimizer_bytes(n: int, bytes_each: int, optim: str, *, spared: int = 0) -> float:
     """Adam's two moments for `n` trained weights.
 
     PyTorch keeps them in the weights' own type; in 8 bit they are one byte each, and a float32 for every 256. The paged
@@ -110,7 +111,7 @@ def peak(shape: Shape, update: Update) -> Peak:
         lora=0.0 if full else each * n,
         optimizer=optimizer_bytes(n, each, update.optim, spared=shape.vocab * shape.hidden if full else 0),
         stage=max(stages.values(), key=lambda stage: stage.total),
-        mask=layers.mask_bytes(shape, update.tokens, update.attention, update.regime),
+        mask=layers.mask_bytes(shape, update),
         fragmentation=_fragmentation(shape, update, stages),
     )
 
@@ -128,7 +129,7 @@ def _fragmentation(shape: Shape, update: Update, stages: dict[str, Stage]) -> fl
     work = stages["layer, first"].total - stages["head"].activations
     if update.head not in ("cross_entropy", "unsloth"):
         return max(head, work)
-    passing = _passing(shape, update, update.tokens.length)
+    passing = layers.passing_layer(shape, update, update.tokens)
     if head >= work or update.method == "full":
         return passing
     if update.attention != "eager":
@@ -143,28 +144,50 @@ def _idle_beside_scores(shape: Shape, update: Update) -> float:
     it no room, but less than half as large again. Read off 60 replays of the allocator and rows 24, 70 and 71 of
     tests/golden/published_vram.json.
     """
-    length = update.tokens.length
-    half = _passing(shape, update, length) / 2
+    tokens = update.tokens
+    half = layers.passing_layer(shape, update, tokens) / 2
     as_large = shape.vocab / shape.n_heads  # tokens at which a score matrix has the logits' size
-    if update.regime != "loop16" or length <= as_large:
+    if update.regime != "loop16" or tokens.length <= as_large:
         return half
-    return max(half, _passing(shape, update, min(length, int(1.5 * as_large))))
+    at_most = replace(tokens, length=min(tokens.length, int(1.5 * as_large)))
+    return max(half, layers.passing_layer(shape, update, at_most))
 
 
-def _passing(shape: Shape, update: Update, length: int) -> float:
-    tokens = replace(update.tokens, length=length)
-    return layers.passing_layer(shape, tokens, update.attention, update.regime, update.dequantised_bytes)
+def head_bytes(shape: Shape, update: Update) -> float:
+    """Memory of the head at its largest, beside the layers' checkpoints. T tokens, N of them scored.
+
+    - chunked (TRL 1.15, for GRPO and supervised training): one tile of 4096 tokens x 32768 logits, the tile of a
+      float32 head cast to 16 bit, and N H in several types for the gradient. The gradient of a trained head is summed
+      in float32, 4 V H.
+    - logits: all N positions at once, 4 N V in 16 bit (the logits and their log-softmax), 12 N V in float32. Sequences
+      are taken one by one, so the gradient of a batch of one is as large as its logits: 2 N V more.
+    - unsloth: float32 logits of one chunk with their gradient and copies, 16 ceil(N / chunks) V. An upper bound: the
+      compiled kernels hold fewer copies, and where Triton runs unsloth_zoo 2026.10.9 takes tiles of 256 MiB at most
+      (fused_losses/fused_linear.py), which nobody has measured yet.
+    - cross_entropy: transformers' own loss over T positions, 12 T V: float32 log-probabilities, their gradient, and the
+      gradient before it. The logits come on top (`held_bytes`).
+    """
+    c, h, v = update.compute_bytes, shape.hidden, shape.vocab
+    t, n = update.tokens.total, update.batch * update.completion
+    capped = update.stream_bytes * v if shape.logit_softcap else 0  # tanh keeps its result
+    around = (4 + update.stream_bytes) * t * h  # the final norm's float32 input, and its output
+    match update.head:
+        case "chunked":
+            cast = c * min(v, TILE_VOCAB) * h if update.regime == "upcast" else 0
+            gathered = 4 * v * h if update.regime == "full" else 0
+            return c * min(n, TILE_TOKENS) * TILE_VOCAB + cast + gathered + 4 * c * n * h + around
+        case "logits":
+            single = c if update.batch == 1 else 0
+            return ((4 if c == 2 else 12) + single + capped / v) * n * v + around
+        case "unsloth":
+            return 16 * -(-n // update.chunks) * v + 2 * c * n * h + around + c * t * h
+        case "cross_entropy":
+            return (12 * v + capped) * t + 4 * t * h
 
 
-def _layers(shape: Shape, update: Update) -> tuple[float, float, float]:
-    """What all layers keep without checkpointing; what the largest layer keeps; what that one holds at work."""
-    kinds = []
-    for count, tokens in layers.kinds_of(shape, update.tokens):
-        common = (shape, tokens, update.attention, update.regime, update.adapters)
-        work = layers.working_layer(*common, update.dequantised_bytes, update.eager_score_bytes)
-        kinds.append((work, layers.saved_layer(*common), count))
-    work, saved, _ = max(kinds)
-    return sum(count * each for _, each, count in kinds), saved, work
+def held_bytes(shape: Shape, update: Update) -> float:
+    """Logits that outlive the head: a hand-written training loop holds the model's output through the backward pass."""
+    return update.stream_bytes * update.tokens.total * shape.vocab if update.head == "cross_entropy" else 0.0
 
 
 def _stages(shape: Shape, update: Update) -> dict[str, Stage]:
@@ -177,29 +200,32 @@ def _stages(shape: Shape, update: Update) -> dict[str, Stage]:
     - optimizer: all gradients, and a root of a moment for every weight in the weights' type (`torch._foreach_sqrt` in
       AdamW; the fused and the 8-bit kernels work in place).
     """
-    regime, tokens = update.regime, update.tokens
     n, each = trained(shape, update)
-    stream = layers.stream_bytes(regime) * tokens.total * shape.hidden
-    all_saved, saved, work = _layers(shape, update)
-    head = heads.head_bytes(shape, update.head, regime, tokens, update.batch * update.completion, update.chunks)
+    stream = update.stream_bytes * update.tokens.total * shape.hidden
+    kinds = [  # (bytes at work, bytes kept without checkpointing, number of such layers)
+        (layers.working_layer(shape, update, tokens), layers.saved_layer(shape, update, tokens), count)
+        for count, tokens in layers.kinds_of(shape, update.tokens)
+    ]
+    work, saved, _ = max(kinds)
+    casts = 2 * n if update.regime in ("adapters32", "upcast") else 0  # autocast's copies, kept by the graph
     if update.checkpointing == "none":
-        casts = 2 * n if regime in ("adapters32", "upcast") else 0  # autocast's copies, kept by the graph
+        all_saved = sum(count * each_saved for _, each_saved, count in kinds)
         kept, first, last = all_saved + casts, all_saved - saved + work + casts, work + casts
     else:
-        casts = 2 * n / shape.n_layers if regime in ("adapters32", "upcast") else 0
+        casts /= shape.n_layers
         kept = stream * (shape.n_layers if update.checkpointing == "hf" else 1)
         frame = 2 * stream if update.checkpointing == "unsloth" else 0  # the layer's output and its gradient
         first, last = kept + frame + work + casts, min(kept, stream) + frame + work + casts
     temporary = each * n if update.optim == "adamw_torch" else 0
     whole_head = each * shape.vocab * shape.hidden if update.method == "full" else 0
-    held = heads.held_bytes(shape, update.head, regime, tokens)
+    held = held_bytes(shape, update)
     before = each * n if update.accumulates else 0
     at_head = whole_head if update.head in ("chunked", "unsloth") else 0  # else it comes when most logits are gone
     # A tied matrix has the head's gradient and the embedding's at once; after a plain product their sum as well
     n_more = (2 if update.head in ("logits", "cross_entropy") else 1) if shape.tied else 0
     summed = whole_head * (n_more + update.accumulates)
     stages = (
-        Stage("head", kept, logits=head + held, gradients=before + at_head),
+        Stage("head", kept, logits=head_bytes(shape, update) + held, gradients=before + at_head),
         Stage("layer, first", first, logits=held, gradients=before + whole_head),
         Stage("layer, last", last, logits=held, gradients=each * n + (whole_head if update.accumulates else 0)),
         Stage("embedding", 0.0, logits=held, gradients=each * n + summed),

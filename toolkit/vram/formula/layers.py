@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from toolkit.vram.formula.update import Update
     from toolkit.vram.shapes import Shape
 
-Attention = Literal["flash", "efficient", "eager"]
 Regime = Literal["adapters16", "adapters32", "upcast", "float32", "loop16", "full"]
 """
 - adapters16: autocast, adapters in 16 bit: TRL over a 4-bit base.
@@ -51,7 +51,6 @@ class Tokens:
 class Adapters:
     """Which of a layer's projections carry LoRA."""
 
-    rank: int
     n: int
     n_qkv: int
     o: int
@@ -60,10 +59,10 @@ class Adapters:
     down: int
 
     @classmethod
-    def of(cls, rank: int, targets: Sequence[str]) -> Adapters:
+    def of(cls, targets: Sequence[str]) -> Adapters:
         n_qkv = sum(name in ("q_proj", "k_proj", "v_proj", "qkv_proj") for name in targets)
         n_up = sum(name in ("gate_proj", "up_proj", "gate_up_proj") for name in targets)
-        return cls(rank, len(targets), n_qkv, int("o_proj" in targets), n_up, int("down_proj" in targets))
+        return cls(len(targets), n_qkv, int("o_proj" in targets), n_up, int("down_proj" in targets))
 
 
 @dataclass(frozen=True)
@@ -121,17 +120,7 @@ def work_widths(regime: Regime, a: Adapters) -> Widths:
             return Widths(18, 12, 0, 0)
 
 
-def compute_bytes(regime: Regime) -> int:
-    """Bytes an element where matrices are multiplied."""
-    return 4 if regime == "float32" else 2
-
-
-def stream_bytes(regime: Regime) -> int:
-    """Bytes an element of the residual stream, and so of a checkpoint."""
-    return 4 if regime in ("float32", "upcast") else 2
-
-
-def attention_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime, adapters: Adapters) -> float:
+def attention_bytes(shape: Shape, update: Update, tokens: Tokens) -> float:
     """What one layer's attention keeps.
 
     - flash: q, out, k, v and the log-sum-exp. With a mask SDPA takes the memory-efficient kernel, which repeats keys
@@ -142,13 +131,14 @@ def attention_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: 
       output a copy, unless an adapter makes one anyway.
     - Norms of q and k (Qwen3, Gemma 3): float32 inputs, 4 T (Q + K), and 16-bit outputs where they are trained.
     """
-    c, t, q, k = compute_bytes(regime), tokens.total, shape.q_dim, shape.kv_dim
+    regime, adapters = update.regime, update.adapters
+    c, t, q, k = update.compute_bytes, tokens.total, shape.q_dim, shape.kv_dim
     norms = _qk_norm_bytes(shape, tokens, regime)
-    if attention == "eager":
+    if update.attention == "eager":
         out = c * t * q if adapters.o and regime in ("adapters16", "float32", "full") else 0
         each = (4 if c == 4 else 6) + (c if shape.attention_softcap else 0)
         return norms + 3 * c * t * q + out + tokens.scores * shape.n_heads * each
-    if attention == "flash" and not tokens.masked:
+    if update.attention == "flash" and not tokens.masked:
         copy = q if adapters.o and regime == "adapters16" else 0
         fused = c * t * (q + k + copy) if shape.fused else 0
         return norms + 2 * c * t * (q + k) + 4 * t * shape.n_heads + fused
@@ -173,76 +163,64 @@ def kinds_of(shape: Shape, tokens: Tokens) -> list[tuple[int, Tokens]]:
     return [(count, own) for count, own in kinds if count]
 
 
-def mask_bytes(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime) -> float:
+def mask_bytes(shape: Shape, update: Update) -> float:
     """The masks, one for all layers of a kind: boolean for SDPA, in the type of the stream for eager attention."""
-    each = stream_bytes(regime) if attention == "eager" else 1
-    return each * tokens.scores * sum(own.masked for _, own in kinds_of(shape, tokens))
+    each = update.stream_bytes if update.attention == "eager" else 1
+    return each * update.tokens.scores * sum(own.masked for _, own in kinds_of(shape, update.tokens))
 
 
-def _around(shape: Shape, tokens: Tokens, widths: Widths, regime: Regime, rank: int) -> float:
+def _around(shape: Shape, update: Update, tokens: Tokens, widths: Widths) -> float:
     """A layer's tensors but for attention's and the MLP's, with the two more norms that Gemma has."""
-    h = widths.h + _norm_bytes(regime) * (shape.n_norms_per_layer - 2)
-    return tokens.total * (h * shape.hidden + widths.q * shape.q_dim + widths.r * rank + 8)
+    h = widths.h + _norm_bytes(update.regime) * (shape.n_norms_per_layer - 2)
+    return tokens.total * (h * shape.hidden + widths.q * shape.q_dim + widths.r * update.rank + 8)
 
 
-def saved_layer(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime, adapters: Adapters) -> float:
+def saved_layer(shape: Shape, update: Update, tokens: Tokens) -> float:
     """What a layer keeps for its backward pass when nothing is recomputed."""
-    widths = saved_widths(regime, adapters)
-    attended = attention_bytes(shape, tokens, attention, regime, adapters)
+    widths = saved_widths(update.regime, update.adapters)
     mlp = widths.i * tokens.total * shape.intermediate
-    return mlp + _around(shape, tokens, widths, regime, adapters.rank) + attended
+    return mlp + _around(shape, update, tokens, widths) + attention_bytes(shape, update, tokens)
 
 
-def working_layer(
-    shape: Shape,
-    tokens: Tokens,
-    attention: Attention,
-    regime: Regime,
-    adapters: Adapters,
-    dequantised: int,
-    eager_scores: int,
-) -> float:
+def working_layer(shape: Shape, update: Update, tokens: Tokens) -> float:
     """A layer recomputed and in its backward pass, at its largest: in the MLP, or in eager attention.
 
-    - The MLP over NF4 is largest either with all its tensors, or with one pair of T I fewer beside a dequantised matrix
-      of `dequantised` bytes an element (0 where nothing is quantised).
-    - Eager attention holds four score matrices of all heads, `eager_scores` bytes an entry, after the MLP's tensors are
-      gone: probabilities, their gradient, the product that softmax's backward kernel makes, and its result.
+    - The MLP over NF4 is largest with all its tensors, or with one pair of T I fewer beside a dequantised matrix.
+    - Eager attention holds four score matrices of all heads after the MLP's tensors are gone: probabilities, their
+      gradient, the product that softmax's backward kernel makes, and its result.
     - A norm after the MLP (Gemma) has its backward pass before anything is freed: 5 T H in float32, and the gradient.
     - Fused gate and up (Phi) hold 4 T H more over 16-bit adapters. In a 16-bit training loop an adapter's output is as
       wide as both, 6 T I.
     """
-    widths, t = work_widths(regime, adapters), tokens.total
-    attended = attention_bytes(shape, tokens, attention, regime, adapters)
-    mlp, pair = widths.i * t * shape.intermediate, 2 * stream_bytes(regime) * t * shape.intermediate
-    mlp = max(mlp, mlp - pair + dequantised * shape.hidden * shape.intermediate)
-    at_mlp = mlp + _around(shape, tokens, widths, regime, adapters.rank) + attended
+    regime, t, h, i = update.regime, tokens.total, shape.hidden, shape.intermediate
+    widths = work_widths(regime, update.adapters)
+    mlp, pair = widths.i * t * i, 2 * update.stream_bytes * t * i
+    mlp = max(mlp, mlp - pair + update.dequantised_bytes * h * i)
+    at_mlp = mlp + _around(shape, update, tokens, widths) + attention_bytes(shape, update, tokens)
     if shape.n_norms_per_layer == 4:
-        saved = saved_layer(shape, tokens, attention, regime, adapters)
-        at_mlp = max(at_mlp, saved + (20 + stream_bytes(regime)) * t * shape.hidden)
+        at_mlp = max(at_mlp, saved_layer(shape, update, tokens) + (20 + update.stream_bytes) * t * h)
     if shape.fused:
-        at_mlp += {"adapters16": 4 * t * shape.hidden, "loop16": 6 * t * shape.intermediate}.get(regime, 0)
-    if attention != "eager":
+        at_mlp += {"adapters16": 4 * t * h, "loop16": 6 * t * i}.get(regime, 0)
+    if update.attention != "eager":
         return at_mlp
-    if shape.attention_softcap:
-        eager_scores += compute_bytes(regime)
-    return max(at_mlp, eager_scores * tokens.scores * shape.n_heads + _beside_scores(shape, tokens, regime, adapters))
+    each = update.eager_score_bytes + (update.compute_bytes if shape.attention_softcap else 0)
+    return max(at_mlp, each * tokens.scores * shape.n_heads + _beside_scores(shape, update, tokens))
 
 
-def passing_layer(shape: Shape, tokens: Tokens, attention: Attention, regime: Regime, dequantised: int) -> float:
+def passing_layer(shape: Shape, update: Update, tokens: Tokens) -> float:
     """Blocks that a layer's forward pass takes and frees: the MLP's tensors, some of the stream, copies of the scores.
 
     Five T I and six T H cover what a replay of the allocator holds after the first layer; eager scores come to 1.7
     times their float32 size.
     """
-    mlp_and_stream = stream_bytes(regime) * tokens.total * (5 * shape.intermediate + 6 * shape.hidden)
-    scores = 6.8 * tokens.scores * shape.n_heads if attention == "eager" else 2 * tokens.scores * tokens.masked
-    return mlp_and_stream + dequantised * shape.hidden * shape.intermediate + scores
+    mlp_and_stream = update.stream_bytes * tokens.total * (5 * shape.intermediate + 6 * shape.hidden)
+    scores = 6.8 * tokens.scores * shape.n_heads if update.attention == "eager" else 2 * tokens.scores * tokens.masked
+    return mlp_and_stream + update.dequantised_bytes * shape.hidden * shape.intermediate + scores
 
 
-def _beside_scores(shape: Shape, tokens: Tokens, regime: Regime, adapters: Adapters) -> float:
+def _beside_scores(shape: Shape, update: Update, tokens: Tokens) -> float:
     """What an eager layer holds beside its score matrices when those are at their largest."""
-    c = compute_bytes(regime)
-    copies = {"adapters32": 2, "upcast": 2, "loop16": 4}.get(regime, 0) * adapters.n_qkv
-    per_token = (8 + copies) * shape.hidden + 3 * c * shape.q_dim + c * adapters.rank * adapters.n_qkv
-    return tokens.total * per_token + _qk_norm_bytes(shape, tokens, regime)
+    c, n_qkv = update.compute_bytes, update.adapters.n_qkv
+    copies = {"adapters32": 2, "upcast": 2, "loop16": 4}.get(update.regime, 0) * n_qkv
+    per_token = (8 + copies) * shape.hidden + 3 * c * shape.q_dim + c * update.rank * n_qkv
+    return tokens.total * per_token + _qk_norm_bytes(shape, tokens, update.regime)

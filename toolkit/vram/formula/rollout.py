@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from toolkit.units import GIB, format_gib, gib
-from toolkit.vram.formula.kv_cache import KvDtype, KvLayout, kv_layout
 
 if TYPE_CHECKING:
     from toolkit.vram.cards import Card
@@ -19,12 +18,48 @@ if TYPE_CHECKING:
     from toolkit.vram.request import Request
     from toolkit.vram.shapes import Shape
 
+BLOCK_TOKENS = 16  # vLLM hands out the KV cache in blocks of so many tokens
 SAMPLER_BYTES = 18  # for each entry of the vocabulary and sequence
 STEPS_IN_FLIGHT = 2  # asynchronous scheduling: a window's old blocks are freed so many steps late
 GRAPHS_MEASURED = 106  # captured graphs of the engine whose memory constants.toml gives: 67 sizes, and 39 for decoding
 GRAPHS_LAYERS = 36  # its layers
 GRAPHS_WITHOUT_LORA = 0.4  # 0.73 GiB for 86 graphs against 2.28 for 106 (vllm#39559, unsloth#3542)
 GRAPHS_BOTH_WAYS = 1.47  # since vLLM 0.11.1 with LoRA each is captured without it, too: 1.62 to 2.38 GiB (vllm#25914)
+
+
+@dataclass(frozen=True)
+class KvLayout:
+    """Bytes of keys and values in the cache."""
+
+    full: float
+    """For each token in all layers that look at everything."""
+    sliding: float
+    """The same in layers with a window, which keep only its tokens."""
+    window: int
+    """Tokens of the window; 0 without one."""
+
+    def sequence_bytes(self, tokens: int, in_flight: int = 0) -> float:
+        """What one sequence of `tokens` takes, in whole blocks; `in_flight` tokens are kept beyond a window."""
+        kept = _blocks(tokens)
+        held = min(kept, _blocks(self.window - 1 + in_flight) + 1)
+        return BLOCK_TOKENS * (self.full * kept + self.sliding * held)
+
+
+def kv_layout(shape: Shape, kv_cache_dtype: str = "auto") -> KvLayout:
+    """Two elements of kv_dim a token and layer: 2 bytes each, or 1 in fp8, whose scales are one number a tensor."""
+    a_layer = 2 * shape.kv_dim * (1 if kv_cache_dtype == "fp8" else 2)
+    n_sliding = shape.n_sliding_layers if shape.sliding_window else 0
+    return KvLayout(a_layer * (shape.n_layers - n_sliding), a_layer * n_sliding, shape.sliding_window or 0)
+
+
+def kv_bytes_per_token(shape: Shape) -> float:
+    """Keys and values of one token in all layers, inside any window, in 16 bit."""
+    layout = kv_layout(shape)
+    return layout.full + layout.sliding
+
+
+def _blocks(tokens: int) -> int:
+    return -(-max(0, tokens) // BLOCK_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -93,9 +128,7 @@ def _capture_sizes(up_to: int) -> int:
     return small + min(up_to, 255) // 8 + max(0, (up_to - 240) // 16)
 
 
-def plan_engine(
-    shape: Shape, setup: Setup, *, cuda_graphs_gib: float = 2.4, kv_cache_dtype: KvDtype = "auto"
-) -> Engine:
+def plan_engine(shape: Shape, setup: Setup, *, cuda_graphs_gib: float, kv_cache_dtype: str = "auto") -> Engine:
     """The engine once it has profiled itself: the KV cache gets what its budget leaves.
 
     `cuda_graphs_gib` is what GRAPHS_MEASURED graphs took.

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from toolkit.units import GIB, gib
-from toolkit.vram.formula.kv_cache import KvDtype, kv_bytes_per_token
+from toolkit.vram.formula.rollout import kv_bytes_per_token
 
 if TYPE_CHECKING:
+    from toolkit.vram.request import Request
     from toolkit.vram.shapes import Shape
 
 # Unsloth's standby: usable GiB of the card (at least) -> share of the card that vLLM gets
@@ -61,60 +62,41 @@ class Setup:
     """Bytes of the budget that are not free: above 0 it does not start."""
 
 
-def with_unsloth(
-    shape: Shape,
-    *,
-    gpu_memory_utilization: float,
-    standby: bool,
-    usable_gib: float,
-    free_gib: float,
-    weights: int,
-    max_model_len: int,
-    lora_rank: int,
-    lora_bytes: int,
-    kv_cache_dtype: KvDtype = "auto",
-) -> Setup:
+def with_unsloth(request: Request, shape: Shape, *, usable_gib: float, free_gib: float, weights: int) -> Setup:
     """Unsloth's engine, which shares `weights` bytes with the training. `free_gib` is free when it starts.
 
-    `lora_bytes` is the size in 16 bit of an adapter over all projections at `lora_rank`; vLLM reserves its next larger
-    rank.
+    It has slots for an adapter over all projections, in 16 bit and of the next larger rank that vLLM knows.
     """
-    share = standby_share(usable_gib) if standby else gpu_memory_utilization
-    lora = int(lora_bytes * lora_rank_in_vllm(lora_rank) / lora_rank)
-    budget = min(share * free_gib, usable_gib - gib(activation_reserve(shape, max_model_len))) * GIB
+    share = standby_share(usable_gib) if request.standby else request.gpu_memory_utilization
+    length, rank = request.max_model_len, request.lora_rank
+    n_lora = 0 if request.method == "full" else shape.lora_parameters(rank, tuple(shape.linears()))
+    lora = int(2 * n_lora * lora_rank_in_vllm(rank) / rank)
+    budget = min(share * free_gib, usable_gib - gib(activation_reserve(shape, length))) * GIB
     expected = unsloth_kv_bytes(shape, budget, weights, lora)
-    batched, n_seqs = schedule(gib(expected))
-    n_seqs = int(1.05 * n_seqs) if kv_cache_dtype == "fp8" else n_seqs
-    batched = max(n_seqs, min(batched, n_seqs * max_model_len))
-    longest = min(max_model_len, unsloth_longest(shape, expected, kv_cache_dtype))
+    batched, n_seqs = next(pair for ceiling, pair in SCHEDULES if gib(expected) <= ceiling)
+    n_seqs = int(1.05 * n_seqs) if request.kv_cache_dtype == "fp8" else n_seqs
+    batched = max(n_seqs, min(batched, n_seqs * length))
+    longest = min(length, unsloth_longest(shape, expected, request.kv_cache_dtype))
     return Setup(share, budget, weights, 0, lora, batched, n_seqs, longest)
 
 
-def with_trl(
-    *,
-    gpu_memory_utilization: float,
-    usable_gib: float,
-    free_gib: float,
-    weights: int,
-    max_model_len: int,
-    generation_batch_size: int,
-) -> Setup:
+def with_trl(request: Request, *, usable_gib: float, free_gib: float, weights: int) -> Setup:
     """TRL's engine, which loads `weights` bytes of its own and runs one round of rollouts at once, if it can."""
-    budget = gpu_memory_utilization * usable_gib * GIB
+    share = request.gpu_memory_utilization
+    budget = share * usable_gib * GIB
     missing = max(0, int(budget - free_gib * GIB))
-    sizes = (TRL_BATCHED_TOKENS, generation_batch_size, max_model_len)
-    return Setup(gpu_memory_utilization, budget, weights, weights, 0, *sizes, missing)
+    sizes = (TRL_BATCHED_TOKENS, request.batch.generation_batch_size, request.max_model_len)
+    return Setup(share, budget, weights, weights, 0, *sizes, missing)
 
 
-def activation_reserve(shape: Shape, max_model_len: int, batch: int = 2) -> int:
-    """Bytes that Unsloth always leaves to the training: 1.25 x batch x one layer's widest tensors in 16 bit.
+def activation_reserve(shape: Shape, max_model_len: int) -> int:
+    """Bytes that Unsloth always leaves to the training: 1.25 x its batch of 2 x one layer's widest tensors in 16 bit.
 
-    `2.5 * [2 S (H + 2 K) + 4 S + 4 S I + I H]` bytes at its batch of 2, S = max_model_len, K as if a head were H /
-    heads wide.
+    `2.5 * [2 S (H + 2 K) + 4 S + 4 S I + I H]` bytes, S = max_model_len, K as if a head were H / heads wide.
     """
     s, h, i = max_model_len, shape.hidden, shape.intermediate
     k = h // shape.n_heads * shape.n_kv_heads
-    return int(1.25 * batch * (2 * s * (h + 2 * k) + 4 * s + 2 * s * 2 * i + i * h))
+    return int(2.5 * (2 * s * (h + 2 * k) + 4 * s + 2 * s * 2 * i + i * h))
 
 
 def unsloth_kv_bytes(shape: Shape, budget: float, weights: int, lora: int) -> float:
@@ -129,7 +111,7 @@ def unsloth_kv_bytes(shape: Shape, budget: float, weights: int, lora: int) -> fl
     return max(0.0, budget - expected - lora - graphs)
 
 
-def unsloth_longest(shape: Shape, kv_bytes: float, kv_cache_dtype: KvDtype = "auto") -> int:
+def unsloth_longest(shape: Shape, kv_bytes: float, kv_cache_dtype: str) -> int:
     """Tokens to which Unsloth shortens max_seq_length: 95 % of its estimate in steps of 256, at least 256.
 
     It counts fp8 at 1.25 bytes an element.
@@ -146,8 +128,3 @@ def lora_rank_in_vllm(rank: int) -> int:
 def standby_share(usable_gib: float) -> float:
     """Share of the card that Unsloth's standby gives vLLM, by the card's usable memory in GiB."""
     return next(share for floor, share in STANDBY_SHARES if usable_gib >= floor)
-
-
-def schedule(kv_gib: float) -> tuple[int, int]:
-    """(max_num_batched_tokens, max_num_seqs) that Unsloth chooses for a KV cache of so many GiB."""
-    return next(pair for ceiling, pair in SCHEDULES if kv_gib <= ceiling)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from toolkit.vram.constants import shipped
-from toolkit.vram.formula.kv_cache import kv_layout
+from toolkit.vram.formula.rollout import kv_layout
 
 if TYPE_CHECKING:
     from toolkit.vram.cards import Card

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
-from toolkit.errors import SettingsError, did_you_mean
-from toolkit.vram.formula.heads import Head
-from toolkit.vram.formula.layers import Adapters, Attention, Regime, Tokens, compute_bytes
+from toolkit.vram.formula.layers import Adapters, Regime, Tokens
 from toolkit.vram.shapes import parse_targets
 
 if TYPE_CHECKING:
@@ -15,38 +14,17 @@ if TYPE_CHECKING:
     from toolkit.vram.request import Request
     from toolkit.vram.shapes import Shape
 
-Quantization = Literal["nf4", "none"]
-Method = Literal["lora", "full"]
-Checkpointing = Literal["none", "hf", "unsloth"]
-Optim = Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "none"]
+Attention = Literal["flash", "efficient", "eager"]
 Dtype = Literal["bf16", "fp16", "fp32"]
-
-CHOICES = {
-    name: get_args(kind)
-    for name, kind in {
-        "quantization": Quantization,
-        "method": Method,
-        "checkpointing": Checkpointing,
-        "head": Head,
-        "attention": Attention,
-        "optim": Optim,
-        "dtype": Dtype,
-    }.items()
-}
-COUNTS = ("rank", "batch", "completion", "chunks")
 UNSLOTH_MIN_CHUNKS = 4  # `max(4, S // 4096)` in its GRPO loss (unsloth_zoo 2026.10.9, rl_replacements.py)
 
 
 @dataclass(frozen=True)
 class Update:
     """The forward and backward passes of one optimizer step: as TRL 1.15 drives GRPO on one card, or as a hand-written
-    training loop drives transformers.
+    training loop drives transformers."""
 
-    Raises:
-        SettingsError: a choice that does not exist, a count below one, or no adapter targets.
-    """
-
-    quantization: Quantization
+    quantization: Literal["nf4", "none"]
     """`nf4`: every linear layer but the head in 4 bit; `none`: all in `dtype`."""
     batch: int
     """Sequences in one pass: per_device_train_batch_size."""
@@ -57,17 +35,17 @@ class Update:
     rank: int = 32
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Module names of the adapted layers."""
-    method: Method = "lora"
+    method: Literal["lora", "full"] = "lora"
     """`full`: every weight is trained, in `dtype`; rank and targets are not read."""
-    checkpointing: Checkpointing = "hf"
+    checkpointing: Literal["none", "hf", "unsloth"] = "hf"
     """`hf`: layer inputs stay on the card; `unsloth`: they wait on the host."""
-    head: Head = "chunked"
+    head: Literal["chunked", "logits", "unsloth", "cross_entropy"] = "chunked"
     attention: Attention = "flash"
     """`flash`: what SDPA takes on a card, which is the memory-efficient kernel where there is a mask; `efficient`: that
     kernel throughout, as on cards before Ampere; `eager`: transformers' own, with all scores."""
     padded: bool = False
     """Sequences of different length: attention then takes a mask."""
-    optim: Optim = "adamw_torch"
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "none"] = "adamw_torch"
     """transformers' names. Fused has no temporaries of `torch._foreach`; `none` leaves the optimizer out."""
     dtype: Dtype = "bf16"
     double_quant: bool = True
@@ -88,17 +66,7 @@ class Update:
     chunks: int = 8
     """Pieces that Unsloth's head computes the logits in."""
 
-    def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise SettingsError(f"{name} {value!r}", did_you_mean(str(value), known) or " or ".join(known))
-        for name in COUNTS:
-            if (count := getattr(self, name)) < 1:
-                raise SettingsError(f"{name} {count}", "a whole number from 1")
-        if not self.targets:
-            raise SettingsError("no adapter targets", "module names such as q_proj, v_proj")
-
-    @property
+    @cached_property
     def regime(self) -> Regime:
         """Which types the layers' tensors have."""
         if self.dtype == "fp32" or (self.upcast_embeddings and not self.autocast):
@@ -110,6 +78,16 @@ class Update:
         if self.upcast_embeddings:
             return "upcast"
         return "adapters16" if self.lora_bytes == 2 else "adapters32"
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes an element where matrices are multiplied."""
+        return 4 if self.regime == "float32" else 2
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes an element of the residual stream, and so of a checkpoint."""
+        return 4 if self.regime in ("float32", "upcast") else 2
 
     @property
     def weight_bytes_each(self) -> int:
@@ -130,16 +108,16 @@ class Update:
     def eager_score_bytes(self) -> int:
         """Bytes an entry of the four score matrices that eager attention holds together. CUDA's softmax reads float16
         as it is, so its result is in 16 bit; bfloat16 is copied to float32 first."""
-        return 14 if self.dtype == "fp16" and compute_bytes(self.regime) == 2 else 16
+        return 14 if self.dtype == "fp16" and self.compute_bytes == 2 else 16
 
-    @property
+    @cached_property
     def tokens(self) -> Tokens:
         masked = self.padded or self.attention == "eager"
         return Tokens(self.batch, self.prompt + self.completion, masked)
 
-    @property
+    @cached_property
     def adapters(self) -> Adapters:
-        return Adapters.of(self.rank, self.targets)
+        return Adapters.of(self.targets)
 
 
 def update_of(request: Request, shape: Shape, card: Card | None) -> Update:

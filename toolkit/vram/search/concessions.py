@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.vram.cards import Card
 from toolkit.vram.request import Request
-from toolkit.vram.search.scaling import LENGTH_STEP, length_name, length_of
+from toolkit.vram.search.growth import LENGTH_STEP
 
 MIN_LENGTH = 128  # tokens of a completion, or of a sequence in SFT, below which nothing is suggested
 MIN_RANK = 16  # reinforcement learning is served by low ranks: Schulman et al., "LoRA Without Regret", 2025
@@ -71,9 +71,9 @@ def _learning(r: Request, card: Card) -> list[Concession]:
     """What the model can learn, or from what. With the last of these a step takes hours, or prompts are dropped."""
     ranks = [2**k for k in range(r.lora_rank.bit_length(), -1, -1) if MIN_RANK <= 2**k < r.lora_rank]
     half_precision = "fp16" if card.compute_capability and card.bf16_tflops is None else "bf16"
-    name = length_name(r)
-    shorter = _shorter(length_of(r), MIN_LENGTH)
-    half = length_of(r) / 2
+    name = r.length_name
+    shorter = _shorter(r.length, MIN_LENGTH)
+    half = r.length / 2
     full = r.method == "full"
     prompts = _shorter(r.max_prompt_length, r.max_prompt_length // 2) if r.task == "grpo" else []
     return [

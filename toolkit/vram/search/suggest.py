@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toolkit.vram.cards import Card
-from toolkit.vram.fit import can_run
-from toolkit.vram.plan import Plan, make_plan
+from toolkit.vram.plan import Plan, can_run, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.concessions import Concession, concessions
-from toolkit.vram.search.scaling import LENGTH_STEP, length_name, length_of
+from toolkit.vram.search.growth import LENGTH_STEP
 from toolkit.vram.shapes import Shape
 
 
@@ -115,11 +114,11 @@ class _Search:
 
         Two concessions shorten it, and what was taken back after the later one may have left room.
         """
-        name = length_name(self.request)
+        name = self.request.length_name
         about_length = [i for i, part in enumerate(parts) if name in part]
         if not about_length:
             return parts
-        asked, tokens = length_of(self.request), parts[about_length[-1]][name]
+        asked, tokens = self.request.length, parts[about_length[-1]][name]
         kept = [part for part in parts if name not in part]
         place = about_length[-1] - len(about_length) + 1
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from toolkit.compat.contracts import require
 from toolkit.vram.formula.update import Update
-from toolkit.vram.simulation.kernels import EFFICIENT, FLASH
+from toolkit.vram.simulation.watch import EFFICIENT, FLASH
 
 # `Update.attention` -> `attn_implementation` of the simulated model
 # ("simulated_flash" would make transformers fetch a kernel)
@@ -33,8 +34,11 @@ def register_cuda_attention() -> None:
     attention = require(transformers, "AttentionInterface", "transformers 5.17")
     masks = require(masking_utils, "AttentionMaskInterface", "transformers 5.17")
     known_masks = require(masking_utils, "ALL_MASK_ATTENTION_FUNCTIONS", "transformers 5.17")
-    kinds = (("flash", _cuda_attention, "sdpa"), ("efficient", _efficient_attention, "sdpa"))
-    for kind, function, mask in (*kinds, ("eager", _eager_attention, "eager")):
+    for kind, function, mask in (
+        ("flash", _cuda_attention, "sdpa"),
+        ("efficient", partial(_cuda_attention, has_flash=False), "sdpa"),
+        ("eager", _eager_attention, "eager"),
+    ):
         attention.register(IMPLEMENTATIONS[kind], function)
         masks.register(IMPLEMENTATIONS[kind], known_masks[mask])
 
@@ -52,32 +56,31 @@ def expected_kernels(update: Update, config: Any) -> tuple[str, ...]:
 
 
 def _cuda_attention(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **_: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    has_flash: bool = True,
+    **_: Any,
 ) -> tuple[Any, None]:
     """Attention by transformers' interface: q, k, v (B, heads, S, D), mask (B, 1, S, S) or None; out (B, S, heads, D).
 
     What `scaled_dot_product_attention` takes on CUDA: with a mask the memory-efficient kernel; without one flash
-    attention, which knows grouped queries; in float32, which flash does not know, `_float32_attention`.
+    attention, which knows grouped queries; in float32, which flash does not know, `_float32_attention`. On cards
+    without flash it is the memory-efficient kernel throughout.
     """
     import torch
 
     query, key, value = _autocast(query, key, value)
-    if attention_mask is not None:
-        out = _memory_efficient(module, query, key, value, attention_mask, scaling)
+    if attention_mask is not None or not has_flash:
+        out = _repeated_efficient(module, query, key, value, attention_mask, scaling)
     elif query.dtype == torch.float32:
         out = _float32_attention(query, key, value, scaling)
     else:
         flash = torch.ops.aten._scaled_dot_product_flash_attention
         out = flash(query, key, value, 0.0, True, scale=scaling)[0]
-    return out.transpose(1, 2).contiguous(), None
-
-
-def _efficient_attention(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **_: Any
-) -> tuple[Any, None]:
-    """As `_cuda_attention` without flash attention: the memory-efficient kernel, with a mask or without."""
-    query, key, value = _autocast(query, key, value)
-    out = _memory_efficient(module, query, key, value, attention_mask, scaling)
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -126,11 +129,10 @@ def _float32_attention(query: Any, key: Any, value: Any, scaling: float | None) 
     if query.shape[1] != key.shape[1]:
         math = torch.ops.aten._scaled_dot_product_attention_math
         return math(query, key, value, None, 0.0, True, scale=scaling, enable_gqa=True)[0]
-    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    return efficient(query, key, value, None, _wants_gradient(query, key, value), 0.0, True, scale=scaling)[0]
+    return _efficient(query, key, value, None, scaling)
 
 
-def _memory_efficient(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -> Any:
+def _repeated_efficient(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None) -> Any:
     """The memory-efficient kernel over repeated keys and values, with a bias of q's dtype when there is a mask."""
     import torch
     from torch.nn.functional import pad
@@ -139,19 +141,19 @@ def _memory_efficient(module: Any, query: Any, key: Any, value: Any, mask: Any, 
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if mask is None:
-        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-        return efficient(query, key, value, None, _wants_gradient(query, key, value), 0.0, True, scale=scaling)[0]
+        return _efficient(query, key, value, None, scaling)
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), float("-inf"))
     length = mask.shape[-1]
     if length % 8:  # the kernel wants rows of 16 bytes
         mask = pad(mask, (0, 8 - length % 8))[..., :length]
-    mask = mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
-    return efficient(query, key, value, mask, _wants_gradient(query, key, value), 0.0, False, scale=scaling)[0]
+    return _efficient(query, key, value, mask.expand(*query.shape[:3], key.shape[2]), scaling)
 
 
-def _wants_gradient(*tensors: Any) -> bool:
+def _efficient(query: Any, key: Any, value: Any, bias: Any, scaling: float | None) -> Any:
+    """The kernel itself, causal where no bias says which scores count."""
     import torch
 
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    return kernel(query, key, value, bias, wants_gradient, 0.0, bias is None, scale=scaling)[0]

@@ -51,12 +51,8 @@ class Ledger:
         self.peaks: dict[str, Peak] = {}
         self._alive: dict[int, tuple[int, str]] = {}
         self._by_part: Counter[str] = Counter()
-        self._total_bytes = 0
+        self.total_bytes = 0
         self._next_entry = 0
-
-    @property
-    def total_bytes(self) -> int:
-        return self._total_bytes
 
     def open(self, nbytes: int, part: str = "rest") -> int:
         """Book `nbytes`, rounded up, and return the entry's number."""
@@ -64,7 +60,7 @@ class Ledger:
         size = rounded(nbytes)
         self._alive[self._next_entry] = (size, part)
         self._by_part[part] += size
-        self._total_bytes += size
+        self.total_bytes += size
         self._note_peak()
         if self.allocator is not None:
             self._blocks[self._next_entry] = self.allocator.take(nbytes)
@@ -80,7 +76,7 @@ class Ledger:
     def close(self, entry: int) -> None:
         size, part = self._alive.pop(entry)
         self._by_part[part] -= size
-        self._total_bytes -= size
+        self.total_bytes -= size
         if self.allocator is not None:
             self.allocator.give_back(self._blocks.pop(entry))
 
@@ -96,6 +92,6 @@ class Ledger:
 
     def _note_peak(self) -> None:
         peak = self.peaks.setdefault(self.phase, Peak())
-        if self._total_bytes > peak.total_bytes:
-            peak.total_bytes = self._total_bytes
+        if self.total_bytes > peak.total_bytes:
+            peak.total_bytes = self.total_bytes
             peak.by_part = {part: self._by_part[part] for part in PARTS}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit.compat.contracts import require
-from toolkit.errors import ModelError, SettingsError
+from toolkit.errors import ContractError, ModelError
 from toolkit.vram.formula.costs import DOUBLE_QUANT_BLOCK, NF4_BLOCK
 from toolkit.vram.formula.update import Dtype, Update
 
@@ -25,17 +26,10 @@ def torch_dtype(dtype: Dtype) -> torch.dtype:
 
 
 def load_config(config: Mapping[str, Any], layers: int | None = None) -> Any:
-    """Return transformers' config of the content of a config.json, with its first `layers` when given.
-
-    Raises:
-        SettingsError: no `model_type`, the one key that is required.
-        ModelError: an architecture that transformers does not know.
-    """
+    """Return transformers' config of the content of a config.json, with its first `layers` when given."""
     import transformers
 
-    if "model_type" not in config:
-        raise SettingsError("a config without model_type", "the content of a model's config.json")
-    plain = {name: copy.deepcopy(value) for name, value in config.items()}
+    plain = copy.deepcopy(dict(config))
     kind = plain.pop("model_type")
     plain.pop("quantization_config", None)  # what is quantised is the update's to say
     if layers is not None:
@@ -61,7 +55,7 @@ def build_on_meta(update: Update, config: Any, attention: str) -> Any:
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
         if update.quantization == "nf4":
-            _quantise(model, dtype, double_quant=update.double_quant)
+            _quantise(model, update)
         if update.upcast_embeddings:
             from peft import prepare_model_for_kbit_training
 
@@ -86,7 +80,7 @@ def _with_adapters(model: Any, update: Update) -> Any:
     return peft_model
 
 
-def _quantise(model: Any, dtype: torch.dtype, *, double_quant: bool) -> None:
+def _quantise(model: Any, update: Update) -> None:
     """Replace every linear layer but the head by bitsandbytes' 4-bit layer, already quantised."""
     from torch.nn import Linear
 
@@ -96,17 +90,18 @@ def _quantise(model: Any, dtype: torch.dtype, *, double_quant: bool) -> None:
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, Linear) and layer is not head:
-                setattr(parent, name, _quantised_layer(layer, dtype, double_quant=double_quant))
+                setattr(parent, name, _quantised_layer(layer, update))
     keep_gradients_on_cpu(model)  # its packed kernel for CPUs would be no stand-in for CUDA's
     model.is_loaded_in_4bit = True
 
 
-def _quantised_layer(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> Any:
+def _quantised_layer(layer: Any, update: Update) -> Any:
     import torch
     from bitsandbytes.nn import modules
 
     require(torch.ops.bitsandbytes, "gemm_4bit", BNB)
     params_4bit: Any = require(modules, "Params4bit", BNB)  # Any: its arguments are those of __new__
+    dtype = torch_dtype(update.dtype)
     quantised: Any = modules.Linear4bit(
         layer.in_features, layer.out_features, bias=layer.bias is not None, compute_dtype=dtype, quant_type="nf4"
     )
@@ -115,7 +110,7 @@ def _quantised_layer(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> A
     quantised.weight = params_4bit(
         torch.empty((layer.weight.numel() // 2, 1), dtype=torch.uint8),
         requires_grad=False,
-        quant_state=_quant_state(layer, dtype, double_quant=double_quant),
+        quant_state=_quant_state(layer, dtype, update.double_quant),
         blocksize=NF4_BLOCK,
         quant_type="nf4",
         bnb_quantized=True,
@@ -125,36 +120,29 @@ def _quantised_layer(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> A
     return quantised
 
 
-def _quant_state(layer: Any, dtype: torch.dtype, *, double_quant: bool) -> Any:
+def _quant_state(layer: Any, dtype: torch.dtype, double_quant: bool) -> Any:
     """A float32 scale for 64 weights; quantised again it is a byte, with a float32 for 256 of them and a code book."""
     import torch
     from bitsandbytes.functional import QuantState
 
     n_scales = -(-layer.weight.numel() // NF4_BLOCK)
-    if not double_quant:
-        return QuantState(
-            absmax=torch.empty(n_scales),
-            shape=layer.weight.shape,
-            dtype=dtype,
-            blocksize=NF4_BLOCK,
-            code=torch.empty(16),
-            quant_type="nf4",
+    nested: dict[str, Any] = {}
+    if double_quant:
+        scales_of_scales = QuantState(
+            absmax=torch.empty(-(-n_scales // DOUBLE_QUANT_BLOCK)),
+            code=torch.empty(256),
+            blocksize=DOUBLE_QUANT_BLOCK,
+            dtype=torch.float32,
         )
-    scales_of_scales = QuantState(
-        absmax=torch.empty(-(-n_scales // DOUBLE_QUANT_BLOCK)),
-        code=torch.empty(256),
-        blocksize=DOUBLE_QUANT_BLOCK,
-        dtype=torch.float32,
-    )
+        nested = {"offset": torch.empty(()), "state2": scales_of_scales}
     return QuantState(
-        absmax=torch.empty(n_scales, dtype=torch.uint8),
+        absmax=torch.empty(n_scales, dtype=torch.uint8 if double_quant else torch.float32),
         shape=layer.weight.shape,
         dtype=dtype,
         blocksize=NF4_BLOCK,
         code=torch.empty(16),
         quant_type="nf4",
-        offset=torch.empty(()),
-        state2=scales_of_scales,
+        **nested,
     )
 
 
@@ -208,3 +196,49 @@ def tensors_by_part(model: Any) -> list[tuple[str, torch.Tensor]]:
         if (state := getattr(tensor, "quant_state", None)) is not None:
             found += [("weights", getattr(owner, name)) for owner, name in _scales(state)]
     return found + [("weights", buffer) for buffer in model.buffers()]
+
+
+def set_checkpointing(model: Any, kind: str) -> None:
+    """Switch to TRL's non-reentrant checkpoints (`hf`) or to Unsloth's; a ContractError where no layer takes them."""
+    if kind == "none":
+        return
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.enable_input_require_grads()  # the embeddings are frozen: without it nothing below the adapters has a graph
+    layers = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    layers = [layer for layer in layers if hasattr(layer, "_gradient_checkpointing_func")]
+    if not layers:
+        raise ContractError("no layer took gradient checkpointing", "transformers 5.17", "run: toolkit doctor")
+    if kind == "unsloth":
+        for layer in layers:
+            layer._gradient_checkpointing_func = _host_checkpoint().apply
+
+
+@cache
+def _host_checkpoint() -> Any:
+    """As `Unsloth_Offloaded_Gradient_Checkpointer`: the input waits on the host and returns for the recompute.
+
+    The recompute has the forward's autocast, by `custom_bwd`.
+    """
+    import torch
+    from torch.amp.autocast_mode import custom_bwd, custom_fwd
+
+    class HostCheckpoint(torch.autograd.Function):
+        @staticmethod
+        @custom_fwd(device_type="cpu")
+        def forward(ctx: Any, layer: Any, hidden: Any, *rest: Any) -> Any:
+            ctx.save_for_backward(torch.empty(hidden.shape, dtype=hidden.dtype, device="meta"))  # meta is the host
+            ctx.layer, ctx.rest = layer, rest
+            with torch.no_grad():
+                return layer(hidden, *rest)
+
+        @staticmethod
+        @custom_bwd(device_type="cpu")
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            (saved,) = ctx.saved_tensors
+            hidden = torch.empty(saved.shape, dtype=saved.dtype, device="cpu").requires_grad_(True)
+            with torch.enable_grad():
+                out = ctx.layer(hidden, *ctx.rest)
+            torch.autograd.backward(out, gradients[0])
+            return None, hidden.grad, *(None for _ in ctx.rest)
+
+    return HostCheckpoint

@@ -1,35 +1,42 @@
-"""A step simulated at full depth, or at two small depths from which the rest follows."""
+"""A step simulated on a card of fake tensors: at full depth, or at two small depths from which the rest follows."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from toolkit.errors import SettingsError
+from toolkit.compat import fake_tensors
+from toolkit.errors import ContractError, SettingsError
 from toolkit.vram.formula.update import Update
+from toolkit.vram.simulation import attention
 from toolkit.vram.simulation.allocator import CachingAllocator
-from toolkit.vram.simulation.card import fake_card, highest
-from toolkit.vram.simulation.ledger import Peak, SimulatedPeak
-from toolkit.vram.simulation.model import load_config
+from toolkit.vram.simulation.ledger import Ledger, Peak, SimulatedPeak
+from toolkit.vram.simulation.model import build_on_meta, load_config, materialise, set_checkpointing, tensors_by_part
 from toolkit.vram.simulation.step import Step
+from toolkit.vram.simulation.watch import GEMM_4BIT, StorageWatch
+
+LOAD = "load"
+LAYER_OF = re.compile(r"\.layers\.(\d+)\.")
 
 
 def simulate(config: Mapping[str, Any], update: Update, *, layers: int | None = None) -> SimulatedPeak:
-    """Return the peak of an update with all layers of a model, or with its first `layers`.
+    """Return the peak of an update with all layers of a model, or with its first `layers`; 4 to 8 s for a 7B model.
 
-    `config` is the content of a config.json, of which only `model_type` is required. Takes 4 to 8 s of CPU for a 7B
-    model; see `extrapolate` for an answer while somebody waits.
+    `config` is the content of a config.json.
 
     Raises:
-        SettingsError: `layers` below one, no `model_type`, or no prompt for a head that scores completions alone.
+        SettingsError: no prompt for a head that scores completions alone.
         ModelError: an architecture that transformers does not know.
         ContractError: a private name or a kernel that the simulation stands on is gone.
     """
     started = time.perf_counter()
-    if layers is not None and layers < 1:
-        raise SettingsError(f"layers {layers}", "a whole number from 1")
     allocator = CachingAllocator()
     load_bytes, peaks = peaks_by_phase(config, update, layers, allocator=allocator)
     peak = highest(load_bytes, peaks, time.perf_counter() - started)
@@ -42,10 +49,7 @@ def extrapolate(config: Mapping[str, Any], update: Update) -> SimulatedPeak:
 
     Every phase's peak is linear in the number of layers, while the peak of all is not: the phase that leads may change
     with depth (the head leads in a shallow model, gradients gather in a deep one). So each phase is extended by itself
-    and the highest taken. `_depths` says which depths are simulated.
-
-    Raises:
-        As `simulate`.
+    and the highest taken. `_depths` says which depths are simulated. Errors are those of `simulate`.
     """
     started = time.perf_counter()
     built = load_config(config)
@@ -105,3 +109,101 @@ def _period(kinds: Sequence[str]) -> int:
         if all(kind == kinds[i % length] for i, kind in enumerate(kinds)):
             return length
     return 1
+
+
+@dataclass(frozen=True)
+class FakeCard:
+    """A loaded model, and what watches the card's memory."""
+
+    update: Update
+    model: Any
+    watch: StorageWatch
+    load_bytes: int
+
+    def enter(self, phase: str) -> None:
+        self.watch.ledger.enter(phase)
+
+    def book(self, part: str, tensors: Iterable[Any]) -> None:
+        """Book tensors that exist before the step: inputs, Adam's moments."""
+        for tensor in tensors:
+            self.watch.follow(tensor, part)
+
+    def book_gradients(self) -> None:
+        """Book every gradient as it comes, and split the backward pass where layers end."""
+        waiting: Counter[int | None] = Counter()
+
+        def completed(parameter: Any, layer: int | None) -> None:
+            self.watch.follow(parameter.grad, "gradients")
+            waiting[layer] -= 1
+            if layer is not None and waiting[layer] == 0:
+                place = {0: "embeddings", 1: "first layer"}.get(layer, "middle layers")
+                self.enter(f"backward of the {place}")
+
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                found = LAYER_OF.search(name)
+                layer = int(found[1]) if found else None
+                waiting[layer] += 1
+                parameter.register_post_accumulate_grad_hook(partial(completed, layer=layer))
+
+    def peaks(self) -> dict[str, Peak]:
+        """The peak of each phase of the step."""
+        return {phase: peak for phase, peak in self.watch.ledger.peaks.items() if phase != LOAD}
+
+    def check_kernels(self) -> None:
+        """Refuse a step whose attention or 4-bit products took other kernels than CUDA would have used."""
+        n_layers = self.model.config.num_hidden_layers
+        wanted = [attention.expected_kernels(self.update, self.model.config)]
+        if self.update.quantization == "nf4":
+            wanted.append((GEMM_4BIT,))
+        for names in filter(None, wanted):
+            seen = sum(count for name, count in self.watch.calls.items() if name.rpartition(".")[0] in names)
+            if seen < n_layers:
+                found = f"{' or '.join(names)} ran {seen} times in {n_layers} layers"
+                raise ContractError(found, "one call a layer at least", "run: toolkit doctor")
+
+
+@contextmanager
+def fake_card(
+    config: Mapping[str, Any],
+    update: Update,
+    layers: int | None = None,
+    attention_kind: str | None = None,
+    allocator: CachingAllocator | None = None,
+) -> Iterator[FakeCard]:
+    """Load the model that `config` describes, with its first `layers` or all.
+
+    Inside, new tensors are fake: fake `cpu` stands for the card and fake `meta` for the host. Kernels are checked on
+    leaving, unless `attention_kind` asks for another `attn_implementation`, to compare with what a CPU allocates.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if update.prompt < 1 and update.head in ("logits", "unsloth"):
+        raise SettingsError(f"prompt {update.prompt} with head {update.head}", "a whole number from 1")
+    attention.register_cuda_attention()
+    kind = attention_kind or attention.IMPLEMENTATIONS[update.attention]
+    model = build_on_meta(update, load_config(config, layers), kind)
+    n_scored = update.batch * update.completion
+    watch = StorageWatch(Ledger(LOAD, allocator), mask_is_full=not update.padded, n_selected=n_scored)
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # of modules that look for a GPU
+        stack.enter_context(fake_tensors.are_not_tracing())
+        if update.head == "chunked":
+            stack.enter_context(fake_tensors.trl_head_without_triton())
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        materialise(model, lambda meta: torch.empty(meta.shape, dtype=meta.dtype))
+        for part, tensor in tensors_by_part(model):
+            watch.follow(tensor, part)
+        set_checkpointing(model, update.checkpointing)
+        card = FakeCard(update, model, watch, watch.ledger.total_bytes)
+        yield card
+    if attention_kind is None:
+        card.check_kernels()
+
+
+def highest(load_bytes: int, peaks: dict[str, Peak], seconds: float) -> SimulatedPeak:
+    """Return the phase that leads."""
+    phase = max(peaks, key=lambda name: peaks[name].total_bytes)
+    return SimulatedPeak(peaks[phase].total_bytes, load_bytes, peaks[phase].by_part, seconds, phase)

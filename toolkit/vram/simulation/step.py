@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache
 from typing import Any
 
 from toolkit.vram.formula.update import Update
-from toolkit.vram.simulation import heads
 from toolkit.vram.simulation.model import torch_dtype
 
 CLIP_LOW, CLIP_HIGH, MAX_GRAD_NORM = 0.8, 1.28, 1.0
 LEARNING_RATE = 1e-5
-LAYER_OF = re.compile(r"\.layers\.(\d+)\.")
 
 
 class Step:
-    """A model on its inputs with its optimizer, ready to run.
+    """A model, materialised and with checkpointing set, on its inputs with its optimizer, ready to run.
 
-    Args:
-        update: what it consists of.
-        model: the PEFT model, materialised and with checkpointing set.
-        enter: told the name of each phase as it starts.
+    `enter` is told the name of each phase as it starts.
     """
 
     def __init__(self, update: Update, model: Any, enter: Callable[[str], None]) -> None:
@@ -44,7 +37,7 @@ class Step:
         if update.head == "chunked":
             from trl.trainer.utils import add_fused_lm_head
 
-            add_fused_lm_head(heads.base_of(model), temperature=1.0, outputs=("log_probs", "entropy"))
+            add_fused_lm_head(base_of(model), temperature=1.0, outputs=("log_probs", "entropy"))
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -78,29 +71,78 @@ class Step:
         self.outputs = None
 
     def _loss(self) -> Any:
-        if self.update.head == "cross_entropy":
-            with _autocast(self.update):
-                self.outputs = heads.outputs_with_loss(self.model, self.ids, self.mask)
+        """TRL's ways to a loss, Unsloth's, and transformers' own over all positions."""
+        update, model, inputs = self.update, self.model, {"input_ids": self.ids, "attention_mask": self.mask}
+        n, targets = update.completion, self.ids[:, -update.completion :]
+        if update.head == "cross_entropy":
+            with _autocast(update):
+                self.outputs = model(**inputs, labels=self.ids, use_cache=False)
             return self.outputs.loss
-        completions = self.ids[:, -self.update.completion :]
-        scored = (self.model, self.ids, self.mask, self.update.completion)
-        if self.update.head == "unsloth":
-            with _autocast(self.update):
-                hidden = heads.completion_hidden(*scored)
-            weight = self.model.get_output_embeddings().weight
-            rows = hidden.reshape(-1, hidden.shape[-1])  # `hidden` stays: Unsloth's caller holds all positions, too
-            return heads.unsloth_loss(rows, weight, completions.reshape(-1), self.update.chunks)
-        if self.update.head == "chunked":
-            with _autocast(self.update):
-                log_probs = heads.completion_log_probs(*scored)
+        if update.head == "unsloth":
+            with _autocast(update):
+                hidden = base_of(model).base_model(**inputs, use_cache=False).last_hidden_state
+            hidden = hidden[:, -n - 1 : -1]  # a view: Unsloth's caller holds all positions, too
+            weight = model.get_output_embeddings().weight
+            rows = hidden.reshape(-1, hidden.shape[-1])
+            return _unsloth_loss().apply(rows, weight, targets.reshape(-1), update.chunks)
+        if update.head == "chunked":
+            labels = self.ids.masked_fill(self.mask == 0, -100)
+            labels[:, :-n] = -100
+            with _autocast(update):
+                log_probs = model(**inputs, use_cache=False, labels=labels, fused_lm_head=True).log_probs[:, -n:]
+            del labels
         else:
             from trl.trainer.utils import selective_log_softmax
 
-            with _autocast(self.update):
-                logits = heads.completion_logits(*scored)
-            log_probs = selective_log_softmax(logits, completions)
+            with _autocast(update):
+                logits = model(**inputs, use_cache=False, logits_to_keep=n + 1).logits[:, :-1]
+            log_probs = selective_log_softmax(logits, targets)
             del logits
         return _grpo_loss(log_probs, self.advantages)
+
+
+def base_of(model: Any) -> Any:
+    """The transformers model under the adapters, or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+@cache
+def _unsloth_loss() -> Any:
+    """The loss as Unsloth's `UnslothEfficientGRPO` forms it: gradient and value chunk by chunk, in the forward.
+
+    Shapes: hidden (N, H), weight (V, H), targets (N,). Only the gradient with respect to `hidden` outlives a chunk.
+    Written out in eager operations: Unsloth compiles the chunk, which holds fewer copies, so this is an upper bound.
+    """
+    import torch
+
+    class ChunkedLoss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, hidden: Any, weight: Any, targets: Any, n_chunks: int) -> Any:
+            gradient, total = torch.empty_like(hidden), torch.zeros(())
+            pieces = (tensor.chunk(n_chunks) for tensor in (hidden, gradient, targets))
+            for rows, gradient_rows, target in zip(*pieces, strict=True):
+                total = total + _chunk_loss(rows, weight, target, gradient_rows)
+            ctx.save_for_backward(gradient)
+            return total
+
+        @staticmethod
+        def backward(ctx: Any, *d_total: Any) -> Any:
+            return ctx.saved_tensors[0] * d_total[0], None, None, None
+
+    return ChunkedLoss
+
+
+def _chunk_loss(rows: Any, weight: Any, target: Any, gradient: Any) -> Any:
+    """Return the chunk's loss and write its gradient with respect to `rows` into `gradient`."""
+    import torch
+
+    with torch.enable_grad():
+        rows = rows.detach().requires_grad_(True)
+        logits = (rows.to(weight.dtype) @ weight.t()).to(torch.float32)
+        log_probs = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1) - torch.logsumexp(logits, -1)
+        loss = -torch.exp(log_probs - log_probs.detach()).mean()
+    gradient.copy_(torch.autograd.grad(loss, rows)[0])
+    return loss.detach()
 
 
 def _grpo_loss(log_probs: Any, advantages: Any) -> Any:
@@ -164,23 +206,3 @@ def state_on_card(optimizer: Any) -> list[Any]:
     """
     on_host = () if optimizer.param_groups[0].get("fused") else ("step",)
     return [value for state in optimizer.state.values() for name, value in state.items() if name not in on_host]
-
-
-def on_gradient(model: Any, act: Callable[[Any], None], on_layer_done: Callable[[int], None]) -> None:
-    """Call `act(gradient)` when a parameter's gradient is complete, `on_layer_done(layer)` after the layer's last."""
-    waiting: Counter[int] = Counter()
-
-    def completed(parameter: Any, layer: int | None) -> None:
-        act(parameter.grad)
-        if layer is not None:
-            waiting[layer] -= 1
-            if waiting[layer] == 0:
-                on_layer_done(layer)
-
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            found = LAYER_OF.search(name)
-            layer = int(found[1]) if found else None
-            if layer is not None:
-                waiting[layer] += 1
-            parameter.register_post_accumulate_grad_hook(partial(completed, layer=layer))

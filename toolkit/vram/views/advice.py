@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.vram.cards import Card
-from toolkit.vram.fit import can_run
-from toolkit.vram.plan import Plan, as_json, make_plan
+from toolkit.vram.plan import Plan, as_json, can_run, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.suggest import Change, nearest_that_fits
 from toolkit.vram.shapes import Shape

@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from toolkit.display.tables import Table, number
-from toolkit.vram.calibration import KINDS, Entry, add_run
+from toolkit.units import plural
+from toolkit.vram.calibration import Entry, add_run
 from toolkit.vram.cards import Card
 from toolkit.vram.constants import Learned, calibration_file, constants_for
-from toolkit.vram.plan import Plan
+from toolkit.vram.plan import KINDS
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class Calibration:
 
     def as_json(self) -> dict[str, Any]:
         """Peaks by kind, constants before and after, GiB."""
-        entry, before, after = self.entry, self.entry.plan(), self.entry.plan(self.learned)
+        before, after = self.entry.plan(), self.entry.plan(self.learned)
         return {
-            "card": entry.card["name"],
+            "card": self.entry.card["name"],
             "n_runs": self.learned.n_runs,
             "peaks_gib": {
-                kind: {"planned": planned, "measured": entry.measured[kind], "calibrated": calibrated}
-                for kind, planned, calibrated in zip(KINDS, _peaks(before), _peaks(after), strict=True)
+                kind: {"planned": planned, "measured": measured, "calibrated": calibrated}
+                for kind, planned, measured, calibrated in self._peaks()
             },
             "constants": {name: {"before": old, "after": new} for name, old, new in self._constants()},
             "interval_process_gib": {"before": before.interval_gib, "after": after.interval_gib},
@@ -43,15 +44,12 @@ class Calibration:
 
     def kept(self) -> str:
         """What plans stand on from now on, and where that is kept."""
-        n = self.learned.n_runs
-        runs = "1 run" if n == 1 else f"{n} runs"
-        return f"plans for {self.entry.card['name']} stand on {runs} from now on; kept in {calibration_file()}"
+        runs, card = plural(self.learned.n_runs, "run"), self.entry.card["name"]
+        return f"plans for {card} stand on {runs} from now on; kept in {calibration_file()}"
 
     def _residuals(self) -> Table:
         table = Table(["peak GiB", *map(number, ("planned", "measured", "residual", "residual now"))])
-        before, after = _peaks(self.entry.plan()), _peaks(self.entry.plan(self.learned))
-        for kind, planned, calibrated in zip(KINDS, before, after, strict=True):
-            measured = self.entry.measured[kind]
+        for kind, planned, measured, calibrated in self._peaks():
             found = ("-", "-", "-")
             if measured is not None:
                 found = (f"{measured:.2f}", f"{measured - planned:+.2f}", f"{measured - calibrated:+.2f}")
@@ -66,6 +64,11 @@ class Calibration:
         table.add("interval of this plan, GiB", *(f"{low:.1f} to {high:.1f}" for low, high in intervals))
         return table
 
+    def _peaks(self) -> list[tuple[str, float, float | None, float]]:
+        """Kind, planned, measured, and planned with what was learned. GiB."""
+        before, after = self.entry.plan(), self.entry.plan(self.learned)
+        return [(kind, before.peak_gib(kind), self.entry.measured[kind], after.peak_gib(kind)) for kind in KINDS]
+
     def _constants(self) -> list[tuple[str, float, float]]:
         """Name, shipped value and what was learned: the context in GiB, and a factor on each kind of slack."""
         found = [(f"slack_{kind}_factor", 1.0, factor) for kind, factor in self.learned.slack.items()]
@@ -76,13 +79,5 @@ class Calibration:
 
 
 def calibrate(folder: Path) -> Calibration:
-    """Add a finished run to its card's calibration.
-
-    Raises:
-        SettingsError, ModelError: see `toolkit.vram.calibration.add_run`.
-    """
+    """Add a finished run to its card's calibration. Errors are those of `add_run`."""
     return Calibration(*add_run(Path(os.path.expanduser(str(folder))).resolve()))
-
-
-def _peaks(plan: Plan) -> tuple[float, float, float]:
-    return plan.peak_allocated_gib, plan.peak_reserved_gib, plan.peak_process_gib

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.vram.fit import Fit
+from toolkit.vram.plan import Fit
 
 MARKS: dict[Fit, str] = {"fits": "", "tight": "~", "no cache": "kv", "too large": "✗"}
 MEANINGS: dict[Fit, str] = {

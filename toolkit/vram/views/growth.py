@@ -12,11 +12,9 @@ from rich.text import Text
 from toolkit.display.tables import Column, Table, number
 from toolkit.errors import SettingsError
 from toolkit.vram.cards import Card
-from toolkit.vram.fit import fit_of
-from toolkit.vram.plan import Plan, make_plan
+from toolkit.vram.plan import Plan, fit_of, make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.search.growth import Limit, at_sure_length, candidates, limit_of, not_dominated, sizes
-from toolkit.vram.search.scaling import length_name, length_of
 from toolkit.vram.shapes import Shape
 from toolkit.vram.views.fits import MEANINGS, STYLES
 from toolkit.vram.views.table import about, describe_all
@@ -38,11 +36,7 @@ class Growth:
     """All sizes together: no pair is beaten in all of them."""
 
     def best(self) -> Plan:
-        """The longest run that surely fits, or if none does, the longest that fits at all.
-
-        Raises:
-            SettingsError: none does.
-        """
+        """The longest run that surely fits, or else the longest that fits at all; a SettingsError where none does."""
         length = self.limits[0]
         plan = length.surely_fits or length.fits
         if plan is None:
@@ -81,7 +75,7 @@ class Growth:
             lines.append(Text("per_device_train_batch_size follows num_generations", "dim"))
         if self.together:
             sizes_beside = "batch" if request.task == "sft" else "group and batch"
-            title = f"{length_name(request)} by {sizes_beside}: no line is beaten in everything"
+            title = f"{request.length_name} by {sizes_beside}: no line is beaten in everything"
             lines += ["", Text(title, "bold"), _together_table(self.together)]
             lines += [Text(note, "dim") for note in _together_notes(request)]
         return Group(*lines)
@@ -103,9 +97,9 @@ def _limits_table(limits: list[Limit]) -> RichTable:
 
 
 def _up_to(limit: Limit, plan: Plan | None) -> str:
-    value = limit.value(plan)
-    if value is None:
+    if plan is None:
         return "nothing"
+    value = getattr(plan.request, limit.size.name)
     return f"{value:,} (all)" if value == limit.size.values[-1] else f"{value:,}"
 
 
@@ -119,8 +113,8 @@ def _together_table(pairs: list[Pair]) -> RichTable:
     table = Table(list(map(number, (*group, "per_device_train\n_batch_size", *FITS))))
     for plan, sure in pairs:
         run = plan.request
-        numbers = [*([run.num_generations] if is_grpo else []), run.per_device_train_batch_size, length_of(run)]
-        sure_length = f"{length_of(sure.request):,}" if sure else "nothing"
+        numbers = [*([run.num_generations] if is_grpo else []), run.per_device_train_batch_size, run.length]
+        sure_length = f"{sure.request.length:,}" if sure else "nothing"
         table.add(*(f"{size:,}" for size in numbers), _peak(plan), sure_length, _peak(sure))
     return table.rich()
 
@@ -140,7 +134,7 @@ def _outcome(plan: Plan | None) -> dict[str, Any] | None:
     if plan is None:
         return None
     run = plan.request
-    names = [length_name(run), "per_device_train_batch_size", "gradient_accumulation_steps"]
+    names = [run.length_name, "per_device_train_batch_size", "gradient_accumulation_steps"]
     if run.task == "grpo":
         names.insert(1, "num_generations")
     return {name: getattr(run, name) for name in names} | {

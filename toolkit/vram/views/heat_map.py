@@ -6,9 +6,9 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
-from toolkit.vram.fit import Fit
+from toolkit.vram.plan import Fit
 from toolkit.vram.views.fits import MARKS, MEANINGS
-from toolkit.vram.views.sheet import Cell, Panel, Sheet
+from toolkit.vram.views.sheet import Panel, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,15 +79,12 @@ def _panel(axes: Axes, panel: Panel, left: float, y: float) -> float:
     for label, cells in panel.rows:
         axes.text(left - 0.15, y + ROW / 2, label, size=9.5, ha="right", va="center")
         for i, cell in enumerate(cells):
-            _field(axes, cell, left + CELL * i, y)
+            background, ink = _colours(cell.fit, cell.fullness)
+            _box(axes, background, left + CELL * i, y, CELL)
+            centre = (left + CELL * i + CELL / 2, y + ROW / 2)
+            axes.text(*centre, cell.marked, size=9.5, color=ink, ha="center", va="center")
         y += ROW
     return y
-
-
-def _field(axes: Axes, cell: Cell, x: float, y: float) -> None:
-    background, ink = _colours(cell.fit, cell.fullness)
-    _box(axes, background, x, y, CELL)
-    axes.text(x + CELL / 2, y + ROW / 2, cell.marked, size=9.5, color=ink, ha="center", va="center")
 
 
 def _foot(axes: Axes, sheet: Sheet, y: float, width: float) -> float:

@@ -12,9 +12,8 @@ from toolkit.settings import GrpoSettings, RecordSettings
 from toolkit.settings.batch import check_save_steps, solve
 from toolkit.settings.parse import parse
 from toolkit.vram.cards import Card
-from toolkit.vram.fit import fit_of
 from toolkit.vram.mapping import lost, request_of, settings_of
-from toolkit.vram.plan import Plan
+from toolkit.vram.plan import Plan, fit_of
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
 from toolkit.vram.views.fits import MEANINGS
@@ -53,10 +52,6 @@ def as_yaml(plan: Plan) -> str:
     """The settings of a plan under a heading that says what was planned, and how."""
     import yaml
 
-    return _heading(plan) + yaml.safe_dump(preset_of(plan.request, plan.shape), sort_keys=False)
-
-
-def _heading(plan: Plan) -> str:
     card, (low, high) = plan.card, plan.interval_gib
     if card is None:
         raise ValueError("a preset needs a card")
@@ -73,4 +68,5 @@ def _heading(plan: Plan) -> str:
         f"The longest completions for: {' '.join([command, *flags])}",
         "What is not named here is the recipe's default.",
     )
-    return "".join(f"# {line}\n" for line in lines)
+    heading = "".join(f"# {line}\n" for line in lines)
+    return heading + yaml.safe_dump(preset_of(request, plan.shape), sort_keys=False)

@@ -15,10 +15,9 @@ from rich.text import Text
 
 from toolkit.display.tables import Cell, Table, facts, number, words
 from toolkit.units import format_count, format_gib, format_seconds
-from toolkit.vram.fit import can_run, fit_of
 from toolkit.vram.formula.rollout import Engine
 from toolkit.vram.formula.timing import RUN_STEPS, Estimate, Timing, estimate
-from toolkit.vram.plan import Plan
+from toolkit.vram.plan import Plan, can_run, fit_of
 from toolkit.vram.search.suggest import Change
 from toolkit.vram.views.fits import ON_CARD, STYLES
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.units import format_gib
-from toolkit.vram.fit import fit_of
-from toolkit.vram.plan import Phase, Plan
+from toolkit.vram.plan import KINDS, Phase, Plan, fit_of
 from toolkit.vram.run_plan import RunPlan
 from toolkit.vram.views.fits import ON_CARD
 
@@ -19,8 +18,6 @@ COLUMNS = {
     "vLLM": ("kv_cache", "engine", "cuda_graphs"),
     "CUDA": ("context", "slack"),
 }
-# Rows of the comparison, and the key that plan and measurement have for each
-MEASURED = {"allocated": "peak_allocated_gib", "reserved": "peak_reserved_gib", "process": "peak_process_gib"}
 
 
 def before(run_plan: RunPlan) -> list[str]:
@@ -35,10 +32,10 @@ def after(plan: Mapping[str, Any], memory: Mapping[str, Any]) -> list[str]:
     """Planned beside measured peaks, from summary.json; `-` where a figure is not known."""
     low, high = plan["interval_process_gib"]
     lines = [f"{'peak GiB':<11}{'planned':>9}{'measured':>10}{'difference':>12}"]
-    for name, key in MEASURED.items():
-        planned, measured = plan[key], memory.get(key)
-        difference = "-" if measured is None else f"{measured - planned:+.2f}"
-        line = f"{name:<11}{planned:>9.2f}{_number(measured):>10}{difference:>12}"
+    for name in KINDS:
+        planned, measured = plan[f"peak_{name}_gib"], memory.get(f"peak_{name}_gib")
+        known = ("-", "-") if measured is None else (f"{measured:.2f}", f"{measured - planned:+.2f}")
+        line = f"{name:<11}{planned:>9.2f}{known[0]:>10}{known[1]:>12}"
         lines.append(f"{line}   planned {low:.1f} to {high:.1f}" if name == "process" else line)
     if memory.get("counts_vllm"):
         lines.append("allocated and reserved: torch counts vLLM's tensors among its own, so they are not compared")
@@ -60,7 +57,3 @@ def _peak(plan: Plan) -> list[str]:
         n = plan.engine.n_concurrent(length)
         lines.append(f"KV cache for {plan.engine.kv_tokens:,} tokens: {n} sequences of {length:,} at once")
     return lines
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

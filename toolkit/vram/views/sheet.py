@@ -12,7 +12,7 @@ from rich.text import Text
 
 from toolkit.display.tables import Table, number
 from toolkit.errors import SettingsError
-from toolkit.vram.fit import Fit
+from toolkit.vram.plan import Fit
 from toolkit.vram.views.fits import MARKS, MEANINGS, STYLES
 
 SUFFIXES = (".md", ".csv", ".png")
@@ -131,10 +131,6 @@ class Sheet:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file of another kind before anything is computed.
-
-    Raises:
-        SettingsError: names the kinds there are.
-    """
+    """Refuse a file of another kind, with a SettingsError, before anything is computed."""
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"--output {path} is no kind of table", f"a name that ends in {', '.join(SUFFIXES)}")

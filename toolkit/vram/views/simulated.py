@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +21,14 @@ from toolkit.vram.formula.update import Update, update_of
 from toolkit.vram.plan import make_plan
 from toolkit.vram.request import Request
 from toolkit.vram.shapes import Shape
+from toolkit.vram.views import report
 
 if TYPE_CHECKING:
     from toolkit.vram.simulation import SimulatedPeak
 
 NEEDED = ("torch", "transformers", "peft", "bitsandbytes", "trl")
-ROWS = {
-    "weights": "weights",
-    "lora": "LoRA",
-    "optimizer": "optimizer",
-    "gradients": "gradients",
-    "rest": "the rest",
-    "total": "allocated",
-    "reserved": "reserved",
-}
+PARTS = ("weights", "lora", "optimizer", "gradients")
+ROWS = {name: report.ROWS[name] for name in PARTS} | {"rest": "the rest", "total": "allocated", "reserved": "reserved"}
 SHOWN_GIB = 0.005  # less is an empty field: two decimals would say 0.00
 
 
@@ -107,27 +99,20 @@ def _check_packages() -> None:
 
 
 def _simulate(shape: Shape, update: Update, *, full: bool) -> SimulatedPeak:
-    with _others_silent():
-        from toolkit.vram.simulation import extrapolate, simulate
-
-        try:
-            return (simulate if full else extrapolate)(shape.config, update)
-        except ToolkitError:
-            raise
-        except Exception as error:  # a config may hold nonsense that only transformers reads, and fails on in many ways
-            found = f"the update of {shape.name} cannot be simulated ({type(error).__name__}: {error})"
-            raise ModelError(found, "a model that transformers can build", "or plan without --simulate") from error
-
-
-@contextmanager
-def _others_silent() -> Iterator[None]:
-    """Keep notices of the training stack off the screen. What matters comes as an exception as well."""
+    """Notices of the training stack stay off the screen: what matters comes as an exception as well."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            from toolkit.vram.simulation import extrapolate, simulate
+
+            return (simulate if full else extrapolate)(shape.config, update)
+    except ToolkitError:
+        raise
+    except Exception as error:  # a config may hold nonsense that only transformers reads, and fails on in many ways
+        found = f"the update of {shape.name} cannot be simulated ({type(error).__name__}: {error})"
+        raise ModelError(found, "a model that transformers can build", "or plan without --simulate") from error
     finally:
         logging.disable(before)
 
@@ -142,7 +127,7 @@ def _formula_gib(peak: costs.Peak, slack_gib: float) -> dict[str, float]:
 
 
 def _simulated_gib(peak: SimulatedPeak) -> dict[str, float]:
-    parts = {name: peak.by_part[name] for name in ("weights", "lora", "optimizer", "gradients")}
+    parts = {name: peak.by_part[name] for name in PARTS}
     rest = peak.by_part["rest"] + peak.by_part["inputs"]
     reserved = {} if peak.reserved_bytes is None else {"reserved": peak.reserved_bytes}
     return {name: gib(size) for name, size in (parts | {"rest": rest, "total": peak.peak_bytes} | reserved).items()}

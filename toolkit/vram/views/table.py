@@ -8,19 +8,9 @@ from typing import Any
 
 from toolkit.units import format_frac
 from toolkit.vram.cards import Card, find_card
-from toolkit.vram.fit import can_run, fit_of, surely_fits
-from toolkit.vram.plan import Plan, make_plan
+from toolkit.vram.plan import Plan, can_run, fit_of, make_plan, surely_fits
 from toolkit.vram.request import Request
-from toolkit.vram.search.growth import longest
-from toolkit.vram.search.scaling import (
-    LENGTH_STEP,
-    length_name,
-    length_of,
-    lengths,
-    longest_possible,
-    with_length,
-    with_num_generations,
-)
+from toolkit.vram.search.growth import LENGTH_STEP, lengths, longest, longest_possible, with_num_generations, with_size
 from toolkit.vram.shapes import Shape
 from toolkit.vram.views.sheet import Cell, Panel, Sheet
 
@@ -43,8 +33,8 @@ def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
     for kind in kinds:
         lines = []
         for row in rows:
-            run = with_row(replace(request, gradient_checkpointing=kind), row)
-            plans = [make_plan(with_length(run, column), shape, card) for column in columns]
+            run = with_size(replace(request, gradient_checkpointing=kind), row_name(request), row)
+            plans = [make_plan(run.with_length(column), shape, card) for column in columns]
             lines.append((f"{row:,}", tuple(_cell(plan) for plan in plans)))
             records += [_record(plan, shape, card) for plan in plans]
         panels.append(Panel(f"gradient_checkpointing {kind}", tuple(lines)))
@@ -53,7 +43,7 @@ def over_lengths(request: Request, shape: Shape, card: Card) -> Sheet:
         measure=f"peak GiB of {card.usable_gib:g} usable",
         settings=describe(request),
         row_name=row_name(request),
-        column_name=length_name(request),
+        column_name=request.length_name,
         columns=tuple(f"{column:,}" for column in columns),
         panels=tuple(panels),
         shade="darker the fuller",
@@ -68,7 +58,7 @@ def over_cards(request: Request, shape: Shape) -> Sheet:
     rows, limit = row_values(request), lengths(request, shape)[-1]
     lines, records = [], []
     for card in map(find_card, COMMON_CARDS):
-        runs = [with_row(request, row) for row in rows]
+        runs = [with_size(request, row_name(request), row) for row in rows]
         found = [longest(run, shape, card) for run in runs]
         label = f"{card.name}, {card.usable_gib:.1f} GiB"
         lines.append((label, tuple(_length_cell(tokens, limit) for tokens in found)))
@@ -81,7 +71,7 @@ def over_cards(request: Request, shape: Shape) -> Sheet:
     )
     return Sheet(
         title=shape.name,
-        measure=f"largest {length_name(request)} that fits, by card",
+        measure=f"largest {request.length_name} that fits, by card",
         settings=describe_all(request),
         row_name="card",
         column_name=row_name(request),
@@ -105,17 +95,10 @@ def row_values(request: Request) -> list[int]:
     return sorted({*usual, getattr(request, row_name(request))})
 
 
-def with_row(request: Request, n: int) -> Request:
-    """The request with another row size, in whole groups."""
-    if request.task == "sft":
-        return replace(request, per_device_train_batch_size=n)
-    return with_num_generations(request, n)
-
-
 def length_values(request: Request, shape: Shape) -> list[int]:
     """The usual lengths and the one asked for, within the model's positions."""
     limit = longest_possible(request, shape)
-    return [tokens for tokens in sorted({*LENGTHS, length_of(request)}) if tokens <= limit] or [limit]
+    return [tokens for tokens in sorted({*LENGTHS, request.length}) if tokens <= limit] or [limit]
 
 
 def describe(request: Request) -> str:
@@ -180,7 +163,7 @@ def _record(plan: Plan, shape: Shape, card: Card) -> dict[str, Any]:
     low, high = plan.interval_gib
     return {
         **_identity(plan.request, shape, card),
-        length_name(plan.request): length_of(plan.request),
+        plan.request.length_name: plan.request.length,
         "peak_process_gib": round(plan.peak_process_gib, 4),
         "low_gib": round(low, 4),
         "high_gib": round(high, 4),

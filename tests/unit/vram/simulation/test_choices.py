@@ -12,9 +12,9 @@ from tests.unit.vram.simulation.steps import N_LINEAR, STEP, TINY
 from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation import simulate
 from toolkit.vram.simulation.allocator import rounded
-from toolkit.vram.simulation.card import fake_card
-from toolkit.vram.simulation.kernels import EFFICIENT, FLASH
+from toolkit.vram.simulation.run import fake_card
 from toolkit.vram.simulation.step import Step
+from toolkit.vram.simulation.watch import EFFICIENT, FLASH
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -134,9 +134,3 @@ def test_cross_entropy_holds_the_logits_through_the_backward_pass() -> None:
         (2 + 12) * N_TOKENS * VOCAB, rel=0.05
     )  # bf16 logits; three in float32
     assert outside.by_part["rest"] < inside.by_part["rest"] / 3
-
-
-@pytest.mark.parametrize("bad", [{"chunks": 0}, {"attention": "cuda"}, {"optim": "adamw"}, {"method": "qlora"}])
-def test_a_choice_that_does_not_exist(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        replace(STEP, **bad)

@@ -12,8 +12,7 @@ import torch
 from tests.unit.vram.simulation.steps import STEP, TINY
 from toolkit.vram.formula.update import Update
 from toolkit.vram.simulation import watch
-from toolkit.vram.simulation.checkpointing import set_checkpointing
-from toolkit.vram.simulation.model import build_on_meta, load_config, materialise, tensors_by_part
+from toolkit.vram.simulation.model import build_on_meta, load_config, materialise, set_checkpointing, tensors_by_part
 from toolkit.vram.simulation.run import peaks_by_phase
 from toolkit.vram.simulation.step import Step
 

@@ -10,8 +10,8 @@ from typing import Any
 from toolkit.compat.contracts import require
 from toolkit.errors import SettingsError
 from toolkit.vram.formula.update import Update
-from toolkit.vram.simulation.card import FakeCard, fake_card, highest
 from toolkit.vram.simulation.ledger import SimulatedPeak
+from toolkit.vram.simulation.run import FakeCard, fake_card, highest
 from toolkit.vram.simulation.step import MAX_GRAD_NORM, prime, state_on_card
 
 TRL = "trl 1.15"
@@ -24,7 +24,7 @@ def simulate_trl_step(config: Mapping[str, Any], update: Update, *, layers: int 
     card or none, and no float16 without a GPU.
 
     Raises:
-        SettingsError: an update with something else, or `layers` below one.
+        SettingsError: an update with something else.
         ModelError: an architecture that transformers does not know.
         ContractError: as `simulate`, and when the trainer's methods have changed.
     """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolkit.backends.base import Backend, has_vllm_inside
 from toolkit.compat import tested_sets
@@ -19,12 +19,9 @@ from toolkit.runs.names import SETTINGS
 from toolkit.settings.resolved import Resolved
 from toolkit.units import format_gib, format_seconds, plural
 from toolkit.vram.formula.timing import estimate
-from toolkit.vram.plan import Plan, make_plan
-from toolkit.vram.search.share import with_share
+from toolkit.vram.plan import Plan
+from toolkit.vram.run_plan import RunPlan, plan_run
 from toolkit.vram.views import run_report
-
-if TYPE_CHECKING:
-    from toolkit.vram.run_plan import RunPlan
 
 
 class OutOfMemory(ToolkitError, MemoryError):
@@ -33,8 +30,6 @@ class OutOfMemory(ToolkitError, MemoryError):
 
 def plan(resolved: Resolved[Any], backend: Backend, gpu: Gpu) -> tuple[RunPlan | None, list[str]]:
     """The plan of a run on this card, and what to say of it; None, with a note, where it cannot be planned."""
-    from toolkit.vram.run_plan import plan_run
-
     settings = resolved.settings
     try:
         found = plan_run(
@@ -46,28 +41,25 @@ def plan(resolved: Resolved[Any], backend: Backend, gpu: Gpu) -> tuple[RunPlan |
         )
     except (ModelError, SettingsError) as error:
         return None, [f"memory is not planned: {error}"]
-    lines = run_report.before(found) + _speed(found.plan, resolved)
+    lines = run_report.before(found) + _speed(found.plan, resolved, gpu)
     if processes.world_size() > 1:
         lines.append(f"that is one card of {processes.world_size()}, with one process on each")
     return found, lines
 
 
-def _speed(planned: Plan, resolved: Resolved[Any]) -> list[str]:
+def _speed(planned: Plan, resolved: Resolved[Any], gpu: Gpu) -> list[str]:
     """What a step and the run take by the plan; and what would be faster, where nobody chose otherwise."""
-    settings, request = resolved.settings, planned.request
-    now = _times(planned, settings.optim.max_steps)
+    settings, n_steps = resolved.settings, resolved.settings.optim.max_steps
+    now = _times(planned, n_steps)
     if now is None:
         return []
     lines = [f"by the plan {now}, with every completion at its full length"]
-    card, world = planned.card, processes.world_size()
-    if request.generation == "vllm" or card is None or settings.model.use_vllm is not None or world > 1:
+    on_purpose = settings.model.use_vllm is not None or processes.world_size() > 1
+    machine = tested_sets.load().for_machine(platform.system(), gpu.compute_capability)
+    if planned.request.generation == "vllm" or on_purpose or machine.without_vllm:
         return lines
-    capability = tuple(map(int, card.compute_capability.split("."))) if card.compute_capability else (8, 0)
-    if tested_sets.load().for_machine(platform.system(), (capability[0], capability[1])).without_vllm:
-        return lines
-    faster = replace(request, framework="unsloth", generation="vllm", standby=settings.model.standby)
-    then = _times(make_plan(with_share(faster, planned.shape, card)[0], planned.shape, card), settings.optim.max_steps)
-    return [*lines, f"faster, with Unsloth and vLLM: {then}: {GPU_LINE}"] if then else lines
+    faster = plan_run(settings, gpu, framework="unsloth", has_vllm=True, share_is_given=_share_is_given(resolved))
+    return [*lines, f"faster, with Unsloth and vLLM: {_times(faster.plan, n_steps)}: {GPU_LINE}"]
 
 
 def _times(planned: Plan, n_steps: int) -> str | None:

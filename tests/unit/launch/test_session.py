@@ -17,6 +17,7 @@ from toolkit.backends.transformers import TransformersBackend
 from toolkit.backends.unsloth import UnslothBackend
 from toolkit.errors import SettingsError
 from toolkit.evaluation.run import Measurement
+from toolkit.launch import memory
 from toolkit.launch.memory import measure
 from toolkit.launch.session import Session
 from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, process_memory
@@ -273,6 +274,31 @@ def test_the_plan_is_a_few_lines_of_its_own_numbers(argv: list[str]) -> None:
         *parts, total = map(float, row.split()[1:])
         assert total == pytest.approx(phase.total_gib, abs=0.006)
         assert sum(parts) == pytest.approx(total, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("argv", "gpu", "is_slow"),
+    [
+        ([], RTX_4090, True),
+        (["--use_vllm", "false"], RTX_4090, False),  # on purpose
+        ([], card("Tesla V100-SXM2-16GB", 15.8, (7, 0)), False),  # which vLLM 0.31 does not know
+    ],
+)
+def test_before_a_run_its_hours_are_said_and_what_would_be_faster(argv: list[str], gpu: Gpu, is_slow: bool) -> None:
+    resolved = session(asked("--force", *argv), gpu).resolved
+    _, lines = memory.plan(resolved, TransformersBackend(gpu), gpu)
+    (now,) = [line for line in lines if line.startswith("by the plan a step takes ")]
+    assert ", 250 steps " in now
+    faster = [line for line in lines if line.startswith("faster, with Unsloth and vLLM: a step takes ")]
+    assert [line.endswith('pip install -e ".[gpu]"') for line in faster] == [True] * is_slow
+    if is_slow:  # what it says is what that machine would say
+        assert faster[0].split(": ")[1] in "\n".join(memory.plan(resolved, with_vllm(gpu), gpu)[1])
+
+
+def with_vllm(gpu: Gpu) -> UnslothBackend:
+    backend = UnslothBackend(gpu)
+    backend.rolls_out_with_vllm = lambda asked: True
+    return backend
 
 
 # ------------------------------------------------------------------ measured

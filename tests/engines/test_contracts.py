@@ -12,7 +12,7 @@ from toolkit.compat.versions import find_package
 
 pytestmark = pytest.mark.engine
 
-INSTALLED = {name: folder for name in ("unsloth", "unsloth_zoo", "vllm") if (folder := unsloth._folder(name))}
+INSTALLED = {name: folder for name in ("unsloth", "unsloth_zoo", "vllm") if (folder := unsloth.folder_of(name))}
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def plan(resolved: Resolved[Any], backend: Backend, gpu: Gpu) -> tuple[RunPlan |
             framework="unsloth" if backend.name == "unsloth" else "trl",
             has_vllm=has_vllm_inside(backend, settings.model),
             share_is_given=_share_is_given(resolved),
+            weights=backend.weights_of(settings.model),
         )
     except (ModelError, SettingsError) as error:
         return None, [f"memory is not planned: {error}"]

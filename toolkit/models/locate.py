@@ -52,7 +52,7 @@ def _check_folder(path: Path, model: str) -> Path:
 
 
 def _check_hub_id(model: str, weights: str) -> str:
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     wanted = "a Hub id `owner/name`, a folder, or `embedded`"
@@ -68,6 +68,8 @@ def _check_hub_id(model: str, weights: str) -> str:
         raise _unreachable(model)
     try:
         HfApi().model_info(model, timeout=10)
+        if weights != model:
+            hf_hub_download(weights, "config.json")  # what is in 16 bit there, for the plan
     except GatedRepoError as error:
         raise HubError(f"{model} is gated", "a token with access", "accept its terms, then: hf auth login") from error
     except RepositoryNotFoundError as error:

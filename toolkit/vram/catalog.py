@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,7 +40,11 @@ def find(model: str) -> Shape:
     path = Path(os.path.expanduser(model))  # Path's own raises for an unknown user
     if model and (os.path.exists(path) or model.startswith((".", "/", "~")) or model.endswith(".json")):
         return _from_path(path, model)
-    shape = _from_table(model) or _from_cache(model)
+    shape = _from_table(model)
+    if shape is None or model.lower().endswith(MIRROR_SUFFIXES):
+        cached = _from_cache(model)
+        # the table has what was copied; the copy's own config says what it left in 16 bit
+        shape = replace(shape, n_unquantised=cached.n_unquantised) if shape and cached else shape or cached
     if shape is None:
         raise _unknown(model)
     return shape

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -64,7 +64,7 @@ def from_config(config: Mapping[str, Any], name: str) -> Shape:
     n_layers = _count(values, "num_hidden_layers", name)
     n_heads, n_kv_heads, head_dim = _heads(values, name)
     window, n_sliding = _sliding(values, n_layers, rules.sliding, name)
-    return Shape(
+    shape = Shape(
         name=name,
         architecture=architecture,
         hidden=_count(values, "hidden_size", name),
@@ -88,6 +88,7 @@ def from_config(config: Mapping[str, Any], name: str) -> Shape:
         config={**text, "model_type": rules.model_type},
         logit_softcap=_softcap(values, "final_logit_softcapping", name),
     )
+    return replace(shape, n_unquantised=_n_unquantised(shape, config.get("quantization_config")))
 
 
 def _language_model(config: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
@@ -125,6 +126,18 @@ def _refuse_other_quantisation(quantisation: Any, name: str) -> None:
     bits = " to 8 bits" if isinstance(quantisation, Mapping) and quantisation.get("load_in_8bit") else ""
     found = f"the weights of {name} are quantised by {method or 'an unnamed method'}{bits}"
     raise ModelError(found, "16-bit weights, or bitsandbytes' in 4 bits", "give the model that it was made from")
+
+
+def _n_unquantised(shape: Shape, quantisation: Any) -> int:
+    """Weights of the projections that bitsandbytes leaves as they are, by the names that the config lists.
+
+    A name stands for the module of that name, for all below it, and for those whose name ends in it
+    (`should_convert_module` in transformers' quantizers/quantizers_utils.py).
+    """
+    listed = quantisation.get("llm_int8_skip_modules") if isinstance(quantisation, Mapping) else None
+    given = [name for name in listed if isinstance(name, str) and name] if isinstance(listed, list) else []
+    names = tuple(name.replace("language_model.", "") for name in given)  # as a model with vision calls its text model
+    return sum(n for module, n in shape.modules() if module.startswith(names) or module.endswith(names))
 
 
 def _heads(values: Mapping[str, Any], name: str) -> tuple[int, int, int]:

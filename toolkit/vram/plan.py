@@ -189,12 +189,12 @@ def _engine(
     if not request.rolls_out_with_vllm:
         return None
     usable_gib = card.usable_gib if card else 24.0
-    taken_gib, linear = constants["context"]["gib"], shape.linear_parameters()
+    taken_gib, n_nf4 = constants["context"]["gib"], shape.linear_parameters() - shape.n_unquantised
     if request.framework == "unsloth":
         free_gib = usable_gib - taken_gib
         setup = with_unsloth(request, shape, usable_gib=usable_gib, free_gib=free_gib, weights=int(peak.weights))
     else:
-        in_4bit = int(costs.nf4_bytes(linear) + 2 * (shape.parameters() - linear))
+        in_4bit = int(costs.nf4_bytes(n_nf4) + 2 * (shape.parameters() - n_nf4))
         weights = in_4bit if request.method == "qlora" else 2 * shape.parameters()
         free_gib = usable_gib - (taken_gib + gib(peak.weights + peak.lora))
         setup = with_trl(request, usable_gib=usable_gib, free_gib=free_gib, weights=weights)

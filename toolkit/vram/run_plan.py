@@ -70,11 +70,18 @@ class RunPlan:
 
 
 def plan_run(
-    settings: GrpoSettings, gpu: Gpu, *, framework: Literal["unsloth", "trl"], has_vllm: bool, share_is_given: bool
+    settings: GrpoSettings,
+    gpu: Gpu,
+    *,
+    framework: Literal["unsloth", "trl"],
+    has_vllm: bool,
+    share_is_given: bool,
+    weights: str | None = None,
 ) -> RunPlan:
     """Plan a run on one card.
 
     `has_vllm`: vLLM can roll out in this process. `share_is_given`: a person set gpu_memory_utilization, which stands.
+    `weights`: the copy that the engine loads for `--model`, where it has one.
 
     Raises:
         ModelError: a model that cannot be planned.
@@ -83,7 +90,7 @@ def plan_run(
     if gpu.is_slice:
         raise SettingsError(f"{gpu.name} is used as the MIG slice {gpu.visible_as}", "a whole card, to know its memory")
     card, held_gib = card_of(gpu)
-    shape = find(settings.model.model)
+    shape = find(weights or settings.model.model)
     asked = request_of(settings, has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
     request, notes = (asked, []) if share_is_given else _with_share(asked, shape, card)
     plan = make_plan(request, shape, card)

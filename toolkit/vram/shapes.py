@@ -6,7 +6,7 @@ classes to compare. Only the language model is counted: Gemma 3's vision tower i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -52,6 +52,8 @@ class Shape:
     """q, k and v are one module, gate and up another (Phi-3 and Phi-4)."""
     attention_softcap: float | None = None
     """Gemma 2: attention scores pass through cap * tanh(score / cap), which SDPA's fast kernels cannot do."""
+    n_unquantised: int = 0
+    """Weights of projections that a 4-bit copy keeps in 16 bit, as Unsloth's dynamic copies do."""
     logit_softcap: float | None = None
     """Gemma 2: the same for the logits, in one more buffer as wide as the vocabulary."""
 
@@ -67,6 +69,13 @@ class Shape:
     def kv_dim(self) -> int:
         """Width of all key heads, and of all value heads."""
         return self.n_kv_heads * self.head_dim
+
+    def modules(self) -> Iterator[tuple[str, int]]:
+        """Full name of each projection, `model.layers.0.mlp.up_proj`, and how many weights it has."""
+        for layer in range(self.n_layers):
+            for name, (n_in, n_out) in self.linears().items():
+                block = "self_attn" if name in SHORT_TARGETS["attention"] else "mlp"
+                yield f"model.layers.{layer}.{block}.{name}", n_in * n_out
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """Module name of each projection of a layer -> (in, out) features, in the order of the forward pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from tests.unit.launch.test_session import RTX_4090, asked, session
+from tests.unit.vram.real_models import hub_config
 from toolkit.backends.unsloth import UnslothBackend
 from toolkit.compat import unsloth_names
 from toolkit.errors import HubError, RunFolderError
@@ -48,10 +50,10 @@ def offline_with_unsloth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     unsloth_names._tables.cache_clear()
 
 
-def cache(tmp_path: Path, repository: str) -> None:
+def cache(tmp_path: Path, repository: str, **config: Any) -> None:
     folder = tmp_path / "cache" / f"models--{repository.replace('/', '--')}"
     (folder / "snapshots" / "abc").mkdir(parents=True)
-    (folder / "snapshots" / "abc" / "config.json").write_text("{}")
+    (folder / "snapshots" / "abc" / "config.json").write_text(json.dumps(config))
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
 
@@ -84,6 +86,21 @@ def test_either_one_in_the_cache_will_do(held: str, tmp_path: Path) -> None:
 def test_neither_is_one_line() -> None:
     with pytest.raises(HubError, match="not in the local cache"):
         locate(ASKED, COPY)
+
+
+def test_the_plan_counts_what_the_copy_keeps_in_16_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planned() -> Any:
+        ours = session(asked(), RTX_4090)
+        monkeypatch.setattr(ours, "backend", UnslothBackend(RTX_4090))
+        ours.plan_memory()
+        assert ours.run_plan is not None
+        return ours.run_plan.plan
+
+    without = planned()
+    quantisation = {"load_in_4bit": True, "llm_int8_skip_modules": ["lm_head", "model.layers.2.mlp"]}
+    cache(tmp_path, COPY, **hub_config("Qwen/Qwen2.5-3B"), quantization_config=quantisation)
+    assert planned().shape.n_unquantised == 3 * 2048 * 11008
+    assert planned().peak_phase.total_gib > without.peak_phase.total_gib
 
 
 def of_a_merge(monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -184,3 +184,22 @@ def test_whatever_stands_in_a_config_the_answer_is_a_shape_or_a_model_error(data
         assert isinstance(shape, Shape)
         assert shape.parameters() > 0
         assert shape.n_sliding_layers <= shape.n_layers
+
+
+SKIPPED = ("lm_head", "model.layers.1.self_attn", "model.layers.0.mlp", "model.layers.2.mlp.down_proj", "up_proj")
+SKIPPED += ("model.layers.0.self_attn.q_proj", "model.layers", "visual", "layers.1.mlp.gate_proj")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(SKIPPED)))
+def test_a_copy_keeps_in_16_bit_what_transformers_leaves_alone(listed: list[str]) -> None:
+    import torch
+    from transformers import BitsAndBytesConfig
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "vocab_size": 128}
+    config = hub_config("Qwen/Qwen3-0.6B") | sizes
+    quantisation = {"load_in_4bit": True, "llm_int8_skip_modules": listed}
+    real = replace_with_bnb_linear(build(config), [*listed, "lm_head"], BitsAndBytesConfig(load_in_4bit=True))
+    kept = sum(m.weight.numel() for n, m in real.named_modules() if type(m) is torch.nn.Linear and n != "lm_head")
+    assert from_config({**config, "quantization_config": quantisation}, "a copy").n_unquantised == kept

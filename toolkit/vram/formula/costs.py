@@ -72,9 +72,10 @@ def nf4_bytes(n: int, *, double_quant: bool = True) -> float:
 
 def weight_bytes(shape: Shape, update: Update) -> float:
     """The base: projections in NF4 or `dtype`; embedding, head, norms and biases in `dtype`, or upcast to float32."""
-    linear, each = shape.linear_parameters(), update.weight_bytes_each
-    in_4_bit = update.quantization == "nf4"
-    projections = nf4_bytes(linear, double_quant=update.double_quant) if in_4_bit else each * linear
+    each = update.weight_bytes_each
+    n_nf4 = shape.linear_parameters() - shape.n_unquantised if update.quantization == "nf4" else 0
+    n_whole = shape.linear_parameters() - n_nf4
+    projections = nf4_bytes(n_nf4, double_quant=update.double_quant) + each * n_whole
     rest = 4 if update.upcast_embeddings else each
     return projections + rest * (shape.embedding_parameters() + shape.other_parameters())
 

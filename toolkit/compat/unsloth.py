@@ -18,7 +18,7 @@ from pathlib import Path
 
 from toolkit.compat.environment import TRAPS, VARIABLES
 from toolkit.compat.versions import pip_line, tested_set, version_of
-from toolkit.errors import ContractError
+from toolkit.errors import ContractError, StandbyError, ToolkitError
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Call:
     positional: tuple[str, ...] = ()
     by_us: bool = True
     """False: called not by this project, but by Unsloth with what we pass."""
+    for_standby: bool = False
+    """Only runs with standby need it; see `toolkit.compat.standby`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Names:
     """Regular expression of a declaration, with `{name}` for the name."""
     after: str = ""
     """Text that the part begins with; empty for the whole file."""
+    for_standby: bool = False
+    """As for a call."""
 
 
 MAX_HEADER = 10_000  # characters; the longest here, of load_vllm, has 1700
@@ -91,6 +95,8 @@ CALLS = (
             *("unsloth_vllm_standby", "max_num_seqs", "enforce_eager", "conservativeness"),
         ), by_us=False,
     ),
+    Call("LLM.sleep", "vllm", "entrypoints/llm.py", "LLM.sleep", ("level",), by_us=False, for_standby=True),
+    Call("LLM.wake_up", "vllm", "entrypoints/llm.py", "LLM.wake_up", ("tags",), by_us=False, for_standby=True),
 )  # fmt: skip
 
 SWITCHES = tuple(
@@ -118,6 +124,38 @@ NAMES = (
     Names("its switches", "unsloth_zoo", ("__init__.py", "compiler.py", "device_type.py"),
           tuple(n for n in SWITCHES if n not in READ_ELSEWHERE), "{name}"),
     *(Names("its switches", package, (file,), (name,), "{name}") for name, (package, file) in READ_ELSEWHERE.items()),
+    Names(
+        "vLLM's allocator, in which Unsloth replaces three methods,", "vllm", ("device_allocator/cumem.py",),
+        (
+            *("pointer_to_data", "current_tag", "allocator_and_pools"),
+            *("python_malloc_callback", "python_free_callback"),
+        ), r"\n        self\.{name}\b", after="class CuMemAllocator", for_standby=True,
+    ),
+    Names(
+        "what Unsloth imports of vLLM for standby", "vllm",
+        ("device_allocator/__init__.py", "device_allocator/cumem.py", "utils/platform_utils.py"),
+        ("AllocationData", "create_and_map", "unmap_and_release", "is_pin_memory_available"),
+        r"\n(?:def|class) {name}\b", for_standby=True,
+    ),
+    Names(
+        "vLLM's executor, which alone keeps memory from being unmapped twice,", "vllm", ("v1/executor/abstract.py",),
+        ('if "weights" in self.sleeping_tags', "if not self.is_sleeping", "self.sleeping_tags.clear"), r"{name}\b",
+        after="def sleep(", for_standby=True,
+    ),
+    Names(
+        "vLLM's engine, which schedules again only once nothing sleeps,", "vllm", ("v1/engine/core.py",),
+        ("fully_awake = not self.model_executor.is_sleeping",), "{name}", after="def wake_up(", for_standby=True,
+    ),
+    Names(
+        "Unsloth's allocator, which leaves the weights where they are,", "unsloth_zoo", ("vllm_utils.py",),
+        ("data.tag == .weights.", "MemAllocator.sleep = sleep", "MemAllocator.wake_up = wake_up"), "{name}",
+        after="def patch_vllm_enable_sleep_mode", for_standby=True,
+    ),
+    Names(
+        "Unsloth's sync_weights, which wakes the whole engine,", "unsloth", ("models/rl_replacements.py",),
+        ("_llm_weights_sleeping", r"self\.llm\.wake_up\(\)"), "{name}", after="def patch_sync_weights",
+        for_standby=True,
+    ),
 )  # fmt: skip
 
 
@@ -130,26 +168,36 @@ class Signature:
     """Every parameter that can be passed by name."""
 
 
-def differences(folders: Mapping[str, Path] | None = None) -> list[str]:
+def differences(folders: Mapping[str, Path] | None = None, *, for_standby: bool | None = None) -> list[str]:
     """What the installed releases do not take as this project passes it, a sentence each; about 20 ms.
 
     Of packages that are not installed nothing is said. `folders` gives the folder of each package; None looks the
-    installed ones up.
+    installed ones up. `for_standby`: only what standby needs, or only the rest; None: all.
     """
     if folders is None:
         folders = {name: folder for name in ("unsloth", "unsloth_zoo", "vllm") if (folder := folder_of(name))}
-    found = [line for call in CALLS if call.package in folders for line in _of_call(call, folders[call.package])]
-    found += [line for names in NAMES if names.package in folders for line in _of_names(names, folders)]
+    calls = [call for call in CALLS if call.package in folders and for_standby in (None, call.for_standby)]
+    names = [row for row in NAMES if row.package in folders and for_standby in (None, row.for_standby)]
+    found = [line for call in calls for line in _of_call(call, folders[call.package])]
+    found += [line for row in names for line in _of_names(row, folders)]
     _text.cache_clear()
     return found
 
 
-def check_before_loading() -> None:
-    """Raise ContractError for the first of `differences`, before the minute that a run takes to find it out."""
-    found = differences()
+def check_before_loading(*, standby: bool) -> None:
+    """Raise ContractError for the first of `differences`, before the minute that a run takes to find it out.
+
+    With `standby` a difference that only standby minds is a StandbyError.
+    """
+    _raise_first(ContractError, differences(for_standby=False))
+    if standby:
+        _raise_first(StandbyError, differences(for_standby=True))
+
+
+def _raise_first(kind: type[ToolkitError], found: list[str]) -> None:
     if found:
         more = f" (and {len(found) - 1} more: toolkit doctor)" if len(found) > 1 else ""
-        raise ContractError(found[0].rstrip(".") + more)
+        raise kind(found[0].rstrip(".") + more)
 
 
 def _of_call(call: Call, folder: Path) -> Iterator[str]:

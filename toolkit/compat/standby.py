@@ -58,7 +58,8 @@ def rehearse(engine: Any) -> str:
     engine.sleep(level=LEVEL)
     freed = torch.cuda.mem_get_info()[0] - free
     engine.wake_up()
-    return f"standby: vLLM fell asleep and woke in {time.perf_counter() - begin:.1f} s, which frees {gib(freed):.1f} GiB"
+    seconds = time.perf_counter() - begin
+    return f"standby: vLLM fell asleep and woke in {seconds:.1f} s, which frees {gib(freed):.1f} GiB"
 
 
 def failure_in(error: BaseException) -> StandbyError | None:

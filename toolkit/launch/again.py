@@ -36,9 +36,10 @@ def without_standby(error: BaseException, session: Session[Any] | None, environ:
     say(f"{failure.found}; beginning again with {standby.WITHOUT}")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:], *shlex.split(standby.WITHOUT)], dict(environ))
+    command = [sys.executable, *sys.orig_argv[1:], *shlex.split(standby.WITHOUT)]
+    os.execve(sys.executable, command, dict(environ))  # noqa: S606  # the command that a person typed
 
 
 def is_script() -> bool:
-    """Whether this process is `python SCRIPT FLAGS` and nothing else, which can be begun again: no notebook, no test."""
+    """Whether this process is `python SCRIPT FLAGS`, which can be begun again; a notebook or a test is not."""
     return sys.orig_argv[-len(sys.argv) :] == sys.argv

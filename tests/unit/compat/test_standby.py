@@ -94,9 +94,7 @@ def test_a_new_engine_sleeps_as_trl_lets_it_and_wakes_whole() -> None:
     assert engine.done == [("sleep", 2), ("wake_up", None)]
 
 
-@pytest.mark.parametrize(
-    ("fails", "step", "said"), [("sleep", "sleep", "fall asleep"), ("wake_up", "wake", "wake up")]
-)
+@pytest.mark.parametrize(("fails", "step", "said"), [("sleep", "sleep", "fall asleep"), ("wake_up", "wake", "wake up")])
 def test_a_failure_to_sleep_or_wake_is_known_through_what_wraps_it(fails: str, step: str, said: str) -> None:
     with pytest.raises(StandbyError, match=f"vLLM could not {said}") as caught:
         standby.rehearse(Engine(fails))
@@ -121,12 +119,12 @@ def test_what_only_standby_needs_stops_only_standby(tmp_path: Path, monkeypatch:
     path = tmp_path / "device_allocator" / "cumem.py"
     path.parent.mkdir()
     path.write_text("class CuMemAllocator:\n    def __init__(self):\n        self.pointers = {}\n")
-    monkeypatch.setattr(unsloth, "NAMES", [row for row in unsloth.NAMES if "device_allocator/cumem.py" in row.files[:1]])
+    monkeypatch.setattr(
+        unsloth, "NAMES", [row for row in unsloth.NAMES if "device_allocator/cumem.py" in row.files[:1]]
+    )
     monkeypatch.setattr(unsloth, "CALLS", [])
     monkeypatch.setattr(unsloth, "folder_of", {"vllm": tmp_path}.get)
     unsloth.check_before_loading(standby=False)
     with pytest.raises(StandbyError, match="should have pointer_to_data, current_tag") as caught:
         unsloth.check_before_loading(standby=True)
     assert not isinstance(caught.value, ContractError)
-
-

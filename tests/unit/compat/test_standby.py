@@ -102,7 +102,7 @@ def test_a_failure_to_sleep_or_wake_is_known_through_what_wraps_it(fails: str, s
     wrapped.__cause__ = caught.value
     found = standby.failure_in(wrapped)
     assert found is caught.value
-    assert (found.step, found.next_step) == (step, "--standby false")
+    assert (caught.value.step, caught.value.next_step) == (step, "--standby false")
     assert standby.failure_in(SettingsError("another")) is None
 
 

@@ -100,6 +100,7 @@ def measure_flagship(cell: Cell, place: Place, found: dict[str, Any]) -> None:
         with step("trainer"):
             rows = practice_rows(policy.tokenizer, cell.max_prompt_length)
             assembly = build_trainer(policy, rows, [Reward(fingerprint)], Resolved.of(settings), run, backend)
+        found["attention"] = policy.attention(assembly.trainer)
         with step("parity"):
             checks += pass_the_gate(assembly.trainer)
         update = found.setdefault("update", {})

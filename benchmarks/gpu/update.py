@@ -93,6 +93,7 @@ def measure_update(cell: Cell, place: Place, found: dict[str, Any]) -> None:
     run = runs.create("gpu_check", place.work / "run", flatten(settings))
     prompts = practice_rows(policy.tokenizer, cell.max_prompt_length)
     assembly = build_trainer(policy, prompts, [Reward(fingerprint)], Resolved.of(settings), run, backend)
+    found["attention"] = policy.attention(assembly.trainer)
     found["differences"] = [str(difference) for difference in differences(assembly)]
     if cell.rollouts == "given":
         # The hook that TRL offers for it; set here because it must not be there when vLLM is set up

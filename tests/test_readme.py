@@ -26,6 +26,7 @@ from toolkit.vram.run_plan import plan_run
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 RECIPES_README = (ROOT / "recipes" / "README.md").read_text()
+BENCHMARKS_README = (ROOT / "benchmarks" / "README.md").read_text()
 BASELINES = ROOT / "benchmarks" / "baselines"
 
 
@@ -45,8 +46,8 @@ def test_the_gate_runs_the_first_two_commands_as_they_stand() -> None:
 
 
 def test_every_recipe_command_that_is_shown_parses() -> None:
-    shown = re.findall(r"python recipes/gsm8k_r1\.py([^`\n#]*)", README + RECIPES_README)
-    assert len(shown) >= 8
+    shown = re.findall(r"python recipes/gsm8k_r1\.py([^`\n#]*)", README + RECIPES_README + BENCHMARKS_README)
+    assert len(shown) >= 9
     for arguments in shown:
         argv = [word for word in arguments.split() if word != "--help"]
         parse(GrpoSettings, argv)

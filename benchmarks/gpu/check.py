@@ -194,9 +194,11 @@ class Check:
         return self.limits.budget_s - (time.monotonic() - self._begin)
 
     def _expected_s(self, cell: Cell) -> float:
-        """What the cells of this engine took, by the median."""
-        rows = [row for row in self.document["cells"] if row["settings"]["engine"] == cell.engine and "measured" in row]
-        taken = [row["measured"]["wall_s"] for row in rows]
+        """What the cells of this engine took that start vLLM, or do not, as this one, by the median."""
+        rows = [row for row in self.document["cells"] if "measured" in row]
+        alike = (cell.engine, cell.rollouts == "vllm")
+        settings = ((row["settings"]["engine"], row["settings"]["rollouts"] == "vllm") for row in rows)
+        taken = [row["measured"]["wall_s"] for row, own in zip(rows, settings, strict=True) if own == alike]
         return statistics.median(taken) if taken else FIRST_GUESS_S[self.gpu is not None]
 
     def _context_gib(self, cell: Cell) -> float:

@@ -7,7 +7,7 @@ leaves that. Everything is done by what the recipes do it with.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,7 +83,7 @@ def measure_flagship(cell: Cell, place: Place, found: dict[str, Any]) -> None:
     """Load, roll out, sleep, wake, check parity, train, save and reload, and put into `found` what that took.
 
     Raises:
-        ParityError: the gate is red, or the adapter did not come back; what follows was measured all the same.
+        ParityError: the gate is red, or the adapter did not come back; what follows it was measured all the same.
     """
     step, backend, checks = Steps(cell, place, found), backend_for(cell, place.gpu), found.setdefault("checks", [])
     settings = cell.settings(place.checkpoint(cell))
@@ -94,7 +94,7 @@ def measure_flagship(cell: Cell, place: Place, found: dict[str, Any]) -> None:
     with step("rollout") as row:
         row |= measure_decode(cell, backend, policy)
     if cell.standby and has_vllm_engine(policy.model):
-        _sleep_and_wake(step, policy.model.vllm_engine)
+        sleep_and_wake(step, policy.model.vllm_engine)
     run = runs.create("gpu_check", place.work / "run", flatten(settings))
     try:
         with step("trainer"):
@@ -120,13 +120,23 @@ def measure_flagship(cell: Cell, place: Place, found: dict[str, Any]) -> None:
             measure_decode(cell, backend, policy)
     finally:
         run.close()
-    for name, what in (("parity", "parity gate"), ("reload", "adapter")):
-        if failed := [check for check in checks if check["check"].startswith(what) and not check["passes"]]:
-            found["in_step"] = name
-            raise ParityError(f"{failed[0]['check']}: {failed[0].get('why') or failed[0]['found']}")
+    if failure := first_failure(checks):
+        found["in_step"], why = failure
+        raise ParityError(why)
 
 
-def _sleep_and_wake(step: Steps, engine: Any) -> None:
+def first_failure(checks: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """The step of the first check that a run would not survive, and why; at amber a run goes on."""
+    for check in checks:
+        if "why" in check:
+            if check["why"].startswith("red"):
+                return "parity", f"{check['check']}: {check['why']}"
+        elif not check["passes"]:
+            return "reload", f"{check['check']}: {check['found']}"
+    return None
+
+
+def sleep_and_wake(step: Steps, engine: Any) -> None:
     """As TRL lets it sleep after each rollout, and as Unsloth wakes it; loading has rehearsed it."""
     import torch
 

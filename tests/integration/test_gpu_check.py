@@ -23,13 +23,12 @@ from benchmarks.gpu import plans, report, results
 from benchmarks.gpu.cells import CONFIGS, Cell, folder_of, on_a_card, on_a_cpu, shape_of
 from benchmarks.gpu.check import Check, Limits
 from benchmarks.gpu.checkpoints import size_gib
-from benchmarks.gpu.flagship import STEPS, Steps
+from benchmarks.gpu.flagship import STEPS
 from benchmarks.gpu.supervise import CellProcess, Workplace
-from benchmarks.gpu.update import Place, given_rollouts
+from benchmarks.gpu.update import given_rollouts
 from benchmarks.gpu.worker import is_out_of_memory
 from tests.paths import ROOT
-from toolkit.errors import ModelError, StandbyError
-from toolkit.machine.child import Child
+from toolkit.errors import ModelError
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
@@ -183,42 +182,6 @@ def test_a_cell_that_is_killed_is_a_failure(place: Workplace) -> None:
     found = process.run(limit_s=30, context_gib=0.5)
     assert found["status"] == "failed"
     assert "signal 9" in found["why"]
-
-
-def test_a_cell_that_fails_in_a_step_keeps_what_was_done_and_names_it(place: Workplace) -> None:
-    flagship = on_a_cpu()[0]
-    found = CellProcess(flagship, place).run(limit_s=120, context_gib=0.5)  # no checkpoint was written
-    assert (found["status"], found["in_step"]) == ("failed", "load")
-    assert "cannot be loaded" in found["why"]
-    row = results.finished_row(flagship, plans.plan_of(flagship, None), "", found)
-    assert "in its step load" in report.line(1, 1, row)
-    screen = Console(file=StringIO(), width=80)
-    screen.print(report.render({"cells": [row], "summary": results.summarise([row]), "wall_s": 1, "calibration": None}))
-    assert re.search(r"tiny load +[0-9.]+ +- +failed", screen.file.getvalue())  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_an_engine_that_does_not_wake_while_it_loads_is_named_by_that(place: Workplace, tmp_path: Path) -> None:
-    found: dict[str, Any] = {}
-    step = Steps(on_a_cpu()[0], Place(None, place.models, tmp_path, 0.5, tmp_path / "result.json"), found)
-    with step("load"):
-        pass
-    failure = StandbyError("vLLM could not wake up (an illegal address)")
-    failure.step = "wake"
-    with pytest.raises(ModelError), step("rollout"):
-        raise ModelError("cannot be loaded") from failure
-    assert json.loads((tmp_path / "result.json").read_text()) == found
-    assert ([row["step"] for row in found["steps"]], found["in_step"]) == (["load", "rollout"], "wake")
-
-
-def test_what_a_process_wrote_before_it_was_ended_is_kept(tmp_path: Path) -> None:
-    code = """if True:
-        import json, sys, time
-        request = json.loads(sys.stdin.readline())
-        open(request["result"], "w").write('{"in_step": "load"}')
-        time.sleep(600)
-    """
-    found = Child([sys.executable, "-c", code], tmp_path / "cell", os.environ).run({}, limit_s=5)
-    assert found == {"in_step": "load", "status": "timed_out", "why": "stopped after 5 s", "wall_s": found["wall_s"]}
 
 
 def test_a_large_card_runs_every_cell_as_asked() -> None:

@@ -13,6 +13,7 @@ from toolkit.backends import unsloth as backend
 from toolkit.compat import standby, unsloth
 from toolkit.errors import ContractError, ModelError, SettingsError, StandbyError
 from toolkit.machine.devices import Gpu
+from toolkit.models import embedded
 from toolkit.settings import Lengths, ModelSettings
 
 CARD = Gpu(0, "a card", 24.0, 23.0, (8, 6), "580")
@@ -92,6 +93,24 @@ def test_a_new_engine_sleeps_as_trl_lets_it_and_wakes_whole() -> None:
     engine = Engine()
     assert standby.rehearse(engine).endswith("which frees 3.0 GiB")
     assert engine.done == [("sleep", 2), ("wake_up", None)]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_loading_rehearses_it_where_it_was_asked_for(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, engine = embedded.folder(), Engine()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    model.vllm_engine, model.load_lora = engine, lambda *_, **__: None
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    fast = SimpleNamespace(from_pretrained=lambda **_: (model, tokenizer), get_peft_model=lambda base, **_: base)
+    ours = backend.UnslothBackend(CARD)
+    monkeypatch.setattr(ours, "rolls_out_with_vllm", lambda settings: True)
+    monkeypatch.setattr(backend, "check_before_loading", lambda **_: None)
+    monkeypatch.setattr(backend, "_import_unsloth", lambda: fast)
+    policy = ours.load(ModelSettings(load_in_4bit=False, standby=asked), "embedded", Lengths(32, 32), 0)
+    assert [name for name, _ in engine.done] == (["sleep", "wake_up"] if asked else [])
+    assert [note.partition(":")[0] for note in policy.notes] == (["standby", "standby"] if asked else [])
 
 
 @pytest.mark.parametrize(("fails", "step", "said"), [("sleep", "sleep", "fall asleep"), ("wake_up", "wake", "wake up")])

@@ -55,6 +55,13 @@ class BackendError(ToolkitError, RuntimeError):
     """An engine that is not installed, or cannot do what was asked on this machine."""
 
 
+class StandbyError(BackendError):
+    """vLLM does not start with standby, fall asleep or wake up; without standby it may run."""
+
+    step = "load"
+    """Where it failed: load, sleep or wake."""
+
+
 class SandboxError(ToolkitError, RuntimeError):
     """Model-written code cannot be run here as isolated as was asked."""
 

@@ -6,6 +6,7 @@ results      what a cell found beside its plan, and what all come to
 checkpoints  random models, written ahead
 supervise    a cell in a process, with a time limit
 worker       that process
+flagship     the whole path of a recipe, step by step
 update       load, GRPO steps, decoding, and what they take
 numerics     does the card compute what it should
 plans        what the planner says of a cell, and what fits

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.backends.shared import dtype_name
+from toolkit.launch.presets import CARD_PRESETS
 from toolkit.machine.devices import Gpu
 from toolkit.models.random import Dtype
 from toolkit.settings import (
@@ -18,6 +19,7 @@ from toolkit.settings import (
     RecordSettings,
     RolloutSettings,
 )
+from toolkit.settings.parse import parse, read_yaml
 from toolkit.vram.catalog import find
 from toolkit.vram.configs import from_config
 from toolkit.vram.shapes import Shape
@@ -45,6 +47,8 @@ CHECKPOINTING: dict[Engine, Checkpointing] = {"unsloth": "unsloth", "transformer
 """Engine -> its own way to recompute."""
 EMULATED = {"12 GB": "RTX 3060 12GB", "16 GB": "RTX 4080 SUPER", "24 GB": "RTX 4090"}
 """Label -> the card of toolkit/vram/cards.json that stands for it."""
+CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
+STARTS_VLLM_S = 300.0  # load, torch.compile and CUDA graphs: a minute or two where nothing is cached, and to spare
 LEARNING_RATE = 1e-4  # a bfloat16 adapter weight of 0.02 is moved by no step below 4e-5
 
 
@@ -53,7 +57,7 @@ class Cell:
     """One measurement. Its settings have the names of the recipes' flags where they mean the same."""
 
     name: str
-    kind: Literal["numerics", "load", "update"]
+    kind: Literal["flagship", "numerics", "load", "update"]
     size: str
     """Of Qwen2.5-Instruct, or `tiny`."""
     engine: Engine
@@ -62,6 +66,8 @@ class Cell:
     """The checkpoint on disk is in NF4; False is in 16 bit, which loading in 4 bit then quantises."""
     per_device_train_batch_size: int = 8
     gradient_accumulation_steps: int = 1
+    num_generations: int | None = None
+    """None: as many as a pass has sequences, and 2 at least."""
     max_prompt_length: int = 512
     max_completion_length: int = 1024
     gradient_checkpointing: Checkpointing = "hf"
@@ -70,6 +76,10 @@ class Cell:
     rollouts: Rollouts = "given"
     """`given`: random completions of exact length, so that the update alone is measured; `generate`: transformers'
     with min_new_tokens; `vllm`: with ignore_eos."""
+    standby: bool = False
+    """vLLM sleeps during the update."""
+    gpu_memory_utilization: float = 0.3
+    """vLLM's share of the card; of a cell that rolls out with it, what a run's plan chooses."""
     equal_lengths: bool = False
     """All completions equally long: no mask, and SDPA takes its flash kernel. Otherwise every second one is shorter."""
     n_steps: int = 3
@@ -79,10 +89,10 @@ class Cell:
     """A card, as `toolkit plan --gpu` takes it, whose usable memory is emulated; empty: the card as it is."""
     expected: Literal["", "runs", "out_of_memory"] = ""
     """What the planner says, for an emulated card."""
-
-    @property
-    def num_generations(self) -> int:
-        return max(2, self.per_device_train_batch_size)
+    limit_s: float | None = None
+    """Seconds for this cell, where it needs more than the others: starting vLLM compiles."""
+    stands_in_for: str = ""
+    """A cell without which this one has nothing to add; it runs where that one did not."""
 
     @property
     def checkpoint(self) -> tuple[str, bool]:
@@ -111,16 +121,17 @@ class Cell:
                 lora_alpha=2 * self.lora_rank,
                 gradient_checkpointing=self.gradient_checkpointing,
                 use_vllm=self.rollouts == "vllm",
-                gpu_memory_utilization=0.3,
-                standby=False,
+                gpu_memory_utilization=self.gpu_memory_utilization,
+                standby=self.standby,
             ),
             data=DataSettings(max_prompt_length=self.max_prompt_length),
             rollout=RolloutSettings(
-                num_generations=self.num_generations,
+                num_generations=self.num_generations or max(2, self.per_device_train_batch_size),
                 max_completion_length=self.max_completion_length,
                 per_device_train_batch_size=self.per_device_train_batch_size,
                 gradient_accumulation_steps=self.gradient_accumulation_steps,
-                parity="auto" if self.rollouts == "vllm" else "off",  # it samples, which would be seen in the peaks
+                # It samples, which would be seen in the peaks; the flagship has a step of its own for it
+                parity="auto" if self.rollouts == "vllm" and self.kind != "flagship" else "off",
             ),
             optim=OptimSettings(
                 max_steps=self.n_steps,
@@ -153,25 +164,65 @@ def folder_of(models: Path, size: str, in_4bit: bool) -> Path:
     return models / f"{size}-{'nf4' if in_4bit else '16bit'}"
 
 
-def on_a_card() -> list[Cell]:
-    """The cells for a CUDA card, the most telling first; the two of each emulated card are still without a length."""
+def flagship(size: str, *, standby: bool = True) -> Cell:
+    """The path that the recipes are made for: Unsloth, 4 bit, vLLM in the process that trains."""
+    name = f"flagship {size} unsloth" if standby else f"flagship without standby {size} unsloth"
+    base = Cell(name, "flagship", size, "unsloth", gradient_checkpointing="unsloth", rollouts="vllm", standby=standby)
+    short = replace(base, max_prompt_length=256, max_completion_length=128, n_steps=2, n_decoded=32)
+    return replace(short, limit_s=STARTS_VLLM_S, stands_in_for="" if standby else flagship(size).name)
+
+
+def preset(name: str) -> Cell:
+    """Whole steps, rollouts included, with the settings of a shipped preset."""
+    settings = parse(GrpoSettings, [], [(name, read_yaml(CONFIGS / f"{name}.yaml"))])
+    model, rollout = settings.model, settings.rollout
+    size = model.model.removeprefix("Qwen/Qwen2.5-").removesuffix("-Instruct")
+    return Cell(
+        f"preset {size} {name}",
+        "update",
+        size,
+        "unsloth",
+        load_in_4bit=model.load_in_4bit,
+        per_device_train_batch_size=rollout.per_device_train_batch_size,
+        gradient_accumulation_steps=rollout.gradient_accumulation_steps,
+        num_generations=rollout.num_generations,
+        max_prompt_length=settings.data.max_prompt_length,
+        max_completion_length=rollout.max_completion_length,
+        gradient_checkpointing=model.gradient_checkpointing,
+        lora_rank=model.lora_rank,
+        optim=settings.optim.optim,
+        rollouts="vllm",
+        standby=model.standby,
+        n_steps=2,
+        limit_s=STARTS_VLLM_S,
+    )
+
+
+def on_a_card(gpu: Gpu | None = None) -> list[Cell]:
+    """The cells for a CUDA card, the most telling first; the two of each emulated card are still without a length.
+
+    Of the presets it is the one that this card gets; all for None.
+    """
+    own = [name for floor, name in CARD_PRESETS if gpu is None or gpu.total_gib >= floor]
     return [
-        Cell("numerics 0.5B transformers", "numerics", "0.5B", "transformers"),
+        flagship("1.5B"),
+        flagship("1.5B", standby=False),
+        *(preset(name) for name in own[: 1 if gpu else None]),
         *_sizes("7B"),
         *_emulated("12 GB", "unsloth"),
         Cell("numerics 0.5B unsloth", "numerics", "0.5B", "unsloth", gradient_checkpointing="unsloth"),
+        Cell("numerics 0.5B transformers", "numerics", "0.5B", "transformers"),
         *_sizes("3B"),
         *_emulated("24 GB", "unsloth"),
-        *_emulated("12 GB", "transformers"),
         *_sizes("1.5B"),
+        *_emulated("12 GB", "transformers"),
         *_emulated("16 GB", "unsloth"),
         *_sizes("0.5B"),
         *_variants("unsloth"),
         *_variants("transformers"),
         Cell("16-bit 0.5B unsloth", "update", "0.5B", "unsloth", load_in_4bit=False, gradient_checkpointing="unsloth"),
         Cell("16-bit 0.5B transformers", "update", "0.5B", "transformers", load_in_4bit=False),
-        _short("generate 1.5B transformers", "transformers", "generate"),
-        _short("vllm 1.5B unsloth", "unsloth", "vllm"),
+        _generated("generate 1.5B transformers", "transformers"),
         Cell("quantise 0.5B transformers", "load", "0.5B", "transformers", from_4bit=False),
     ]
 
@@ -180,7 +231,10 @@ def on_a_cpu() -> list[Cell]:
     """The same kinds of cells with a tiny model: the code path, not the figures."""
     tiny = Cell("", "update", TINY, "transformers", max_prompt_length=64, max_completion_length=16, lora_rank=8)
     tiny = replace(tiny, per_device_train_batch_size=4, n_steps=2)
+    whole = replace(tiny, kind="flagship", rollouts="generate", load_in_4bit=False, n_decoded=8)
     return [
+        replace(whole, name="flagship tiny transformers"),
+        replace(whole, name="flagship without standby tiny", stands_in_for="flagship tiny transformers"),
         replace(tiny, name="numerics tiny", kind="numerics"),
         *(replace(tiny, name=f"update tiny {engine}", engine=engine, n_decoded=8) for engine in ENGINES),
         replace(tiny, name="fits 12 GB tiny transformers", emulates=EMULATED["12 GB"], expected="runs"),
@@ -219,7 +273,7 @@ def _variants(engine: Engine) -> Iterator[Cell]:
     yield replace(base, name=f"equal lengths 1.5B {engine}", equal_lengths=True)
 
 
-def _short(name: str, engine: Engine, rollouts: Rollouts) -> Cell:
-    """A whole step, rollouts included."""
-    base = Cell(name, "update", "1.5B", engine, gradient_checkpointing=CHECKPOINTING[engine], rollouts=rollouts)
+def _generated(name: str, engine: Engine) -> Cell:
+    """A whole step, with rollouts by transformers."""
+    base = Cell(name, "update", "1.5B", engine, gradient_checkpointing=CHECKPOINTING[engine], rollouts="generate")
     return replace(base, max_prompt_length=256, max_completion_length=128, n_steps=2)

@@ -81,7 +81,7 @@ class Check:
 
     def __post_init__(self) -> None:
         self.missing = {name: f"{name} is not installed" for name in OPTIONAL if not importlib.util.find_spec(name)}
-        self._cells = chosen(on_a_card() if self.gpu else on_a_cpu(), self.limits.only)
+        self._cells = chosen(on_a_card(self.gpu) if self.gpu else on_a_cpu(), self.limits.only)
         self.document = new_document(self.gpu, self.missing, self.limits)
         self._place = Workplace(self.gpu, self.models, self.work / "cells", self.log)
 
@@ -132,6 +132,10 @@ class Check:
         """Why a cell cannot run, by what is known so far; empty when it can."""
         return self._lacks(cell) or next((self._too_large[c] for c in cell.checkpoints if c in self._too_large), "")
 
+    def _has_run(self, name: str) -> str:
+        ran = any(row["name"] == name and row["status"] == "ran" for row in self.document["cells"])
+        return f"{name} ran" if ran else ""
+
     def _without_room(self, wanted: Sequence[Wanted]) -> dict[Wanted, str]:
         """Checkpoints that the disk does not hold beside those before them, and why."""
         self.models.mkdir(parents=True, exist_ok=True)
@@ -146,7 +150,7 @@ class Check:
 
     def _run_one(self, cell: Cell, note: str, checkpoints: Checkpoints, following: Cell | None) -> dict[str, Any]:
         """A cell's row, whatever comes of it. `following` may import meanwhile."""
-        if why := self._stops(cell):
+        if why := self._stops(cell) or self._has_run(cell.stands_in_for):
             return results.row_of(cell, "skipped", why)
         left, need = self._left_s(), self._expected_s(cell)
         if left < need:
@@ -157,7 +161,8 @@ class Check:
         process = self._process_for(cell)
         if following is not None and self._imports_ahead():
             self._next = CellProcess(following, self._place)
-        found = process.run(min(self.limits.limit_s, self._left_s()), self._context_gib(cell))
+        limit_s = max(cell.limit_s or 0.0, self.limits.limit_s)
+        found = process.run(min(limit_s, self._left_s()), self._context_gib(cell))
         if cell.engine == "unsloth" and "unsloth does not import" in found["why"]:
             self.missing["unsloth"] = found["why"]
             self.document["degradations"].append(f"{found['why']}: {OPTIONAL['unsloth']}")
@@ -189,9 +194,11 @@ class Check:
         return self.limits.budget_s - (time.monotonic() - self._begin)
 
     def _expected_s(self, cell: Cell) -> float:
-        """What the cells of this engine took, by the median."""
-        rows = [row for row in self.document["cells"] if row["settings"]["engine"] == cell.engine and "measured" in row]
-        taken = [row["measured"]["wall_s"] for row in rows]
+        """What the cells of this engine took that start vLLM, or do not, as this one, by the median."""
+        rows = [row for row in self.document["cells"] if "measured" in row]
+        alike = (cell.engine, cell.rollouts == "vllm")
+        settings = ((row["settings"]["engine"], row["settings"]["rollouts"] == "vllm") for row in rows)
+        taken = [row["measured"]["wall_s"] for row, own in zip(rows, settings, strict=True) if own == alike]
         return statistics.median(taken) if taken else FIRST_GUESS_S[self.gpu is not None]
 
     def _context_gib(self, cell: Cell) -> float:
@@ -209,7 +216,7 @@ class Check:
         if self.gpu is not None:
             versions, date = self.document["versions"], self.document["date"]
             self.document["calibration"] = results.calibration(rows, self._plans, versions, self.gpu, date)
-        write_json(self.output, results.without_bulk(self.document))
+        write_json(self.output, results.as_written(self.document))
 
 
 def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:

@@ -3,7 +3,7 @@ plain one. Runs in a cell's process. Each check is a difference with its bound."
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,14 @@ def pass_the_gate(trainer: Any) -> Iterator[dict[str, Any]]:
     what = f"parity gate on {found.situation.sampler}"
     yield {"check": f"{what}, sampler against trainer", "unit": "nats", "found": as_it_is.noise_mean, **decided}
     yield {"check": f"{what}, share that arrives", "unit": "share", "found": moved.applied, **decided}
+
+
+def adapter_is_back(
+    kept: Mapping[str, torch.Tensor], now: Iterable[tuple[str, torch.Tensor]]
+) -> Iterator[dict[str, Any]]:
+    """The adapter that was loaded from its file against the one that was saved, bit for bit."""
+    differ = sum(not kept[name].equal(parameter.detach().cpu()) for name, parameter in now)
+    yield _check("adapter after reloading, tensors that differ", "tensors", differ, 0)
 
 
 def compare_engines(one: list[float], other: list[float], what: str) -> Iterator[dict[str, Any]]:

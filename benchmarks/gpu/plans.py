@@ -13,7 +13,7 @@ from toolkit.vram.constants import for_capability, shipped
 from toolkit.vram.formula.timing import Timing, estimate
 from toolkit.vram.mapping import request_of
 from toolkit.vram.plan import Plan, fit_of, make_plan, surely_fits
-from toolkit.vram.run_plan import card_of
+from toolkit.vram.run_plan import card_of, plan_run
 
 LENGTH_STEP = 256  # tokens, of the search for the edge of an emulated card
 BATCHES = (8, 4, 2)  # sequences in a pass, tried in turn on a card that is too small for the first
@@ -115,6 +115,8 @@ def fitted(cell: Cell, gpu: Gpu | None, longest_s: float) -> tuple[Cell | None, 
         return (None, "a CPU has no card to emulate") if cell.emulates else (cell, "")
     if gpu.is_slice:
         return (None, "the memory of a MIG slice is not known") if cell.emulates else (cell, "")
+    if cell.rollouts == "vllm":
+        return _as_a_run(cell, gpu)
     if cell.kind != "update":
         return cell, ""
     if cell.emulates:
@@ -129,6 +131,17 @@ def fitted(cell: Cell, gpu: Gpu | None, longest_s: float) -> tuple[Cell | None, 
             size = f"{one.per_device_train_batch_size} x {one.max_completion_length} tokens"
             return one, "" if one == cell else f"{size}: what was asked is too much for this card by the plan"
     return None, "even its smallest pass is too much for this card by the plan"
+
+
+def _as_a_run(cell: Cell, gpu: Gpu) -> tuple[Cell | None, str]:
+    """The cell with the share for vLLM that a recipe's plan would choose, or None where the recipe would not start."""
+    settings, framework = cell.settings(shape_of(cell.size).name), FRAMEWORKS[cell.engine]
+    found = plan_run(settings, gpu, framework=framework, has_vllm=True, share_is_given=False)
+    if found.flags != ():
+        return None, "a recipe would not start it on this card, by the plan"
+    if found.share is None:
+        return cell, ""
+    return replace(cell, gpu_memory_utilization=found.share), f"{found.share:.0%} of the card for vLLM, by the plan"
 
 
 def _both_engines(cell: Cell) -> Iterator[Cell]:

@@ -1,4 +1,4 @@
-"""What a person sees: a line a cell while it runs, and three tables at the end. Fits 80 columns."""
+"""What a person sees: a line a cell while it runs, and tables at the end. Fits 80 columns."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def line(number: int, n: int, row: Row) -> str:
         facts.append(f"{format_count(speed)} tok/s")
     if checks := measured.get("checks"):
         facts.append(f"{sum(bool(check['passes']) for check in checks)} of {len(checks)} checks pass")
+    if step := measured.get("in_step"):
+        facts.append(f"in its step {step}")
     if "verdict_is_right" in row:
         facts.append("as planned" if row["verdict_is_right"] else "not as planned")
     elif row["why"]:
@@ -41,6 +43,7 @@ def render(document: Mapping[str, Any]) -> RenderableType:
     """The tables, each with its heading; one without rows is left out."""
     rows, summary = document["cells"], document["summary"]
     parts = [
+        ("the flagship's path, a step at a time", _steps(rows)),
         ("measured GiB, and by how many percent the plan is off", _memory(rows)),
         ("the plan's errors in percent", _errors(summary["errors_percent"])),
         ("emulated cards: what the plan says and what happened", _verdicts(rows)),
@@ -50,11 +53,25 @@ def render(document: Mapping[str, Any]) -> RenderableType:
     return Group(*shown, Text(), *_closing(document))
 
 
+def _steps(rows: Sequence[Row]) -> Table:
+    table = _table("step", "seconds", "process GiB", "", left=("",))
+    for row in rows:
+        measured = row.get("measured", {})
+        for step in measured.get("steps", ()):
+            process = step.get("process")
+            ended_here = step["step"] == measured.get("in_step")
+            happened = Text(row["status"].replace("_", " "), "red") if ended_here else Text("done", "green")
+            figures = (f"{step['seconds']:.1f}" if "seconds" in step else "-", _figure(process, None))
+            table.add_row(f"{row['settings']['size']} {step['step']}", *figures, happened)
+    return table
+
+
 def _memory(rows: Sequence[Row]) -> Table:
     table = _table("cell", *KINDS, "tok/s")
     for row in rows:
         update = row.get("measured", {}).get("update")
-        if row["status"] != "ran" or row["kind"] != "update" or not update or row["settings"]["emulates"]:
+        trains = row["kind"] in ("flagship", "update") and update and not row["settings"]["emulates"]
+        if row["status"] != "ran" or not trains:
             continue
         errors = row["errors_percent"].get("update", {})
         figures = [_figure(update.get(kind), errors.get(kind)) for kind in KINDS]

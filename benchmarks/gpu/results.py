@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import plans
@@ -18,6 +20,9 @@ from toolkit.vram.plan import Plan
 FORMAT = 1
 KINDS = ("allocated", "reserved", "process")
 CONSTANTS = ("context_gib", "time.flops", "time.torch_layer_ms")
+ABSOLUTE_PATH = re.compile(r"""(?<![\w.:/~-])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s'":,;()]+[\\/])+(?=[^\\/\s'":,;()])""")
+"""All of a path but its last part."""
+HOME = str(Path.home())  # it may have a space, at which a path ends to the expression
 ENDED = ("ran", "out_of_memory", "failed", "timed_out")
 """States of a cell that was tried; the others are `skipped` and `not_run`."""
 
@@ -190,10 +195,21 @@ def _teaches(row: Row, plan: Plan) -> bool:
     return row["status"] == "ran" and given and measured and plan.peak_phase.name == "update"
 
 
-def without_bulk(document: Mapping[str, Any]) -> Row:
-    """The document as it is written: log-probabilities are only there to be compared."""
+def as_written(document: Mapping[str, Any]) -> Row:
+    """The document as it is written, for others to read: no path of this machine, of which the last part stays.
+
+    Log-probabilities are only there to be compared, and left out.
+    """
     cells = [
         row | {"measured": {k: v for k, v in row["measured"].items() if k != "logps"}} if "measured" in row else row
         for row in document["cells"]
     ]
-    return {**document, "cells": cells}
+    return _without_paths({**document, "cells": cells})
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_paths(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(v) for v in value]
+    return ABSOLUTE_PATH.sub("", value.replace(HOME, "~")) if isinstance(value, str) else value

@@ -45,6 +45,8 @@ class Place:
     """For the run folder."""
     context_gib: float
     """What the driver counts of a process beyond torch's reserved memory, as earlier cells showed it."""
+    result: Path
+    """Gets what the cell found; before its end, too, where the cell is made of steps."""
 
     def checkpoint(self, cell: Cell) -> str:
         """What a backend loads for this cell."""
@@ -71,7 +73,7 @@ def measure_load(cell: Cell, place: Place, found: dict[str, Any]) -> Policy:
     if cell.emulates:
         found["emulated"] = emulate(find_card(cell.emulates).usable_gib, place.context_gib)
     begin = time.perf_counter()
-    with _watched(place.gpu, found.setdefault("load", {})):
+    with watched(place.gpu, found.setdefault("load", {})):
         policy = load(cell, backend, source)
     found["load"]["seconds"] = round(time.perf_counter() - begin, 2)
     found["loaded"] = policy.describe()
@@ -91,20 +93,21 @@ def measure_update(cell: Cell, place: Place, found: dict[str, Any]) -> None:
     run = runs.create("gpu_check", place.work / "run", flatten(settings))
     prompts = practice_rows(policy.tokenizer, cell.max_prompt_length)
     assembly = build_trainer(policy, prompts, [Reward(fingerprint)], Resolved.of(settings), run, backend)
+    found["attention"] = policy.attention(assembly.trainer)
     found["differences"] = [str(difference) for difference in differences(assembly)]
     if cell.rollouts == "given":
         # The hook that TRL offers for it; set here because it must not be there when vLLM is set up
         assembly.trainer.rollout_func = given_rollouts(cell, len(policy.tokenizer))
-    adapters = {name: p.detach().to("cpu", copy=True) for name, p in _trained(policy)}
+    adapters = {name: p.detach().to("cpu", copy=True) for name, p in trained(policy)}
     update = found.setdefault("update", {})
     try:
-        with _watched(place.gpu, update, vllm=cell.rollouts == "vllm"):
+        with watched(place.gpu, update, vllm=cell.rollouts == "vllm"):
             view = View(RunState("gpu_check", cell.size, cell.engine, "", cell.n_steps), console)
             train(assembly, run, view)
     finally:
-        _read_steps(cell, run.rows, update, place.gpu)
+        read_steps(cell, run.rows, update, place.gpu)
         run.close()
-    moved = [bool((p.detach().cpu() != adapters[name]).any()) for name, p in _trained(policy)]
+    moved = [bool((p.detach().cpu() != adapters[name]).any()) for name, p in trained(policy)]
     found["n_adapters"], found["n_adapters_moved"] = len(moved), sum(moved)
     if cell.n_decoded:
         found["decode"] = measure_decode(cell, backend, policy)
@@ -190,12 +193,13 @@ def fingerprint(completions: Sequence[Any], completion_ids: Sequence[Any] = (), 
     return [zlib.crc32(repr(content).encode()) / 2**32 for content in contents]
 
 
-def _trained(policy: Policy) -> list[tuple[str, Any]]:
+def trained(policy: Policy) -> list[tuple[str, Any]]:
+    """The adapter's weights with their names."""
     return [(name, p) for name, p in policy.model.named_parameters() if p.requires_grad]
 
 
 @contextmanager
-def _watched(gpu: Gpu | None, found: dict[str, Any], *, vllm: bool = False) -> Iterator[None]:
+def watched(gpu: Gpu | None, found: dict[str, Any], *, vllm: bool = False) -> Iterator[None]:
     """Put the peaks of what happens inside into `found`, GiB by kind; on a CPU there are none.
 
     `vllm`: it works inside, so that torch's own figures say nothing; see `toolkit.vram.measured.Measured`.
@@ -217,7 +221,7 @@ def _watched(gpu: Gpu | None, found: dict[str, Any], *, vllm: bool = False) -> I
         found["process_from"] = process.source if process else None
 
 
-def _read_steps(cell: Cell, rows: Sequence[dict[str, Any]], update: dict[str, Any], gpu: Gpu | None) -> None:
+def read_steps(cell: Cell, rows: Sequence[dict[str, Any]], update: dict[str, Any], gpu: Gpu | None) -> None:
     """Add the steps' peaks, which start anew with each step, and times; the first step compiles and warms up."""
     if gpu is not None:
         for kind, key in (("allocated", metrics.ALLOCATED_GIB), ("reserved", metrics.RESERVED_GIB)):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.cells import Cell
+from benchmarks.gpu.flagship import measure_flagship
 from benchmarks.gpu.numerics import compare_heads, compare_nf4, compare_precisions, pass_the_gate, plain_logps
 from benchmarks.gpu.update import Place, backend_for, fingerprint, load, measure_load, measure_update, practice_rows
 from toolkit import runs
@@ -44,6 +45,7 @@ def main(start: dict[str, Any]) -> None:
             on_gpu=gpu is not None,
             unsloth=cell.engine == "unsloth",
             vllm=cell.rollouts == "vllm",
+            standby=cell.standby,
             card=gpu.visible_as if gpu else None,
             offline=True,
         )
@@ -58,7 +60,8 @@ def main(start: dict[str, Any]) -> None:
     try:
         if import_error is not None:
             raise import_error
-        place = Place(gpu, Path(request["models"]), Path(request["work"]), request["context_gib"])
+        models, work, result = (Path(request[name]) for name in ("models", "work", "result"))
+        place = Place(gpu, models, work, request["context_gib"], result)
         KINDS[cell.kind](cell, place, found)
         found["status"], found["why"] = "ran", ""
     except Exception as error:
@@ -114,7 +117,7 @@ def _tried(what: str, make: Callable[[], Iterable[dict[str, Any]]]) -> list[dict
         return [{"check": what, "unit": "", "found": None, "bound": None, "passes": None, "why": describe(error)}]
 
 
-KINDS = {"numerics": measure_numerics, "load": measure_load, "update": measure_update}
+KINDS = {"flagship": measure_flagship, "numerics": measure_numerics, "load": measure_load, "update": measure_update}
 
 
 def describe(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -59,8 +60,12 @@ def test_the_installed_release_takes_every_call() -> None:
             "unsloth_zoo", "device_type.py", "UNSLOTH_DISABLE_CPU_FALLBACK", "UNSLOTH_NO_CPU",
             "its switches should have UNSLOTH_DISABLE_CPU_FALLBACK, and unsloth_zoo {} has not",
         ),
+        (
+            "unsloth_zoo", "vllm_utils.py", "MemAllocator.wake_up = wake_up", "pass",
+            "Unsloth's allocator, which leaves the weights where they are, should have MemAllocator.wake_up = wake_up,",
+        ),
     ],
-    ids=["parameter", "renamed", "order", "field", "variable"],
+    ids=["parameter", "renamed", "order", "field", "variable", "standby"],
 )  # fmt: skip
 def test_a_release_that_takes_something_else_is_one_sentence_with_the_remedy(
     copied: dict[str, Path], package: str, file: str, old: str, new: str, said: str
@@ -74,3 +79,31 @@ def test_a_release_that_takes_something_else_is_one_sentence_with_the_remedy(
     (line,) = unsloth.differences(copied)
     assert line.startswith(said.format(installed.version)), line
     assert 'for the tested release: pip install "unsloth==' in line
+
+
+# What `toolkit.compat.standby` says beyond names
+
+
+@pytest.mark.skipif("vllm" not in INSTALLED, reason="vllm is not installed")
+def test_vllm_fills_the_two_pools_that_standby_knows() -> None:
+    text = (INSTALLED["vllm"] / "v1" / "worker" / "gpu_worker.py").read_text()
+    assert set(re.findall(r"_memory_pool_context\(tag=(\S+)\)", text)) == {'"weights"', '"kv_cache"'}
+    assert "CuMem allocator can only be used for one instance per process" in text
+
+
+@pytest.mark.skipif("unsloth" not in INSTALLED, reason="unsloth is not installed")
+def test_unsloth_still_leaves_vllms_mark_of_sleep_alone() -> None:
+    text = (INSTALLED["unsloth_zoo"] / "vllm_utils.py").read_text()
+    patch = text.partition("def patch_vllm_enable_sleep_mode")[2].partition("\ndef ")[0]
+    assert "unmap_and_release(handle)" in patch
+    assert "is_asleep" not in patch
+
+
+def test_nobody_takes_the_cache_from_under_an_engine_that_sleeps() -> None:
+    trl = find_package("trl")
+    assert trl is not None
+    folders = [folder for name in ("trl", "unsloth", "unsloth_zoo") if (folder := unsloth.folder_of(name))]
+    sources = [path.read_text(errors="replace") for folder in folders for path in folder.rglob("*.py")]
+    assert len(sources) > 100
+    assert not any("release_kv_cache_memory" in text for text in sources)
+    assert sum("self.llm.sleep(level=2)" in text for text in sources) > 0, "as standby.LEVEL"

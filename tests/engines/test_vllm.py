@@ -52,6 +52,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_run_says_that_vllm_rolls_out(run: tuple[Path, harness.Result]) -> None:
     lines = run[1].stdout.splitlines()
     assert "rollouts: vLLM in this process, in float32" in lines
+    assert "attention: PyTorch's SDPA in training, vLLM's own for CPUs in rollouts" in lines
     effective = json.loads((run[0] / "settings.json").read_text())["effective"]
     assert (effective["use_vllm"], effective["vllm_mode"]) == (True, "colocate")
 

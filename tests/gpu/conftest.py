@@ -42,10 +42,12 @@ def run(gpu: Gpu, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             def run_once(cell: Cell) -> dict[str, Any]:
                 if cell.engine == "unsloth" and importlib.util.find_spec("unsloth") is None:
                     pytest.skip("unsloth is not installed")
+                if cell.rollouts == "vllm" and importlib.util.find_spec("vllm") is None:
+                    pytest.skip("vllm is not installed")
                 for checkpoint in cell.checkpoints:
                     assert checkpoints.wait(checkpoint, LIMIT_S) == ""
                 if cell.name not in found:
-                    found[cell.name] = CellProcess(cell, place).run(LIMIT_S, context_gib)
+                    found[cell.name] = CellProcess(cell, place).run(cell.limit_s or LIMIT_S, context_gib)
                     print(Path(place.log.name).read_text(errors="replace")[-4000:])
                 return found[cell.name]
 

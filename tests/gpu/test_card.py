@@ -1,4 +1,4 @@
-"""What only a card can show: `pytest tests/gpu -m gpu -n 0`, about 2 minutes, offline. It has not run on a card yet.
+"""What only a card can show: `pytest tests/gpu -m gpu -n 0`, about 4 minutes, offline. It has not run on a card yet.
 
 Random weights in the shape of Qwen2.5-0.5B, through this project's backends and its assembly.
 """
@@ -13,7 +13,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.gpu import plans
-from benchmarks.gpu.cells import CHECKPOINTING, ENGINES, Cell, Engine
+from benchmarks.gpu.cells import CHECKPOINTING, ENGINES, Cell, Engine, flagship
+from benchmarks.gpu.flagship import STEPS
 from benchmarks.gpu.results import error_percent
 from benchmarks.gpu.supervise import ROOT, child_environment
 from tests.gpu.conftest import Run
@@ -33,6 +34,15 @@ def update(engine: Engine) -> Cell:
 
 def numerics(engine: Engine) -> Cell:
     return Cell(f"numerics {engine}", "numerics", "0.5B", engine, gradient_checkpointing=CHECKPOINTING[engine])
+
+
+def test_the_flagships_path_is_gone_to_its_end(run: Run) -> None:
+    """Unsloth, 4 bit, vLLM in this process with standby: load, roll out, sleep, wake, parity, train, save, reload."""
+    found = run(flagship("0.5B"))
+    assert found["status"] == "ran", f"in its step {found.get('in_step')}: {found['why']}"
+    assert [step["step"] for step in found["steps"]] == list(STEPS)
+    assert next(step for step in found["steps"] if step["step"] == "sleep")["freed_gib"] > 0
+    assert found["n_linear_4bit"] == N_LINEAR
 
 
 @pytest.mark.parametrize("engine", ENGINES)

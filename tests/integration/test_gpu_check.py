@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,17 +20,21 @@ import pytest
 from rich.console import Console
 
 from benchmarks.gpu import plans, report, results
-from benchmarks.gpu.cells import Cell, folder_of, on_a_card, on_a_cpu, shape_of
+from benchmarks.gpu.cells import CONFIGS, Cell, folder_of, on_a_card, on_a_cpu, shape_of
 from benchmarks.gpu.check import Check, Limits
 from benchmarks.gpu.checkpoints import size_gib
+from benchmarks.gpu.flagship import STEPS
 from benchmarks.gpu.supervise import CellProcess, Workplace
 from benchmarks.gpu.update import given_rollouts
 from benchmarks.gpu.worker import is_out_of_memory
 from tests.paths import ROOT
 from toolkit.errors import ModelError
 from toolkit.machine.devices import Gpu
+from toolkit.settings import GrpoSettings
+from toolkit.settings.parse import parse, read_yaml
 from toolkit.units import gib
 from toolkit.vram import constants
+from toolkit.vram.run_plan import plan_run
 
 H200 = Gpu(0, "NVIDIA H200", 140.4, 139.8, (9, 0), "580.1")
 RTX_3070 = Gpu(0, "NVIDIA GeForce RTX 3070", 8.0, 7.6, (8, 6), "580.1")
@@ -49,7 +54,7 @@ def start_check(output: Path, *flags: str) -> subprocess.Popen[bytes]:
 def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """One check on the CPU: the document and what was printed."""
     output = tmp_path_factory.mktemp("check") / "check.json"
-    only = ("numerics tiny", "update tiny transformers", "fits", "vllm")
+    only = ("flagship", "numerics tiny", "update tiny transformers", "fits", "vllm")
     process = start_check(output, "--only", *only, "--budget_s", "300", "--models", str(output.parent / "models"))
     printed = process.communicate(timeout=300)[0].decode()
     assert process.returncode == 0, printed
@@ -72,9 +77,24 @@ def test_a_cell_trains_through_the_backend_and_the_assembly(checked: tuple[dict[
     assert measured["differences"] == ["optim: asked adamw_8bit, in effect adamw_torch"]
 
 
+def test_the_flagships_path_is_gone_to_its_end_a_step_at_a_time(checked: tuple[dict[str, Any], str]) -> None:
+    document, printed = checked
+    row = cell_named(document, "flagship tiny transformers")
+    assert row["status"] == "ran", row
+    steps = row["measured"]["steps"]
+    assert [step["step"] for step in steps] == [step for step in STEPS if step not in ("sleep", "wake")]
+    assert all(step["seconds"] >= 0 for step in steps)
+    assert "in_step" not in row["measured"]
+    assert [check["passes"] for check in row["measured"]["checks"]] == [True, True, True]
+    assert row["measured"]["update"]["rollout_tokens_per_s"] > 0
+    assert re.search(r"tiny reload +[0-9.]+ +- +done", printed)
+    stand_in = cell_named(document, "flagship without standby tiny")
+    assert (stand_in["status"], stand_in["why"]) == ("skipped", "flagship tiny transformers ran")
+
+
 def test_every_numerical_check_is_made_and_passes(checked: tuple[dict[str, Any], str]) -> None:
-    checks = checked[0]["summary"]["numerics"]
-    assert len(checks) == 9
+    checks = [check for check in checked[0]["summary"]["numerics"] if "adapter after" not in check["check"]]
+    assert len(checks) == 9 + 2, "those of the numerics, and the parity gate of the flagship"
     assert [check for check in checks if not check["passes"]] == []
 
 
@@ -115,8 +135,15 @@ def test_a_cell_ends_with_the_check_that_started_it() -> None:
 
 
 def cells_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if "benchmarks.gpu.worker" in child.cmdline()]
+    return [child for child in psutil.Process(process.pid).children() if "benchmarks.gpu.worker" in words_of(child)]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; none once it has ended, which a child of another process may do between two questions."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # a ZombieProcess is one, too
+        return []
 
 
 def wait_for(happened: Any, limit_s: float = 60) -> None:
@@ -159,10 +186,28 @@ def test_a_cell_that_is_killed_is_a_failure(place: Workplace) -> None:
 
 def test_a_large_card_runs_every_cell_as_asked() -> None:
     for cell in on_a_card():
-        fit, _ = plans.fitted(cell, H200, longest_s=60)
-        assert fit is not None
+        fit, why = plans.fitted(cell, H200, longest_s=60)
+        assert fit is not None, why
+        if cell.rollouts == "vllm":
+            fit = replace(fit, gpu_memory_utilization=cell.gpu_memory_utilization)
         assert replace(fit, max_completion_length=cell.max_completion_length) == cell
         assert cell.emulates or fit == cell
+
+
+@pytest.mark.parametrize("name", ["24gb", "16gb", "12gb"])
+def test_a_card_measures_its_own_preset_second_with_the_share_that_a_run_plans(name: str) -> None:
+    totals = {"24gb": 23.99, "16gb": 15.99, "12gb": 12.0}
+    gpu = Gpu(0, "NVIDIA GeForce RTX 4090", totals[name], totals[name] - 0.45, (8, 9), "580.1")
+    first, stand_in, second, *others = on_a_card(gpu)
+    assert (first.kind, first.standby, stand_in.stands_in_for) == ("flagship", True, first.name)
+    assert second.name.endswith(name)
+    assert not any(cell.name.startswith("preset") for cell in others)
+    settings = parse(GrpoSettings, [], [(name, read_yaml(CONFIGS / f"{name}.yaml"))])
+    fit, why = plans.fitted(second, gpu, longest_s=60)
+    assert fit is not None, why
+    wanted = plan_run(settings, gpu, framework="unsloth", has_vllm=True, share_is_given=False)
+    assert fit.gpu_memory_utilization == wanted.share
+    assert plans.plan_of(fit, gpu).request.batch == wanted.plan.request.batch
 
 
 def test_a_small_card_gets_a_pass_that_fits_the_same_for_both_engines() -> None:
@@ -251,6 +296,19 @@ def test_the_calibration_is_one_that_plans_read(tmp_path: Path, monkeypatch: pyt
     assert learned is not None
     assert learned.context_gib == pytest.approx(0.75)
     assert set(learned.slack) == {"chunked"}
+
+
+def test_what_is_written_names_no_folder_of_the_machine() -> None:
+    why = (
+        "ModelError: /home/ann/models/0.5B-nf4 cannot be loaded (No such file: '/tmp/gpu_check_x/a.json'); "
+        r"C:\Users\ann\venv\torch.dll, ~/runs/x; see https://github.com/huggingface/trl/issues/1 (1/2 GiB, and/or)"
+    )
+    written = results.as_written({"cells": [{"why": why, "measured": {"notes": (why,), "logps": [1.0]}}]})
+    expected = (
+        "ModelError: 0.5B-nf4 cannot be loaded (No such file: 'a.json'); "
+        "torch.dll, x; see https://github.com/huggingface/trl/issues/1 (1/2 GiB, and/or)"
+    )
+    assert written == {"cells": [{"why": expected, "measured": {"notes": [expected]}}]}
 
 
 def test_the_share_of_the_rate_is_the_one_that_explains_the_time() -> None:

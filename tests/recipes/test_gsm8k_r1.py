@@ -89,7 +89,9 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
     folder = default_run[0]
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["requested"]["num_generations"] == settings["effective"]["num_generations"] == 8
-    assert json.loads((folder / "environment.json").read_text())["versions"]["trl"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["trl"]
+    assert environment["attention"] == {"training": "sdpa", "rollouts": "generate"}
     rows = harness.metrics(folder)
     assert [row["step"] for row in rows] == list(range(1, 41))
     for key in ("rewards/correct/mean", "rewards/format/mean", "completions/clipped_ratio", "time/rollout_s"):

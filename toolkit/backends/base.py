@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.compat import attention
 from toolkit.data.schema import Messages
 from toolkit.settings import Lengths, ModelSettings
 from toolkit.units import format_count
@@ -40,6 +41,13 @@ class Policy:
         config = self.model.config
         name, commit = getattr(config, "_name_or_path", ""), getattr(config, "_commit_hash", None)
         return {"name": name or self.source, "commit": commit}
+
+    def attention(self, trainer: Any) -> dict[str, str]:
+        """The attention of `training` and `rollouts` by the engines' own names; `generate`: the model itself rolls out.
+
+        `trainer` is the policy's, since some engines start with it.
+        """
+        return {"training": attention.of_training(self.model), "rollouts": attention.of_rollouts(trainer)}
 
     def describe(self) -> str:
         """`0.36M parameters in float32, 4-bit: 14 NF4 layers`: what was really loaded."""

@@ -23,7 +23,7 @@ from toolkit.backends.shared import (
     linear_targets,
     prompt_ids,
 )
-from toolkit.compat import compiled_cache
+from toolkit.compat import compiled_cache, standby
 from toolkit.compat.noise import hush_bitsandbytes, hush_weight_bars
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.compat.unsloth import check_before_loading
@@ -42,11 +42,16 @@ class UnslothBackend(InThisProcess):
     name = "unsloth"
 
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
-        """Load base and adapter; unsloth is imported here, before trl, transformers and peft."""
+        """Load base and adapter; unsloth is imported here, before trl, transformers and peft.
+
+        An engine with standby sleeps and wakes once, so that what it cannot do is known before anything is measured:
+        a StandbyError, which `launch` answers by beginning again without it.
+        """
         if asked.use_vllm and not self.on_gpu:
             raise BackendError("--use_vllm true without a CUDA device", "a GPU for unsloth's vLLM", "drop --use_vllm")
+        sleeps = asked.standby and self.rolls_out_with_vllm(asked)
         if self.on_gpu:
-            check_before_loading()
+            check_before_loading(standby=sleeps)
         location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
         notes = compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
         fast = _import_unsloth()
@@ -54,14 +59,20 @@ class UnslothBackend(InThisProcess):
             model, tokenizer = fast.from_pretrained(**self._load_arguments(asked, source, lengths))
         except Exception as error:  # safetensors, tokenizers, transformers and unsloth each raise their own
             found = f"{source} cannot be loaded ({first_line(error)})"
-            raise ModelError(found, "a model that unsloth supports") from error
+            of_standby = standby.could_not_start(error) if sleeps else None
+            raise of_standby or ModelError(found, "a model that unsloth supports") from error
         check_base(model, asked, on_gpu=self.on_gpu)
         model = _add_adapter(fast, model, asked, seed)
         if has_vllm_engine(model):
             keep_adapter_apart(model)
         tokenizer.padding_side = "left"
         install_cpu_logprobs()
-        notes += self._notes(asked)
+        if sleeps and has_vllm_engine(model):
+            share = f"{asked.gpu_memory_utilization:.0%}"
+            notes += [
+                f"standby: Unsloth sets vLLM's share of the card by its own table, not the {share} asked for",
+                standby.rehearse(model.vllm_engine),
+            ]
         policy = Policy(model, tokenizer, source, dtype=dtype_name(self.gpu), notes=tuple(notes))
         check_prompts(policy, lengths)
         return policy
@@ -130,12 +141,6 @@ class UnslothBackend(InThisProcess):
     def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """On a GPU where vLLM is installed, unless it is not wanted."""
         return asked.use_vllm is not False and self.could_use_vllm()
-
-    def _notes(self, asked: ModelSettings) -> list[str]:
-        if self.rolls_out_with_vllm(asked) and asked.standby:
-            share = f"{asked.gpu_memory_utilization:.0%}"
-            return [f"standby: Unsloth sets vLLM's share of the card by its own table, not the {share} asked for"]
-        return []
 
 
 def has_vllm_engine(model: Any) -> bool:

@@ -15,10 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Literal
 
 from toolkit.compat.environment import TRAPS, VARIABLES
 from toolkit.compat.versions import pip_line, tested_set, version_of
-from toolkit.errors import ContractError
+from toolkit.errors import ContractError, StandbyError, ToolkitError
+
+Need = Literal["run", "standby", "record"]
+"""Every run; those with standby (`compat.standby`); or what is only shown and kept (`compat.attention`)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Call:
     positional: tuple[str, ...] = ()
     by_us: bool = True
     """False: called not by this project, but by Unsloth with what we pass."""
+    needed_by: Need = "run"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Names:
     """Regular expression of a declaration, with `{name}` for the name."""
     after: str = ""
     """Text that the part begins with; empty for the whole file."""
+    needed_by: Need = "run"
 
 
 MAX_HEADER = 10_000  # characters; the longest here, of load_vllm, has 1700
@@ -91,6 +97,8 @@ CALLS = (
             *("unsloth_vllm_standby", "max_num_seqs", "enforce_eager", "conservativeness"),
         ), by_us=False,
     ),
+    Call("LLM.sleep", "vllm", "entrypoints/llm.py", "LLM.sleep", ("level",), by_us=False, needed_by="standby"),
+    Call("LLM.wake_up", "vllm", "entrypoints/llm.py", "LLM.wake_up", ("tags",), by_us=False, needed_by="standby"),
 )  # fmt: skip
 
 SWITCHES = tuple(
@@ -118,6 +126,47 @@ NAMES = (
     Names("its switches", "unsloth_zoo", ("__init__.py", "compiler.py", "device_type.py"),
           tuple(n for n in SWITCHES if n not in READ_ELSEWHERE), "{name}"),
     *(Names("its switches", package, (file,), (name,), "{name}") for name, (package, file) in READ_ELSEWHERE.items()),
+    Names(
+        "vLLM's allocator, in which Unsloth replaces three methods,", "vllm", ("device_allocator/cumem.py",),
+        (
+            *("pointer_to_data", "current_tag", "allocator_and_pools"),
+            *("python_malloc_callback", "python_free_callback"),
+        ), r"\n        self\.{name}\b", after="class CuMemAllocator", needed_by="standby",
+    ),
+    Names(
+        "what Unsloth imports of vLLM for standby", "vllm",
+        ("device_allocator/__init__.py", "device_allocator/cumem.py", "utils/platform_utils.py"),
+        ("AllocationData", "create_and_map", "unmap_and_release", "is_pin_memory_available"),
+        r"\n(?:def|class) {name}\b", needed_by="standby",
+    ),
+    Names(
+        "vLLM's executor, which alone keeps memory from being unmapped twice,", "vllm", ("v1/executor/abstract.py",),
+        ('if "weights" in self.sleeping_tags', "if not self.is_sleeping", "self.sleeping_tags.clear"), r"{name}\b",
+        after="def sleep(", needed_by="standby",
+    ),
+    Names(
+        "vLLM's engine, which schedules again only once nothing sleeps,", "vllm", ("v1/engine/core.py",),
+        ("fully_awake = not self.model_executor.is_sleeping",), "{name}", after="def wake_up(", needed_by="standby",
+    ),
+    Names(
+        "Unsloth's allocator, which leaves the weights where they are,", "unsloth_zoo", ("vllm_utils.py",),
+        ("data.tag == .weights.", "MemAllocator.sleep = sleep", "MemAllocator.wake_up = wake_up"), "{name}",
+        after="def patch_vllm_enable_sleep_mode", needed_by="standby",
+    ),
+    Names(
+        "Unsloth's sync_weights, which wakes the whole engine,", "unsloth", ("models/rl_replacements.py",),
+        ("_llm_weights_sleeping", r"self\.llm\.wake_up\(\)"), "{name}", after="def patch_sync_weights",
+        needed_by="standby",
+    ),
+    Names(
+        "Unsloth's choice of attention", "unsloth", ("utils/attention_dispatch.py",), ("select_attention_backend",),
+        r"\ndef {name}\(", needed_by="record",
+    ),
+    Names(
+        "vLLM's choice of attention", "vllm",
+        ("config/compilation.py", "model_executor/layers/attention_layer_base.py", "v1/attention/backend.py"),
+        ("static_forward_context: dict", "def get_attn_backend", "def get_name"), r"\n    {name}\b", needed_by="record",
+    ),
 )  # fmt: skip
 
 
@@ -130,26 +179,36 @@ class Signature:
     """Every parameter that can be passed by name."""
 
 
-def differences(folders: Mapping[str, Path] | None = None) -> list[str]:
+def differences(folders: Mapping[str, Path] | None = None, *, needed_by: Need | None = None) -> list[str]:
     """What the installed releases do not take as this project passes it, a sentence each; about 20 ms.
 
     Of packages that are not installed nothing is said. `folders` gives the folder of each package; None looks the
-    installed ones up.
+    installed ones up. `needed_by`: only what that needs; None: all.
     """
     if folders is None:
         folders = {name: folder for name in ("unsloth", "unsloth_zoo", "vllm") if (folder := folder_of(name))}
-    found = [line for call in CALLS if call.package in folders for line in _of_call(call, folders[call.package])]
-    found += [line for names in NAMES if names.package in folders for line in _of_names(names, folders)]
+    calls = [call for call in CALLS if call.package in folders and needed_by in (None, call.needed_by)]
+    names = [row for row in NAMES if row.package in folders and needed_by in (None, row.needed_by)]
+    found = [line for call in calls for line in _of_call(call, folders[call.package])]
+    found += [line for row in names for line in _of_names(row, folders)]
     _text.cache_clear()
     return found
 
 
-def check_before_loading() -> None:
-    """Raise ContractError for the first of `differences`, before the minute that a run takes to find it out."""
-    found = differences()
+def check_before_loading(*, standby: bool) -> None:
+    """Raise ContractError for the first of `differences`, before the minute that a run takes to find it out.
+
+    With `standby` a difference that only standby minds is a StandbyError.
+    """
+    _raise_first(ContractError, differences(needed_by="run"))
+    if standby:
+        _raise_first(StandbyError, differences(needed_by="standby"))
+
+
+def _raise_first(kind: type[ToolkitError], found: list[str]) -> None:
     if found:
         more = f" (and {len(found) - 1} more: toolkit doctor)" if len(found) > 1 else ""
-        raise ContractError(found[0].rstrip(".") + more)
+        raise kind(found[0].rstrip(".") + more)
 
 
 def _of_call(call: Call, folder: Path) -> Iterator[str]:

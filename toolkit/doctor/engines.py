@@ -1,11 +1,10 @@
-"""What computes on the card: torch's build, triton, vLLM and xformers, each against the card's own set."""
+"""What computes on the card: torch's build, triton and vLLM, each against the card's own set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from packaging.requirements import Requirement
-from packaging.version import Version
 
 from toolkit.compat.versions import Package, meets, pip_line
 from toolkit.doctor.card import lacks_kernels
@@ -13,13 +12,10 @@ from toolkit.doctor.facts import Facts
 from toolkit.doctor.remedies import one_after_the_other
 from toolkit.findings import Finding, Level
 
-BLACKWELL = (10, 0)
-XFORMERS_FOR_BLACKWELL = Requirement("xformers>=0.0.33")  # xformers#1329
-
 
 def check_engines(facts: Facts) -> Iterator[Finding]:
     """Nothing where all fits; vLLM also where the machine cannot have it."""
-    for part in (_torch_build, _triton, _vllm, _torchvision, _xformers):
+    for part in (_torch_build, _triton, _vllm, _torchvision):
         yield from part(facts)
 
 
@@ -90,16 +86,6 @@ def _torchvision(facts: Facts) -> Iterator[Finding]:
     stops = bool(facts.gpus) and facts.has("unsloth")
     wanted = "one build of both, or unsloth does not import"
     yield Finding("torchvision", "red" if stops else "amber", found, wanted, line)
-
-
-def _xformers(facts: Facts) -> Iterator[Finding]:
-    """Older ones run Hopper's kernels on Blackwell; Unsloth then goes without (`unsloth.models._utils`)."""
-    xformers = facts.packages.get("xformers")
-    if not facts.gpus or facts.gpus[0].compute_capability < BLACKWELL or xformers is None or not xformers.version:
-        return
-    if Version(xformers.version) not in XFORMERS_FOR_BLACKWELL.specifier:
-        wanted = f"{XFORMERS_FOR_BLACKWELL.specifier} on Blackwell"
-        yield Finding("xformers", "amber", xformers.version, wanted, pip_line(XFORMERS_FOR_BLACKWELL))
 
 
 def _version(package: Package | None) -> str:

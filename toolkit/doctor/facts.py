@@ -20,7 +20,7 @@ from toolkit.machine.hub import Hub, ask_hub
 from toolkit.sandbox import Isolation, find_isolation
 from toolkit.units import gib
 
-BESIDE_THE_SET = ("torchvision", "triton", "xformers")  # not required, but their presence or absence breaks things
+BESIDE_THE_SET = ("torchvision", "triton")  # not required, but their presence or absence breaks things
 COMPILED_CACHE = "unsloth_compiled_cache"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -22,6 +23,7 @@ from toolkit.errors import (
     ToolkitError,
     is_out_of_memory,
 )
+from toolkit.launch import again
 from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
 from toolkit.launch.session import Session
 from toolkit.machine import processes
@@ -43,7 +45,7 @@ def run_recipe(main: Callable[[S, Session[S]], None], cls: type[S], recipe_file:
     0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (traceback in the run folder).
     `--debug` shows the traceback of any error. With several processes one prints, and one tells the error of the run.
     """
-    argv = sys.argv[1:]
+    argv, environ = sys.argv[1:], dict(os.environ)
     session: Session[S] | None = None
     for number in SIGNALS:  # a scheduler or a lost connection ends the run as Ctrl-C does, with all cleaned up
         signal.signal(number, _interrupt)
@@ -53,7 +55,7 @@ def run_recipe(main: Callable[[S, Session[S]], None], cls: type[S], recipe_file:
         main(session.resolved.settings, session)
         processes.leave()
     except (Exception, KeyboardInterrupt) as error:
-        sys.exit(_end(error, session, argv))
+        sys.exit(_end(again.without_standby(error, session, environ), session, argv))
 
 
 def _end(error: BaseException, session: Session[Any] | None, argv: Sequence[str]) -> int:

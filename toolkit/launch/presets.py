@@ -24,6 +24,7 @@ MAY_CHANGE_ON_RESUME = {
     "push_to_hub",
     "public",
     "force",
+    "standby",  # where vLLM's cache is during the update, not what is learnt
     "check_machine",
     "debug",
     "parity",

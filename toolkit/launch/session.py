@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from toolkit import backends, doctor, runs
 from toolkit.backends import vllm_server
 from toolkit.backends.base import has_vllm_inside
-from toolkit.compat import environment
+from toolkit.compat import attention, environment
 from toolkit.data import ARITHMETIC
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
@@ -213,9 +213,12 @@ class Session(Generic[S]):
 
         run, view = self._opened()
         view.phase("building the trainer")
-        trainer = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
+        assembly = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
+        taken = policy.attention(assembly.trainer)
+        run.update(ENVIRONMENT, attention=taken)
+        view.say(attention.sentence(**taken))
         view.phase("training")
-        return train(trainer, run, view)
+        return train(assembly, run, view)
 
     def save(self, policy: Policy) -> list[Path]:
         """Write what was trained; return the folders. See `export.save`."""

@@ -41,20 +41,22 @@ class Child:
     def run(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Hand it its request and return what it found, with `status`, `why` and `wall_s`; then it is gone.
 
-        `status` is its own word, or `failed` or `timed_out`. The request gets the path of the result as `result`.
+        `status` is its own word, or `failed` or `timed_out`. The request gets the path of the result as `result`. What
+        a child that is ended, or dies, has written there by then, without a `status`, is kept.
         """
         begin = time.monotonic()
         try:
             code = self._wait(json.dumps({**request, "result": str(self._result)}), limit_s)
         finally:
             self.end()
-        wall = {"wall_s": round(time.monotonic() - begin, 1)}
+        found = json.loads(self._result.read_text(encoding="utf-8")) if self._result.exists() else {}
+        found["wall_s"] = round(time.monotonic() - begin, 1)
+        if "status" in found:
+            return found
         if code is None:
-            return {"status": "timed_out", "why": f"stopped after {limit_s:.0f} s"} | wall
-        if self._result.exists():
-            return json.loads(self._result.read_text(encoding="utf-8")) | wall
+            return found | {"status": "timed_out", "why": f"stopped after {limit_s:.0f} s"}
         how = f"signal {-code}, as when host memory runs out" if code < 0 else f"exit code {code}"
-        return {"status": "failed", "why": f"ended with {how} and left no result"} | wall
+        return found | {"status": "failed", "why": f"ended with {how} and left no result"}
 
     def end(self) -> None:
         """End it with all that it started."""

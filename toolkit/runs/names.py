@@ -1,7 +1,7 @@
 """What a run folder holds, by name.
 
 settings.json       what was asked (flat), what of it a person gave, and after the trainer is built what took effect
-environment.json    versions, platform, card, command line
+environment.json    versions, platform, card, command line, attention in training and rollouts
 metrics.jsonl       one line a step, TRL's keys and ours (`runs.metrics`)
 completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl
 checkpoints/        checkpoint-N, as transformers writes them

@@ -113,6 +113,6 @@ def test_the_engine_gets_copies_of_what_it_scales_and_a_folder_of_its_own() -> N
 
 
 def test_a_run_on_a_card_stops_at_a_difference_before_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsloth, "differences", lambda: ["a is called with b, which c does not take", "another"])
+    monkeypatch.setattr(unsloth, "differences", lambda **_: ["a is called with b, which c does not take", "another"])
     with pytest.raises(ContractError, match=r"^a is called with b, .* \(and 1 more: toolkit doctor\)\.$"):
         backend.UnslothBackend(CARD).load(ModelSettings(use_vllm=False), "a model", Lengths(512, 1024), 0)

@@ -32,7 +32,7 @@ GPUS = st.builds(
     driver_version=st.just("470.1"),
     visible_as=st.sampled_from(["0", "3", "MIG-1", "GPU-a"]),
 )
-NAMES = [r.name for r in (*LINUX.base, *LINUX.gpu)] + ["triton", "torchvision", "xformers", "triton-windows"]
+NAMES = [r.name for r in (*LINUX.base, *LINUX.gpu)] + ["triton", "torchvision", "triton-windows"]
 DISKS = st.builds(Disk, st.just("/d"), st.none() | st.floats(0, 100), st.booleans())
 SHELLS: dict[str, list[Shell]] = {"Linux": ["bash"], "Darwin": ["bash"], "Windows": ["cmd", "powershell", "bash"]}
 

@@ -159,8 +159,8 @@ CASES: dict[str, tuple[Facts, str, str, str, bool]] = {
     "a CUDA release that nothing is known of": (
         with_card(RTX_4090, driver_cuda=(14, 0), torch=Build("2.19.0+cu140", (14, 0))), "dtype", "ok", "", True,
     ),
-    "Blackwell, old xformers": (
-        with_card(B200, packages=packages(xformers="0.0.32.post2")), "xformers", "warn", '"xformers>=0.0.33"', True,
+    "old xformers": (  # which runs Hopper's kernels on Blackwell (xformers#1329), so that Unsloth goes without
+        with_card(B200, packages=packages(xformers="0.0.32.post2")), "xformers", "warn", '"xformers==', True,
     ),
     "CUDA 12 build beside vLLM": (with_card(RTX_4090, torch=CUDA_12_6), "vllm", "fail", TORCH_CU130, False),
     "a wheel of vLLM for CUDA 12": (

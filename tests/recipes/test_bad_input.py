@@ -82,7 +82,7 @@ EARLY: dict[str, Case] = {
         lambda p: ["--dataset", "arithmetic", "--n_eval", "100000"],
         "wanted at most 2000",
     ),
-    "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "row 13: no gold answer"),
+    "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "line 13: no gold answer"),
     "misspelled dataset": (lambda p: ["--dataset", "aritmetic"], "did you mean arithmetic?"),
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),
@@ -100,7 +100,7 @@ EARLY: dict[str, Case] = {
     "column flag wrong": (lambda p: ["--dataset", rows(p), "--question_column", "q"], "no column 'q'"),
     "gold answer in words": (
         lambda p: ["--dataset", rows(p, {"question": "How?", "answer": "many"})],
-        "row 13: gold answer 'many' is not one number",
+        "line 13: gold answer 'many' is not one number",
     ),
     "config name too long": (lambda p: ["--config", "x" * 300], "does not exist"),
     "dataset name too long": (lambda p: ["--dataset", "x" * 300 + ".jsonl"], "does not exist"),

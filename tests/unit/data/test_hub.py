@@ -10,7 +10,7 @@ import pytest
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError
 
-from toolkit.data.gsm8k import explained
+from toolkit.data.hub import explained
 from toolkit.errors import DataError, HubError, ToolkitError
 
 
@@ -44,6 +44,6 @@ def test_the_cause_is_told_apart(error: Exception, kind: type[ToolkitError], sai
     wrapped = DatasetGenerationError("An error occurred while generating the dataset")
     wrapped.__cause__ = error
     for raised in (error, wrapped):
-        line = explained(raised)
+        line = explained(raised, "openai/gsm8k")
         assert type(line) is kind
         assert said in str(line)

@@ -16,6 +16,7 @@ from typing import Any
 
 from toolkit.data.columns import CHOICES, named
 from toolkit.data.schema import Row
+from toolkit.rewards.choice import normalized
 
 _LETTERED = re.compile(r"(?:(?:option|choice|ending|op)[ _]?([a-j]|\d)|([A-J]))", re.IGNORECASE)
 _MARK = re.compile(r"\s*\(?([A-Ja-j])[).:]\s*")
@@ -118,8 +119,3 @@ def reading(golds: Sequence[tuple[str, Options]]) -> str:
     fits = {name: sum(read(*pair) is not None for pair in golds) for name, read in READINGS.items()}
     best = max(READINGS, key=lambda name: fits[name])  # the first of equals
     return best if 2 * fits[best] > len(golds) else ""
-
-
-def normalized(text: str) -> str:
-    """Without case, white space at its ends and a full stop: what two spellings of one choice have in common."""
-    return " ".join(text.split()).rstrip(".").casefold()

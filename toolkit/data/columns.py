@@ -59,6 +59,8 @@ def question_column(asked: str, columns: Sequence[str], head: Sequence[Row], sou
     if is_there(asked, columns, head):
         return asked
     found = named(QUESTIONS, columns, head) if asked == QUESTION else []
+    if any(column.lower() == "instruction" for column in found):  # Alpaca's `input` is asked below it
+        found = [column for column in found if column.lower() != "input"]
     if len(found) == 1:
         return found[0]
     if found:
@@ -96,5 +98,5 @@ def _several(asked: str, found: Sequence[str], source: str, flag: str) -> DataEr
 
 
 def _missing(asked: str, others: Sequence[str], source: str, flag: str) -> DataError:
-    hint = did_you_mean(asked, others) or (f"one of {', '.join(map(shown, others))}" if others else f"a {asked} in it")
+    hint = did_you_mean(asked, others) or (f"one of {', '.join(map(shown, others))}" if others else "one more column")
     return DataError(f"{source} has no column {shown(asked)!r}", hint, f"name it with --{flag}")

@@ -54,7 +54,7 @@ def read(path: Path, on_bad: OnBad | None = None) -> Iterator[Numbered]:
     for number, row in _READERS[ending](path, on_bad):
         is_empty = is_empty and not row
         yield number, row
-    if is_empty:
+    if is_empty and on_bad is None:  # else there may have been lines, and whoever was told of them says so
         raise DataError(f"{path} is empty", "at least one row")
 
 

@@ -54,8 +54,8 @@ def table_of(
     """
     numbered, faults = iter(numbered), faults or Faults()
     head = list(islice(numbered, N_PEEKED))
-    if not head and faults.n:
-        raise faults.refused(is_any_left=False)
+    if not any(row for _, row in head):
+        raise faults.refused(is_any_left=False) if faults.n else DataError(f"{source} is empty", "at least one row")
     shape, report = shape_of([row for _, row in head], wanted, source)
     made: list[Row] = []
     for number, row in chain(head, numbered):

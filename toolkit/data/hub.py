@@ -6,7 +6,6 @@ math; the gold answer is what follows the last `####` of `answer`. Code that a d
 
 from __future__ import annotations
 
-import ast
 import errno
 import re
 from collections.abc import Iterator
@@ -91,11 +90,8 @@ def _tables(settings: DataSettings) -> Any:
 
 
 def _is_data(path: Path) -> bool:
-    return (
-        path.name.lower()
-        .removesuffix(".gz")
-        .endswith((".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt", ".zip"))
-    )
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith((".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt", ".zip"))
 
 
 def _rows(table: Any) -> Iterator[Numbered]:
@@ -108,50 +104,55 @@ def _rows(table: Any) -> Iterator[Numbered]:
 
 
 def explained(error: Exception, name: str, config: str | None = None) -> ToolkitError:
-    """What `load_dataset` raised, as ours: a full disk, an unusable cache, a refusal, an unknown name or configuration,
+    """What `load_dataset` raised, as ours: an unknown name or configuration, a refusal, a full disk, an unusable cache,
     no network, or broken data."""
     from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError
 
     causes = list(_causes(error))
-    for cause in causes:
-        if not isinstance(cause, OSError):
-            continue
-        # datasets finds out by itself before it writes, and then has no errno
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT) or "Not enough disk space" in str(cause):
-            return DataError(f"{name}: the disk of the cache is full", "room", "make room, or: export HF_HOME=FOLDER")
-        if cause.errno is not None and cause.filename is not None:
-            found = f"{name}: the cache cannot be used ({cause.filename}: {cause.strerror})"
-            return DataError(found, "a folder that can be written", "for example: export HF_HOME=FOLDER")
-        if isinstance(cause, HfHubHTTPError):
-            status = f"HTTP {cause.response.status_code}"
-            return HubError(f"the Hub refuses {name} ({status})", "a token that it takes, or none", INSTEAD)
-    if any("gated" in str(cause) for cause in causes):
+    if any(isinstance(cause, GatedRepoError) or "is a gated dataset" in str(cause) for cause in causes):
         page = f"https://huggingface.co/datasets/{name}"
         return HubError(f"{name} is gated", "access to it", f"ask for it on {page}, then: hf auth login")
     if any(isinstance(cause, DatasetNotFoundError) for cause in causes):
         return HubError(f"the Hub has no {name}, or does not show it", "a token with access", INSTEAD)
-    if found := next(filter(None, (_of_config(str(cause), name, config) for cause in causes)), None):
-        return found
-    if any(isinstance(cause, (ConnectionError, FileNotFoundError)) or _is_transport(cause) for cause in causes):
-        return HubError(
-            f"the Hub does not answer and {name} is not in the local cache", "a network, or a file", INSTEAD
-        )
+    for cause in causes:
+        if found := _of_system(cause, name) or _of_config(str(cause), name, config):
+            return found
+    if any(map(_is_transport, causes)):
+        found = f"the Hub does not answer and {name} is not in the local cache"
+        return HubError(found, "a network, or a file", INSTEAD)
     if any("scripts are no longer supported" in str(cause) for cause in causes):
         return DataError(f"{name} is made by a script, which is not run", "a dataset of files", INSTEAD)
     cleared = "clear its folder in the cache"
     return DataError(f"{name} cannot be loaded ({first_line(causes[-1])})", "tables that `datasets` reads", cleared)
 
 
+def _of_system(error: BaseException, name: str) -> ToolkitError | None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not isinstance(error, OSError):
+        return None
+    # datasets finds out by itself before it writes, and then has no errno
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "Not enough disk space" in str(error):
+        return DataError(f"{name}: the disk of the cache is full", "room", "make room, or: export HF_HOME=FOLDER")
+    if error.errno is not None and error.filename is not None:
+        found = f"{name}: the cache cannot be used ({error.filename}: {error.strerror})"
+        return DataError(found, "a folder that can be written", "for example: export HF_HOME=FOLDER")
+    if isinstance(error, HfHubHTTPError):
+        status = f"HTTP {error.response.status_code}"
+        return HubError(f"the Hub refuses {name} ({status})", "a token that it takes, or none", INSTEAD)
+    return None
+
+
 def _of_config(said: str, name: str, config: str | None) -> DataError | None:
     """An unknown or missing configuration, with those that there are. `datasets` 4.8 says them in its message only."""
-    listed = re.search(r"(?:Available|available configs|in the cache): (\[[^\]]*\])", said)
-    if not listed:
+    listed = re.search(r"(?:Available|available configs|in the cache): (?:\[(.*)\]|(.*))", said)
+    if not listed or "config" not in said.lower():
         return None
-    known = list(map(str, ast.literal_eval(listed[1])))
+    known = [each.strip(" '\"") for each in (listed[1] or listed[2]).split(",")]
     found = f"{name} has no configuration {config!r}" if config else f"{name} has {len(known)} configurations"
     hint = did_you_mean(config or "", known) or f"one of {', '.join(known)}"
-    return DataError(found, hint, f"for example: --dataset_config {known[0]}" if known else "")
+    return DataError(found, hint, f"for example: --dataset_config {known[0]}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -162,5 +163,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_transport(error: BaseException) -> bool:
-    """Whether httpx, huggingface_hub's client, raised it: a timeout or a connection that broke in mid-download."""
-    return type(error).__module__.partition(".")[0] == "httpx"
+    """No network and nothing in the cache; or, by httpx, huggingface_hub's client, a connection that broke."""
+    is_httpx = type(error).__module__.partition(".")[0] == "httpx"
+    return is_httpx or isinstance(error, (ConnectionError, FileNotFoundError)) or "find cache for" in str(error)

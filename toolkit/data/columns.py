@@ -15,7 +15,10 @@ from toolkit.errors import DataError, did_you_mean
 
 QUESTION, ANSWER, PROMPT = "question", "answer", "prompt"
 """The names that rows have in training, and the defaults of `--question_column` and `--answer_column`."""
-QUESTIONS = (QUESTION, "problem", "prompt", "instruction", "query", "input", "text", "task", "ctx")
+QUESTIONS = (
+    *(QUESTION, "problem", "prompt", "instruction", "query", "input", "text", "task", "ctx", "sentence"),
+    *("question_stem", "question_text", "problem_statement"),
+)
 GOLDS = (
     *(ANSWER, "ground_truth", "final_answer", "target", "label", "gold", "gold_answer", "expected_answer"),
     *("correct_answer", "reference_answer", "answer_key", "answerkey", "answers", "answer_idx", "correct", "cop"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any
@@ -228,22 +229,29 @@ def _with_reading(shape: Shape, head: Sequence[Row], names: list[str], report: l
 
 
 def _not_asked(shape: Shape, head: Sequence[Row], names: list[str]) -> list[str]:
-    """A line for each column that a person would expect in the question, and whose text does not stand in it."""
-    report = []
-    texts = []
+    """A line for each column that a person would expect in the question, and whose text does not stand in it; and one
+    where tests call what no prompt names."""
+    seen: list[tuple[Row, str, Row]] = []
     for row in head:
-        try:
+        with suppress(Unusable):
             made = shape.made(row)
-        except Unusable:
-            continue
-        texts.append((row, made[QUESTION] + "".join(message["content"] for message in made.get(PROMPT, ()))))
+            prompt = "".join(message["content"] for message in made.get(PROMPT) or ())
+            seen.append((row, prompt or made[QUESTION], made))
+    report = []
     for name in columns.named((*CHOICES, *CONTEXT, "image", "images"), names, head):
-        held = [(row[name], text) for row, text in texts if row.get(name)]
-        if name in (shape.asked, shape.gold) or (shape.options and name.lower() in CHOICES) or not held:
+        held = [(row[name], text) for row, text, _ in seen if row.get(name)]
+        if name in (shape.asked, shape.gold) or (shape.options and name.lower() in CHOICES):
             continue
         n_absent = sum(not (isinstance(value, str) and value.strip() in text) for value, text in held)
-        if 2 * n_absent > len(texts):
+        if n_absent and 2 * n_absent > len(seen):
             report.append(f"column {name!r} is not asked: what the model is to see of it belongs in the question")
+    if shape.tests and shape.is_prompt:
+        n_unnamed = sum(code_tests.with_example(text, made["tests"]) != text for _, text, made in seen)
+        if 2 * n_unnamed > len(seen):
+            line = (
+                f"the tests call functions that the prompts do not name; --question_column {shape.asked} shows a test"
+            )
+            report.append(line)
     return report
 
 

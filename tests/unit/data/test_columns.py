@@ -76,6 +76,11 @@ def test_a_question_is_never_proposed_as_the_gold_answer(tmp_path: Path) -> None
 
 
 def test_gold_answers_that_stand_in_their_questions_are_told(tmp_path: Path) -> None:
+    asked_by_mistake = write(
+        tmp_path, rows(30, problem="What is {i}00 plus 100?", solution="It is {j}00.", answer="{j}00")
+    )
+    assert any("word for word" in line for line in load(asked_by_mistake, question_column="solution").report)
+    assert not any("word for word" in line for line in load(asked_by_mistake).report)
     leaking = write(tmp_path, rows(30, question="What is {i}00 plus 100? It is {j}00.", answer="{j}00"))
     (line,) = [line for line in load(leaking).report if "word for word" in line]
     assert "stands word for word in 100% of the questions (another row's in 3%)" in line
@@ -219,3 +224,13 @@ def test_a_prompt_that_cannot_be_asked_is_told(prompt: Any, said: str, tmp_path:
     assert f"row 2: {said}" in refused(tmp_path / "a.json").replace("a message of 'narrator'", said).replace(
         "a user's message holds", f"{said}, holds"
     )
+
+
+def test_tests_that_call_what_no_prompt_names_are_told(tmp_path: Path) -> None:
+    needs = frozenset({"tests"})
+    table: list[dict[str, Any]] = [{"prompt": f"Add {i}.", "test_list": [f"assert f(1) == {i + 1}"]} for i in range(9)]
+    assert any(line.startswith("the tests call functions") for line in load(write(tmp_path, table), needs).report)
+    shown = load(tmp_path / "a.jsonl", needs, question_column="prompt")
+    assert all("assert f(1) == " in row["question"] for row in shown.train)
+    table = [{**row, "prompt": row["prompt"] + " Name it f."} for row in table]
+    assert not any(line.startswith("the tests call functions") for line in load(write(tmp_path, table), needs).report)

@@ -85,7 +85,8 @@ def _tables(settings: DataSettings) -> Any:
         else:
             tables = load_dataset(str(folder) if folder.is_dir() else name, config)
     except Exception as error:  # datasets, huggingface_hub, httpx, pyarrow and the system each raise their own
-        raise explained(error, name, config) from error
+        of_folder = _of_folder(error, folder, config) if folder.is_dir() else None
+        raise of_folder or explained(error, name, config) from error
     return tables if isinstance(tables, dict) else DatasetDict({settings.dataset_train_split: tables})
 
 
@@ -101,6 +102,15 @@ def _rows(table: Any) -> Iterator[Numbered]:
         for row in batch.to_pylist():
             number += 1
             yield number, row
+
+
+def _of_folder(error: Exception, folder: Path, config: str | None) -> ToolkitError:
+    causes = list(_causes(error))
+    for cause in causes:
+        if found := _of_system(cause, str(folder)) or _of_config(str(cause), str(folder), config):
+            return found
+    found = f"{folder} cannot be loaded ({first_line(causes[-1])})"
+    return DataError(found, "a folder of tables of one shape", "name one file in it: --dataset FILE")
 
 
 def explained(error: Exception, name: str, config: str | None = None) -> ToolkitError:

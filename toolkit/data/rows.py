@@ -2,7 +2,7 @@
 
 A CSV's cells are text, as they are written. A `.json` file holds a list of objects, by itself or under one name
 (`{"data": [...]}`), a list for each column, or, like a `.jsonl` file, one object a line. All but Parquet may be gzipped
-(`.jsonl.gz`), and in UTF-8 or, with its mark at the start, UTF-16.
+(`.jsonl.gz`), and in UTF-8 or, with its mark at the start, UTF-16 or UTF-32.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ OnBad = Callable[[DataError], None]
 """Told of a line that is no row; without it the line is raised."""
 MAX_SHOWN = 60  # characters of a user's value in an error
 _OBJECTS = "one JSON object a line, or a list of objects"
+_MARKS = {
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),  # before UTF-16, whose mark it begins with
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
+}
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of other bytes
 
 
@@ -114,11 +118,12 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _opened(path: Path) -> io.TextIOWrapper:
-    """The file as text, in UTF-8 unless the mark at its start says UTF-16."""
+    """The file as text, in UTF-8 unless the mark at its start says otherwise."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     file = cast(io.BufferedReader, opener(path, "rb"))  # both have `peek`; the text file closes it
-    is_utf16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    encoding, errors = ("utf-16", "strict") if is_utf16 else ("utf-8-sig", "surrogateescape")
+    start = file.peek(4)
+    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    encoding, errors = (marked, "strict") if marked else ("utf-8-sig", "surrogateescape")
     return io.TextIOWrapper(cast(IO[bytes], file), encoding=encoding, errors=errors, newline="")
 
 

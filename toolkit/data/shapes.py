@@ -74,10 +74,11 @@ class Shape:
         if ANSWER in self.needs and not gold:
             raise Unusable("no gold answer", wanted="one in every row", next_step="fill it in or remove the row")
         options = self.options(row) if self.options else None
+        if self.options:
+            made["choices"] = list(options.texts) if options else None
         if options:
             question = question if prompt else choices.rendered(question, options)
             gold = self._letter(gold, options)
-            made["choices"] = list(options.texts)
         if self.tests:
             made["tests"] = tests = self.tests(row)
             question = question if prompt else code_tests.with_example(question, tests)
@@ -106,16 +107,13 @@ class Shape:
             question = given if isinstance(given, str) and given.strip() else chat[-1]["content"]
             is_question = len(chat) == 1 and not self.is_prompt
             return self._text(question), None if is_question else chat, told
-        if not self.is_prompt:
-            context = row.get(self.context) if self.context else None
-            return (
-                self._text(value) + (f"\n\n{context.strip()}" if isinstance(context, str) and context.strip() else ""),
-                None,
-                "",
-            )
-        given = row.get(QUESTION)
-        question = self._text(given if isinstance(given, str) and given.strip() else value)
-        return question, [{"role": "user", "content": self._text(value)}], ""
+        if self.is_prompt:
+            given = row.get(QUESTION)
+            question = self._text(given if isinstance(given, str) and given.strip() else value)
+            return question, [{"role": "user", "content": self._text(value)}], ""
+        context = row.get(self.context) if self.context else None
+        below = f"\n\n{context.strip()}" if isinstance(context, str) and context.strip() else ""
+        return self._text(value) + below, None, ""
 
     def _text(self, value: Any) -> str:
         if not isinstance(value, str) or not value.strip():

@@ -199,6 +199,14 @@ def test_a_gold_answer_that_is_no_choice_is_a_bad_row(tmp_path: Path) -> None:
     assert "line 1: gold answer 'E' is none of its 2 choices; wanted a label" in refused(write(tmp_path, table))
 
 
+def test_a_row_without_choices_has_the_columns_of_the_others(tmp_path: Path) -> None:
+    table: list[dict[str, Any]] = [{"question": f"Which, {i}?", "A": "x", "B": "y", "answer": "B"} for i in range(9)]
+    table[4] |= {"question": "How many?", "A": None, "answer": "7"}
+    made = read_file(write(tmp_path, table)).rows
+    assert [row["choices"] for row in made[3:6]] == [["x", "y"], None, ["x", "y"]]
+    assert (made[4]["question"], made[4]["answer"]) == ("How many?", "7")
+
+
 def test_choices_say_which_reward_judges_them(tmp_path: Path) -> None:
     table = [{"question": f"Which, {i}?", "choices": ["x", "y"], "answer": "B"} for i in range(9)]
     assert "judge choices with the reward correct_choice" in refused(write(tmp_path, table), is_gold=is_number)

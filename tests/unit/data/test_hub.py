@@ -169,6 +169,14 @@ def test_a_bad_row_is_named_by_its_split(tmp_path: Path) -> None:
     assert len(load(tmp_path / "data", drop_bad_rows=True).train) == 1
 
 
+@pytest.mark.parametrize(("name", "content"), [("config.json", '{"a": 1}'), ("train.jsonl", '{"question": "a", "ans')])
+def test_a_folder_that_is_no_table_says_to_name_a_file(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_text(content)
+    with pytest.raises(DataError, match=r"data (cannot be loaded|has no column).*--"):
+        load(tmp_path / "data")
+
+
 def test_flags_of_the_hub_are_refused_beside_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--dataset_config is main, and .*train.jsonl is a file"):
         load(folder(tmp_path / "data", train=3) / "train.jsonl", dataset_config="main")

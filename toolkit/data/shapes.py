@@ -173,7 +173,8 @@ def _chosen(shape: Shape, wanted: Wanted) -> list[str]:
     """A line for each column that was taken without being asked for by its name."""
     report = []
     if shape.is_prompt:
-        report.append(f"prompts: column {shape.asked!r} as it stands; --question_column {shape.asked} asks it in ours")
+        ours = f"--question_column {shape.asked} puts the recipe's instruction before them"
+        report.append(f"prompts: column {shape.asked!r} as they stand; {ours}")
     elif shape.asked != wanted.question_column or shape.context:
         below = f", with {shape.context!r} below it" if shape.context else ""
         report.append(f"question: column {shape.asked!r}{below}")

@@ -82,7 +82,7 @@ EARLY: dict[str, Case] = {
         lambda p: ["--dataset", "arithmetic", "--n_eval", "100000"],
         "wanted at most 2000",
     ),
-    "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "row 13: no gold answer"),
+    "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "line 13: no gold answer"),
     "misspelled dataset": (lambda p: ["--dataset", "aritmetic"], "did you mean arithmetic?"),
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),
@@ -98,9 +98,27 @@ EARLY: dict[str, Case] = {
     ),
     "misspelled column": (lambda p: ["--dataset", rows(p, answer="anser")], "did you mean anser?"),
     "column flag wrong": (lambda p: ["--dataset", rows(p), "--question_column", "q"], "no column 'q'"),
+    "two columns that may be the question": (
+        lambda p: ["--dataset", rows(p, {"problem": "How?", "query": "How?", "answer": "1"}, question="problem")],
+        "2 that may be it: 'problem', 'query'; wanted one of them; name it with --question_column",
+    ),
+    "a split of a file": (lambda p: ["--dataset", rows(p), "--dataset_train_split", "dev"], "rows.jsonl is a file"),
+    "any id of the Hub, without a network": (lambda p: ["--dataset", "me/data"], "me/data is not in the local cache"),
+    "no split of that name": (
+        lambda p: ["--dataset", rows(p).parent, "--dataset_train_split", "dev"],
+        "has no split 'dev'; wanted one of train; name it with --dataset_train_split",
+    ),
+    "choices where a number is judged": (
+        lambda p: ["--dataset", rows(p, {"question": "Which?", "choices": ["a", "b"], "answer": "B"}, n=0)],
+        "gold answer 'B' is not one number; wanted a number, or text that ends in `#### ` and one; judge choices with",
+    ),
+    "bad rows of two kinds": (
+        lambda p: ["--dataset", rows(p, {"question": "How?"}, {"question": "How?", "answer": "many"})],
+        "line 13: no gold answer (1 with a gold answer that is not one number, the first:",
+    ),
     "gold answer in words": (
         lambda p: ["--dataset", rows(p, {"question": "How?", "answer": "many"})],
-        "row 13: gold answer 'many' is not one number",
+        "line 13: gold answer 'many' is not one number",
     ),
     "config name too long": (lambda p: ["--config", "x" * 300], "does not exist"),
     "dataset name too long": (lambda p: ["--dataset", "x" * 300 + ".jsonl"], "does not exist"),

@@ -16,6 +16,7 @@ import pytest
 from tests.recipes import harness
 
 TOKEN = "hf_" + "sentinelTokenNeverToBeSeen1234567890"  # built up, so that no scanner takes it for a real one
+SUMS = "".join(f'{{"problem": "What is {i} plus 1?", "answer": {i + 1}}}\n' for i in range(24)).encode()
 
 
 class Hub(ThreadingHTTPServer):
@@ -46,17 +47,37 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def answer_for_dataset(self, path: str) -> None:
+        """A dataset of one file."""
+        commit = "0" * 40
+        if "/tree/" in path:
+            self.answer([{"type": "file", "path": "train.jsonl", "size": len(SUMS), "oid": commit}])
+        elif "/resolve/" not in path:
+            self.answer({"id": "me/sums", "sha": commit, "siblings": [{"rfilename": "train.jsonl"}], "private": False})
+        elif not path.endswith("/train.jsonl"):
+            self.answer({"error": "Entry not found"}, 404, code="EntryNotFound")
+        else:
+            self.send_response(200)
+            headers = {"X-Repo-Commit": commit, "ETag": f'"{commit}"', "Content-Length": str(len(SUMS))}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(SUMS)
+
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
         self.server.tokens.add(self.headers.get("Authorization", ""))
-        if self.path.startswith("/api/models/nobody/"):
+        if re.match(r"(/api)?/(models|datasets)/nobody/", self.path):
             self.answer({"error": "Repository not found"}, 404, code="RepoNotFound")
-        elif self.path.startswith("/api/models/closed/"):
+        elif re.match(r"(/api)?/(models|datasets)/closed/", self.path):
             self.answer({"error": "Access is restricted"}, 403, code="GatedRepo")
         elif self.server.refuses:
             self.answer({"error": "Invalid user token."}, 401)
+        elif "/datasets/me/sums" in self.path:
+            self.answer_for_dataset(self.path.partition("?")[0])
         elif self.path.startswith("/api/whoami"):
             self.answer(
                 {"type": "user", "name": "me", "auth": {"type": "access_token", "accessToken": {"role": "write"}}}
@@ -173,3 +194,33 @@ def test_an_upload_that_fails_loses_nothing(hub: Hub, tmp_path: Path) -> None:
     assert "the upload to me/tiny failed" in done.stderr
     assert "95% interval" in done.stdout
     assert harness.summary(tmp_path / "run")["saved"] == ["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        ("nobody/sums", "the Hub has no nobody/sums, or does not show it; wanted a token with access"),
+        (
+            "closed/sums",
+            "closed/sums is gated; wanted access to it; ask for it on https://huggingface.co/datasets/closed",
+        ),
+    ],
+)
+def test_a_dataset_that_cannot_be_had_is_one_line(hub: Hub, dataset: str, said: str, tmp_path: Path) -> None:
+    env = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": ""}
+    done = harness.run("--model", "embedded", "--dataset", dataset, "--output_dir", tmp_path / "run", env=env)
+    assert done.returncode == 2
+    assert len(done.error_lines()) == 1
+    assert said in done.stderr
+
+
+def test_any_dataset_of_the_hub_is_trained_on(hub: Hub, tmp_path: Path) -> None:
+    env = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": ""}
+    arguments = ("--dataset", "me/sums", "--max_steps", "1", "--n_eval", "4", "--output_dir", tmp_path / "run")
+    done = harness.run("--model", "embedded", *arguments, env=env)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "24 rows read, 20 to train on, 4 held out" in told
+    assert "question: column 'problem'" in told
+    assert "no split 'test' beside 'train': held out of it" in told
+    assert len(harness.metrics(tmp_path / "run")) == 1

@@ -1,45 +1,125 @@
-"""Datasets by name or file, and the prompt budget."""
+"""Datasets by name, file or folder, and the prompt budget."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from toolkit.data.arithmetic import ARITHMETIC
 from toolkit.data.schema import Problems, Row, with_prompts
+from toolkit.data.shapes import NEEDS, IsGold, Wanted
+from toolkit.data.table import read_file
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
 
 N_GENERATED = 4096  # fixed, so that more steps on resume see the same problems in the same order
+_HUB_ID = re.compile(r"(?=.{1,96}$)(?:\w[\w.-]*/)?\w[\w.-]*")
+_FILE_ENDINGS = (
+    ".jsonl",
+    ".json",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".gz",
+    ".zip",
+    ".zst",
+    ".txt",
+    ".xlsx",
+    ".yaml",
+    ".arrow",
+)
 
 
-def load(settings: DataSettings, seed: int, *, is_gold: Callable[[str], bool] = bool) -> Problems:
-    """Load the dataset that the settings name, each question in a prompt; `is_gold`: see `files.IsGold`.
+def load(settings: DataSettings, seed: int, *, is_gold: IsGold = bool, needs: frozenset[str] = NEEDS) -> Problems:
+    """Load the dataset that the settings name, each question in a prompt.
+
+    `needs` are the columns that the rewards read, and that every row must have. `is_gold` (see `shapes.IsGold`) is
+    asked where `answer` is one of them.
 
     Raises:
         DataError, HubError: what the loaders raise; an unknown name, with the nearest.
     """
-    return with_prompts(_load(settings, seed, is_gold))
+    wanted = Wanted(settings.question_column, settings.answer_column, needs, is_gold, settings.drop_bad_rows)
+    return with_prompts(_for_trainer(_load(settings, seed, wanted)))
 
 
-def _load(settings: DataSettings, seed: int, is_gold: Callable[[str], bool]) -> Problems:
-    from toolkit.data import arithmetic, files, gsm8k
+def read_rows(dataset: str, wanted: Wanted = Wanted(), n_rows: int | None = None) -> list[Row]:  # noqa: B008 - frozen
+    """The rows of a file, or of `arithmetic`, as `load` makes them, in their order and with nothing held out.
+
+    Each has `prompt`, `question`, `answer` where there is one, and the columns that rewards get. With `n_rows` no more
+    than so many are read. Loads no torch and asks no network.
+
+    Raises:
+        DataError: what `table.read_file` raises.
+    """
+    if dataset == ARITHMETIC:
+        from toolkit.data import arithmetic
+
+        rows = arithmetic.load(n_rows or N_GENERATED, 1, seed=0).train
+    else:
+        rows = read_file(Path(os.path.expanduser(dataset)), wanted, n_rows).rows
+    return with_prompts(Problems(rows, [], dataset)).train
+
+
+def _load(settings: DataSettings, seed: int, wanted: Wanted) -> Problems:
+    from toolkit.data import arithmetic, files, hub
 
     if settings.dataset == ARITHMETIC:
         return arithmetic.load(N_GENERATED, settings.n_eval, seed)
-    if settings.dataset in (gsm8k.HUB_ID, "gsm8k"):
-        return gsm8k.load(settings.n_eval, is_gold=is_gold)
+    if settings.dataset == "gsm8k":
+        settings = replace(settings, dataset=hub.GSM8K)
     path = Path(os.path.expanduser(settings.dataset))
-    if path.suffix or os.path.exists(path):  # Path.exists raises for a name longer than the file system takes
-        columns = settings.question_column, settings.answer_column
-        return files.load(path, *columns, settings.n_eval, is_gold=is_gold)
-    known = (ARITHMETIC, gsm8k.HUB_ID)
-    wanted = did_you_mean(settings.dataset, known) or f"{', '.join(known)} or a file"
-    of_the_hub = "save another Hub dataset to a file with question and answer columns"
-    raise DataError(f"unknown dataset {settings.dataset!r}", wanted, of_the_hub if "/" in settings.dataset else "")
+    # Path.exists raises for a name longer than the file system takes
+    if os.path.exists(path) or path.name.lower().endswith(_FILE_ENDINGS):
+        if os.path.isdir(path):
+            return hub.load(settings, wanted)
+        _refuse_hub_flags(settings)
+        return files.load(path, wanted, settings.n_eval)
+    known = (ARITHMETIC, hub.GSM8K)
+    near = did_you_mean(settings.dataset, known)
+    if _HUB_ID.fullmatch(settings.dataset) and (settings.dataset == hub.GSM8K or not near):
+        return hub.load(settings, wanted)
+    wished = near or f"{', '.join(known)}, another id of the Hub, or a file"
+    raise DataError(f"unknown dataset {settings.dataset!r}", wished)
+
+
+def _refuse_hub_flags(settings: DataSettings) -> None:
+    for name in ("dataset_config", "dataset_train_split", "dataset_test_split"):
+        if (given := getattr(settings, name)) != getattr(DataSettings, name):
+            raise DataError(
+                f"--{name} is {given}, and {settings.dataset} is a file", "an id of the Hub, or no such flag"
+            )
+
+
+def _for_trainer(problems: Problems) -> Problems:
+    """Without the columns that no table can hold, such as numbers beside texts: TRL trains on a table."""
+    import pyarrow
+
+    left_out = []
+    rows = [*problems.train, *problems.held_out]
+    for name in [name for name in rows[0] if name not in ("question", "answer", "prompt")]:
+        try:
+            pyarrow.array([row[name] for row in rows])
+        except (pyarrow.ArrowException, UnicodeEncodeError, OverflowError):
+            left_out.append(name)
+    for row in rows:
+        for name in left_out:
+            del row[name]
+    if not left_out:
+        return problems
+    line = f"columns left out, since their values are of several types or no text: {', '.join(left_out)}"
+    return replace(problems, report=(*problems.report, line))
+
+
+def _batches(rows: list[Row], size: int = 1024) -> Iterator[list[Row]]:
+    waiting = iter(rows)
+    while batch := list(islice(waiting, size)):
+        yield batch
 
 
 def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) -> Problems:
@@ -53,8 +133,11 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
     report = list(problems.report)
     kept: dict[str, list[Row]] = {}
     for name, rows in (("training", problems.train), ("held-out", problems.held_out)):
-        texts = [tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, tokenize=False) for r in rows]
-        lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        lengths: list[int] = []
+        for batch in _batches(rows):  # the texts of all of them at once would be a second copy of the dataset
+            prompts = [row["prompt"] for row in batch]
+            texts = [tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
+            lengths += [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         kept[name] = [row for row, length in zip(rows, lengths, strict=True) if length <= max_prompt_length]
         dropped = len(rows) - len(kept[name])
         if not kept[name]:

@@ -10,6 +10,7 @@ from toolkit.rewards.base import RewardFunction
 _MODULES = {
     "correctness": """correct correct_signed correct_hashes correct_boxed correct_answer_is correct_last_number
         correct_any correct_latex close integer partial_credit""",
+    "choice": "correct_choice",
     "formatting": "format format_soft tag_count format_think format_hashes one_answer nothing_after",
     "reasoning": "steps connectives verification",
     "length": "length_band too_short overlong cosine_length group_length",

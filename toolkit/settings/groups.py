@@ -61,11 +61,19 @@ class DataSettings:
     """Data: what is asked"""
 
     dataset: str = "openai/gsm8k"
-    """`openai/gsm8k`, `arithmetic` (generated here), or a .jsonl, .json, .csv or .parquet file."""
+    """An id of the Hub, `arithmetic` (generated here), a .jsonl, .json, .csv or .parquet file, or a folder of them."""
+    dataset_config: str | None = None
+    """Configuration of a Hub dataset that has several."""
+    dataset_train_split: str = "train"
+    """Split of a Hub dataset to train on."""
+    dataset_test_split: str = "test"
+    """Split to measure on; where there is none, as in a file, rows are held out of the training split."""
     question_column: str = "question"
-    """Column of the file that holds the question."""
+    """Column of the question. Where it is missing, `problem`, `prompt` and the like are taken (recipes/DATA.md)."""
     answer_column: str = "answer"
-    """Column that holds the gold answer: bare, or GSM8K's text that ends in `#### 18`."""
+    """Column of the gold answer: bare, in a `\\boxed{}`, or GSM8K's text that ends in `#### 18`."""
+    drop_bad_rows: bool = False
+    """Go on without the rows that cannot be used, and say how many; else they stop the run."""
     max_prompt_length: int = 512
     """Longest prompt in tokens, chat template included; longer rows are dropped and counted."""
     n_eval: int = 256

@@ -9,12 +9,14 @@ import pytest
 
 from toolkit import data
 from toolkit.data import arithmetic, files
+from toolkit.data.shapes import Wanted
 from toolkit.errors import DataError, ModelError
 from toolkit.models import locate
 from toolkit.rewards import is_number
 from toolkit.settings import DataSettings
 
 ROWS: list[dict[str, object]] = [{"q": f"What is {i} plus 1?", "a": str(i + 1)} for i in range(20)]
+Q_A = Wanted("q", "a")
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -33,7 +35,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
 def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
-    problems = files.load(write(tmp_path / f"rows{suffix}", ROWS), "q", "a", n_held_out=4)
+    problems = files.load(write(tmp_path / f"rows{suffix}", ROWS), Q_A, 4)
     rows = problems.train + problems.held_out
     assert {(row["question"], row["answer"]) for row in rows} == {(row["q"], row["a"]) for row in ROWS}
     assert len(problems.held_out) == 4
@@ -41,14 +43,14 @@ def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
 
 def test_a_question_that_occurs_twice_lies_on_one_side() -> None:
     rows = [{"question": f"What is {i // 2}?", "answer": "1", "prompt": []} for i in range(40)]
-    train, held_out = files.hold_out(rows, 4)
+    train, held_out, _ = files.hold_out(rows, 4)
     assert {r["question"] for r in train}.isdisjoint(r["question"] for r in held_out)
     assert len(held_out) == 4
     assert len(train) == 32
 
 
 def test_at_most_a_fifth_is_held_out(tmp_path: Path) -> None:
-    problems = files.load(write(tmp_path / "rows.jsonl", ROWS), "q", "a", n_held_out=256)
+    problems = files.load(write(tmp_path / "rows.jsonl", ROWS), Q_A, 256)
     assert len(problems.held_out) == 4
 
 
@@ -57,14 +59,14 @@ def test_at_most_a_fifth_is_held_out(tmp_path: Path) -> None:
     [
         (ROWS, "question", "a", "no column 'question'"),
         ([{"question": "x", "anser": "1"}], "question", "answer", "did you mean anser"),
-        ([*ROWS[:6], {"q": "How?", "a": "many"}], "q", "a", "row 7: gold answer 'many' is not one number"),
-        ([*ROWS[:2], {"q": "", "a": "1"}], "q", "a", "row 3: column 'q' holds ''"),
+        ([*ROWS[:6], {"q": "How?", "a": "many"}], "q", "a", "line 7: gold answer 'many' is not one number"),
+        ([*ROWS[:2], {"q": "", "a": "1"}], "q", "a", "line 3: column 'q' holds ''"),
         (ROWS[:1], "q", "a", "1 distinct question"),
-        ([*ROWS[:6], {"q": "How?", "a": None}], "q", "a", "row 7: no gold answer"),
-        ([*ROWS[:6], {"q": "How?", "a": " "}], "q", "a", "row 7: no gold answer"),
-        ([*ROWS[:6], {"q": "How?", "a": "so\n####"}], "q", "a", "row 7: no gold answer"),
+        ([*ROWS[:6], {"q": "How?", "a": None}], "q", "a", "line 7: no gold answer"),
+        ([*ROWS[:6], {"q": "How?", "a": " "}], "q", "a", "line 7: no gold answer"),
+        ([*ROWS[:6], {"q": "How?", "a": "so\n####"}], "q", "a", "line 7: no gold answer"),
         ([*ROWS[:6], {"q": "How?", "a": "many " * 99}], "q", "a", f"gold answer '{('many ' * 99)[:55]}[...]' is not"),
-        ([{"q": [7] * 999, "a": "1"}], "q", "a", f"row 1: column 'q' holds {str([7] * 99)[:55]}[...];"),
+        ([{"q": [7] * 999, "a": "1"}], "q", "a", f"line 1: column 'q' holds {str([7] * 99)[:55]}[...];"),
         ([{"c" * 999: "x"}], "q", "a", f"one of {'c' * 55}[...];"),
     ],
 )
@@ -72,26 +74,26 @@ def test_unusable_rows_are_named(
     rows: list[dict[str, object]], question: str, answer: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
-        files.load(write(tmp_path / "rows.jsonl", rows), question, answer, 4, is_gold=is_number)
+        files.load(write(tmp_path / "rows.jsonl", rows), Wanted(question, answer, is_gold=is_number), 4)
     assert said in str(caught.value)
 
 
 def test_a_gold_answer_need_not_be_a_number(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"q": f"What is {i}?", "a": "many\n#### a few"} for i in range(5)]
     path = write(tmp_path / "rows.jsonl", rows)
-    assert {row["answer"] for row in files.load(path, "q", "a", 1).train} == {"a few"}
+    assert {row["answer"] for row in files.load(path, Q_A, 1).train} == {"a few"}
     settings = DataSettings(dataset=str(path), question_column="q", answer_column="a")
     assert len(data.load(settings, 0).train) == 4
-    with pytest.raises(DataError, match="row 1: gold answer 'a few' is not one number; wanted a number, or text that"):
+    with pytest.raises(DataError, match=r"line 1: gold answer 'a few' is not one number \(5 rows like it\); wanted a"):
         data.load(settings, 0, is_gold=is_number)
-    with pytest.raises(DataError, match="row 1: gold answer 'a few' is not one usable answer"):
+    with pytest.raises(DataError, match="line 1: gold answer 'a few' is not one usable answer"):
         data.load(settings, 0, is_gold=lambda gold: gold in ("yes", "no"))
 
 
 def test_half_a_character_is_refused(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [*ROWS, {"q": "What is \ud83d?", "a": "1"}]
-    with pytest.raises(DataError, match="row 21 has half a character in it"):
-        files.load(write(tmp_path / "rows.jsonl", rows), "q", "a", 1)
+    with pytest.raises(DataError, match="line 21: the row has half a character in it"):
+        files.load(write(tmp_path / "rows.jsonl", rows), Q_A, 1)
 
 
 @pytest.mark.parametrize(
@@ -101,25 +103,25 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 def test_numbers_as_answers_are_bare(suffix: str, answer: float, shown: str, tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"q": f"What is {i}?", "a": answer} for i in range(4)]
-    problems = files.load(write(tmp_path / f"rows{suffix}", rows), "q", "a", 1)
+    problems = files.load(write(tmp_path / f"rows{suffix}", rows), Q_A, 1)
     assert {row["answer"] for row in problems.train} == {shown}
 
 
 def test_a_missing_answer_among_numbers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("q,a\nWhat is 1?,1\nWhat is 2?,2\nWhat is 3?,\n")
-    with pytest.raises(DataError, match="row 3: no gold answer"):
-        files.load(path, "q", "a", 1)
+    with pytest.raises(DataError, match="line 4: no gold answer"):
+        files.load(path, Q_A, 1)
     rows: list[dict[str, object]] = [{"q": "What is 1?", "a": 1.0}, {"q": "What is 2?", "a": float("nan")}]
     with pytest.raises(DataError, match="row 2: no gold answer"):
-        files.load(write(tmp_path / "rows.parquet", rows), "q", "a", 1)
+        files.load(write(tmp_path / "rows.parquet", rows), Q_A, 1)
 
 
 @pytest.mark.parametrize("name", ["x[1].jsonl", "[a]/x?*.jsonl", "x{1}.csv", "a b #%20.json"])
 def test_a_name_with_glob_characters_is_a_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
-    assert files.load(write(path, ROWS), "q", "a", 4).name == path.name
+    assert files.load(write(path, ROWS), Q_A, 4).name == path.name
 
 
 @pytest.mark.parametrize("name", ["d.jsonl", "plain"])
@@ -143,7 +145,7 @@ def test_a_folder_is_said_to_be_one(name: str, tmp_path: Path) -> None:
 def test_a_file_without_rows_is_empty(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match="is empty; wanted at least one row"):
-        files.load(tmp_path / name, "question", "answer", 4)
+        files.load(tmp_path / name, Wanted(), 4)
 
 
 def test_a_parquet_file_without_rows_is_empty(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_parquet_file_without_rows_is_empty(tmp_path: Path) -> None:
     column = pyarrow.array([], pyarrow.string())
     parquet.write_table(pyarrow.table({"question": column, "answer": column}), tmp_path / "e.parquet")
     with pytest.raises(DataError, match="is empty; wanted at least one row"):
-        files.load(tmp_path / "e.parquet", "question", "answer", 4)
+        files.load(tmp_path / "e.parquet", Wanted(), 4)
 
 
 @pytest.mark.parametrize("row", ["What is 1?;1", "Tom has 3, how many?;3"])
@@ -161,14 +163,14 @@ def test_a_csv_with_semicolons_is_said_to_be_one(row: str, tmp_path: Path) -> No
     path = tmp_path / "rows.csv"
     path.write_text(f"question;answer\n{row}\n")
     with pytest.raises(DataError, match="separates its columns with `;`; wanted a comma"):
-        files.load(path, "question", "answer", 4)
+        files.load(path, Wanted(), 4)
 
 
 def test_more_held_out_rows_than_a_fifth_are_said_not_to_be_there(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", ROWS[:10])
-    (report,) = files.load(path, "q", "a", 200).report
+    (report,) = files.load(path, Q_A, 200).report
     assert report.endswith("2 held out (asked for 200, a fifth of the rows is 2)")
-    assert "asked" not in files.load(path, "q", "a", 2).report[0]
+    assert "asked" not in files.load(path, Q_A, 2).report[0]
 
 
 def test_arithmetic_says_how_much_it_can_hold_out() -> None:

@@ -14,6 +14,7 @@ from tests.paths import GOLDEN
 from toolkit import cli
 from toolkit.data import files
 from toolkit.data.rows import bare_gold, place, read
+from toolkit.data.shapes import Wanted
 from toolkit.errors import DataError
 from toolkit.rewards.bench.subject import training_rows
 
@@ -71,15 +72,15 @@ def test_a_pipe_is_read_as_jsonl(tmp_path: Path) -> None:
 
 DEFECTS: dict[str, tuple[str, str | bytes, str]] = {
     "broken JSON": ("a.jsonl", f'{A}\n{{"question": \n', "a.jsonl line 2 is not JSON (Expecting value, at its end)"),
-    "comma after the last": ("a.json", f"[{A},\n{B},\n]", "a.json line 3 is not JSON (Expecting value, at ']')"),
+    "comma after the last": ("a.json", f"[{A},\n{B},\n]", "a.json line 3 is not JSON (a comma after the last value"),
     "two objects on a line": ("a.jsonl", f"{A} {B}", "line 1 is not JSON (Extra data, at '{\"question\": \"What i')"),
     "nested too deep": ("a.jsonl", "[" * 100_000, "a.jsonl is not JSON (maximum recursion depth exceeded"),
     "a number too long": ("a.jsonl", f'{{"answer": {"9" * 5000}}}', "line 1 is not JSON (Exceeds the limit"),
     "a name twice": ("a.jsonl", '{"answer": 1, "answer": 2}', "line 1 is not JSON ('answer' occurs twice in"),
     "no object": ("a.jsonl", f"{A}\n5\n", "a.jsonl line 2 holds 5; wanted one JSON object a line"),
     "no object in a list": ("a.json", f"[{A}, null]", "a.json row 2 holds null"),
-    "Latin-1": ("a.jsonl", A.encode() + b'\n{"question": "caf\xe9"}', "a.jsonl line 2 is not UTF-8; wanted a file in"),
-    "UTF-16": ("a.csv", "question,answer\n1,1\n".encode("utf-16"), "a.csv line 1 is not UTF-8"),
+    "Latin-1": ("a.jsonl", A.encode() + b'\n{"question": "caf\xe9"}', "a.jsonl line 2 is not UTF-8 (byte 0xe9"),
+    "UTF-16 without its mark": ("a.csv", "question,answer\n1,1\n".encode("utf-16-le"), "line 1 has NUL characters, as"),
     "a column twice": ("a.csv", "question,answer,answer\nWhat is 1?,1,2\n", "a.csv has two columns 'answer'; wanted"),
     "semicolons": ("a.csv", "question;answer\nWhat is 1?;1\n", "separates its columns with `;`; wanted a comma"),
     "a comma too many": (
@@ -101,7 +102,7 @@ def test_trainer_and_bench_say_the_same_of_a_defect(
 ) -> None:
     path = write(tmp_path, *defect[:2])
     with pytest.raises(DataError) as trainer:
-        files.load(path, "question", "answer", 1)
+        files.load(path, Wanted(), 1)
     with pytest.raises(DataError) as bench:
         training_rows(str(path), 64)
     assert defect[2] in str(trainer.value)
@@ -143,7 +144,7 @@ def test_a_gold_answer_is_bare(answer: object, bare: str) -> None:
 
 
 def test_the_split_of_a_file_is_what_it_always_was() -> None:
-    problems = files.load(GOLDEN / "problems.jsonl", "question", "answer", 8)
+    problems = files.load(GOLDEN / "problems.jsonl", Wanted(), 8)
     (held_out,) = problems.held_out
     assert held_out["question"] == "A school orders 50 chairs at $25 each. What does it pay, in dollars?"
     assert held_out["answer"] == "1,250"
@@ -153,9 +154,9 @@ def test_the_split_of_a_file_is_what_it_always_was() -> None:
 def test_the_split_goes_by_the_question_alone(tmp_path: Path) -> None:
     table = [{"question": f"What is {i} plus 1?", "answer": i + 1} for i in range(20)]
     path = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in table))
-    held_out = files.load(path, "question", "answer", 4).held_out
+    held_out = files.load(path, Wanted(), 4).held_out
     assert [row["answer"] for row in held_out] == HELD_OUT
     path = write(
         tmp_path, "a.csv", "answer,question\n" + "".join(f"{row['answer']},{row['question']}\n" for row in table[::-1])
     )
-    assert sorted(row["answer"] for row in files.load(path, "question", "answer", 4).held_out) == sorted(HELD_OUT)
+    assert sorted(row["answer"] for row in files.load(path, Wanted(), 4).held_out) == sorted(HELD_OUT)

@@ -44,7 +44,7 @@ class Show:
     def run(self) -> int:
         from toolkit.display.console import console
         from toolkit.rewards.bench.screens import details
-        from toolkit.rewards.bench.target import find
+        from toolkit.rewards.target import find
 
         console.print(details(_quietly(lambda: find(self.name))))
         return 0
@@ -67,7 +67,7 @@ class Score:
 
     def run(self) -> int:
         from toolkit.rewards.bench import score
-        from toolkit.rewards.bench.target import find_all
+        from toolkit.rewards.target import find_all
 
         path = _given(self.input, "--input", "a file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
@@ -121,7 +121,7 @@ class OnRows:
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
         from toolkit.rewards.bench.subject import Subject, training_rows
-        from toolkit.rewards.bench.target import find
+        from toolkit.rewards.target import find
 
         if self.n_rows < 1:
             raise SettingsError(f"--n_rows is {self.n_rows}", "at least 1")

@@ -26,8 +26,8 @@ from toolkit.data.schema import Row
 from toolkit.display.tables import Table, number, rest, words
 from toolkit.errors import DataError, RewardError, SettingsError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
-from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line, text_of
+from toolkit.rewards.target import Target
 from toolkit.runs.groups import key_of
 from toolkit.units import plural
 

@@ -20,9 +20,9 @@ from toolkit.rewards.bench.attack import Result
 from toolkit.rewards.bench.cases import Expected, Tried
 from toolkit.rewards.bench.check import WORDS, Checked
 from toolkit.rewards.bench.score import shown
-from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
+from toolkit.rewards.target import Target
 from toolkit.units import plural
 
 INDENT = (0, 0, 0, 6)

@@ -15,7 +15,7 @@ from toolkit.errors import RewardError
 from toolkit.rewards import correct, format, registry
 from toolkit.rewards.bench.check import WORDS, Checked, check, check_before_training, refusal
 from toolkit.rewards.bench.subject import Subject, training_rows
-from toolkit.rewards.bench.target import find
+from toolkit.rewards.target import find
 from toolkit.training.grpo import Reward, check_rewards
 
 PROBLEMS = GOLDEN / "problems.jsonl"

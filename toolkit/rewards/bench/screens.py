@@ -83,7 +83,7 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
             gate = f", only if {part.only_if.__name__}" if part.only_if else ""
             yield "part", f"{part.name} x {part.weight}{gate}"
     for field in fields(declared):
-        if field.name not in ("title", "parts"):
+        if field.name not in ("title", "parts") and field.repr:  # an address may hold a password
             yield "setting", f"{field.name} = {one_line(repr(getattr(declared, field.name)), 100)}"
     kind = type(declared)
     is_shipped = getattr(import_module(kind.__module__), target.name, None) is declared

@@ -152,16 +152,15 @@ def _wrapped(
     function: Callable[..., Any], name: str, after: Callable[[Any, Mapping[str, Any]], Any]
 ) -> Callable[..., Any]:
     """`after(function(**columns), columns)` as a function of this name, async where the function is."""
-    if _is_async(function):
 
-        async def call(**columns: Any) -> Any:
-            return after(await function(**columns), columns)
-    else:
+    def call(**columns: Any) -> Any:
+        return after(function(**columns), columns)
 
-        def call(**columns: Any) -> Any:
-            return after(function(**columns), columns)
+    async def call_async(**columns: Any) -> Any:
+        return after(await function(**columns), columns)
 
-    wrapper = functools.update_wrapper(call, function)  # __wrapped__: its signature is that of the function
+    chosen = call_async if _is_async(function) else call
+    wrapper = functools.update_wrapper(chosen, function)  # __wrapped__: its signature is that of the function
     wrapper.__name__ = name
     return wrapper
 
@@ -216,6 +215,6 @@ def changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
 def in_words(rewards: Sequence[Reward]) -> str:
     """`1 x correct + 0.2 x brevity (my.py:brevity)`."""
     return " + ".join(
-        f"{reward.weight:g} x {reward.name}" + (f" ({reward.target})" if reward.target != reward.name else "")
+        f"{reward.weight:g} x {reward.name}" + (f" ({reward.target})" if reward.target not in ("", reward.name) else "")
         for reward in rewards
     )

@@ -39,7 +39,7 @@ class Show:
     """One reward: range, purpose, weakness, columns and settings."""
 
     name: Annotated[tyro.conf.Positional[str], _argument("NAME")] = ""
-    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or a server's address."""
 
     def run(self) -> int:
         from toolkit.display.console import console
@@ -55,7 +55,7 @@ class Score:
     """Score the completions of a file: a table, or one JSON object a line. What cannot be judged is null, never 0."""
 
     reward: str = ""
-    """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or servers' addresses."""
     input: Path | None = None
     """A file of rows {"prompt", "completion", "answer", ...}; neighbours of one `group`, else `prompt`, are a group."""
     reward_weights: tuple[float, ...] = ()
@@ -106,7 +106,7 @@ class OnRows:
     """What `check` and `attack` have in common."""
 
     target: Annotated[tyro.conf.Positional[str], _argument("TARGET")] = ""
-    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or a server's address."""
     dataset: str = "arithmetic"
     """Rows with `prompt` or `question` and gold answers: a .jsonl, .json, .csv or .parquet file, or arithmetic."""
     answer_column: str = "answer"

@@ -243,7 +243,8 @@ class Session(Generic[S]):
 
         settings = self.resolved.settings
         reward = self.paid[0].function if settings.rewards.reward else judge
-        return Exam(rows, reward, settings.rollout.max_completion_length, settings.rewards.pass_score)
+        longest, pass_score = settings.rollout.max_completion_length, settings.rewards.pass_score
+        return Exam(rows, reward, longest, pass_score=pass_score)
 
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
         """Take the exam and record it under `when`, `before` or `after`; see `evaluation.measure`."""

@@ -1,7 +1,7 @@
 """What a run folder holds, by name.
 
-settings.json       what was asked (flat), what of it a person gave, the rewards with their files' digests, and after the
-                    trainer is built what took effect
+settings.json       what was asked (flat), what of it a person gave, the rewards with the digests of their files, and
+                    after the trainer is built what took effect
 environment.json    versions, platform, card, command line
 metrics.jsonl       one line a step, TRL's keys and ours (`runs.metrics`)
 completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl

@@ -41,7 +41,9 @@ def row(asked: str, **columns: Any) -> Row:
     return {"prompt": [{"role": "user", "content": asked}], **columns}
 
 
-def of_messages(prompts: Any, completions: Any, completion_ids: Any, trainer_state: Any, log_metric: Any, **_: Any):
+def of_messages(
+    prompts: Any, completions: Any, completion_ids: Any, trainer_state: Any, log_metric: Any, **_: Any
+) -> list[float | None]:
     """As a user writes it for chat prompts; what it names, TRL gives."""
     log_metric("seen", 1.0)
     return [len(c[0]["content"]) / len(p[-1]["content"]) for p, c in zip(prompts, completions, strict=True)]

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     name, warned = name_of(function), []
 
     def cleaned(result: Any, columns: Mapping[str, Any]) -> Any:
+        if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
+            result = list(result)  # TRL takes a generator, an array or a tensor, too
         outcome = Outcome(result, n=len(columns["completions"]))
         problem = outcome.problem
         if problem and problem[0] != "finite":

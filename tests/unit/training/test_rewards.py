@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from trl.trainer.utils import get_callable_name, is_async_callable
 
 from toolkit.errors import RewardError
@@ -88,6 +91,18 @@ def test_what_is_no_list_of_scores_is_named(result: Any) -> None:
 
     with pytest.raises(RewardError, match="reward 'odd' "):
         guarded(odd)(completions=["a"])
+
+
+@pytest.mark.parametrize(
+    "result", [(1.0, None), np.array([1.0, math.nan]), torch.tensor([1.0, math.inf]), iter([np.float32(1.0), None])]
+)
+def test_whatever_trl_can_iterate_over_will_do(result: Any) -> None:
+    def own(completions: list[Any], **_: Any) -> Any:
+        return result
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RewardWarning)
+        assert guarded(own)(completions=["a", "b"]) == [1.0, None]
 
 
 def test_the_check_sees_what_the_function_itself_returns(folder: Path) -> None:

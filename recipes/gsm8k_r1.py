@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit import data, export
-from toolkit.evaluation import Exam
 from toolkit.launch import Session, run_recipe
 from toolkit.rewards import correct, format, is_number
 from toolkit.settings import GrpoSettings
@@ -32,7 +31,7 @@ class Settings(GrpoSettings):
 
 
 def rewards(settings: Settings) -> list[Reward]:
-    """What the policy is paid for."""
+    """What the policy is paid for, unless --reward says otherwise."""
     return [
         # The point of the run. It invites guessing, which a group of eight unmasks: a guess rarely beats its group.
         Reward(correct, settings.correct_weight),
@@ -43,17 +42,19 @@ def rewards(settings: Settings) -> list[Reward]:
 
 def main(settings: Settings, session: Session[Settings]) -> None:
     """Measure, train, measure again on the same held-out problems, save."""
+    paid = session.rewards(rewards(settings))
     source = session.locate()  # the folder or Hub id, and what the engine makes of it
     export.check_push(settings.record)
-    problems = data.load(settings.data, settings.record.seed, is_gold=is_number)
+    gold = session.gold(is_number)
+    problems = data.load(settings.data, settings.record.seed, is_gold=gold, needs=session.needs)
     session.plan_memory()  # on a card: prints the plan, or stops with the nearest settings that fit
 
     with session.open_run():
         policy, problems = session.load(source, problems)
-        exam = Exam(problems.held_out, correct, settings.rollout.max_completion_length)
+        exam = session.exam(problems.held_out, correct)
 
         before = session.measure("before", policy, exam)
-        n_steps = session.train(policy, problems.train, rewards(settings))
+        n_steps = session.train(policy, problems.train, paid)
         after = session.measure("after", policy, exam)
 
         session.conclude(before, after, n_steps)

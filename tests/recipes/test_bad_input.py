@@ -47,7 +47,7 @@ Case = tuple[Callable[[Path], list[str | Path]], str]
 
 # Found before anything heavy loads: exactly one line on stderr
 EARLY: dict[str, Case] = {
-    "misspelled flag": (lambda p: ["--sead", "1"], "did you mean --seed?"),
+    "misspelled flag": (lambda p: ["--sead", "1"], "did you mean --seed, --reward?"),
     "wrong type": (lambda p: ["--max_steps", "many"], "--max_steps is 'many'; wanted a whole number"),
     "wrong choice": (lambda p: ["--save", "merged"], "--save is 'merged'; did you mean merged_16bit?"),
     "flag without value": (lambda p: ["--dataset"], "Missing value for argument '--dataset'"),
@@ -143,19 +143,40 @@ EARLY: dict[str, Case] = {
     "push without a token": (lambda p: ["--push_to_hub", "me/model"], "without a Hub token"),
     "an unknown schedule": (lambda p: ["--lr_scheduler_type", "cosin"], "is 'cosin'; did you mean cosine"),
     "an unknown optimizer": (lambda p: ["--optim", "quux"], "is 'quux'; wanted one of adamw_torch, "),
+    "misspelled reward": (lambda p: ["--reward", "correct:1,corect_signed"], "did you mean correct_signed"),
+    "a reward's file that is not there": (lambda p: ["--reward", p / "my.py:score"], "there is no file"),
+    "a reward's file that does not import": (
+        lambda p: ["--reward", f"{text(p, 'broken_reward.py', 'import nowhere')}:score"],
+        "broken_reward.py cannot be imported (ModuleNotFoundError",
+    ),
+    "a reward twice": (lambda p: ["--reward", "correct,correct:2"], "--reward has 'correct' twice"),
+    "a weight without end": (lambda p: ["--reward", "correct:inf"], "the weight is inf; wanted a finite number"),
+    "a reward's address without a host": (lambda p: ["--reward", "http://"], "wanted such as http://localhost"),
+    "a pass score without end": (lambda p: ["--pass_score", "nan"], "--pass_score is nan; wanted a finite number"),
     "checkpoint inside a round": (
         lambda p: ["--steps_per_generation", "4", "--save_steps", "6"],
         "wanted a multiple of 4",
     ),
 }
 
-# Found once the tokenizer or the trainer is there
+CONSTANT = "def score(completions, answer, **kwargs): return [1.0 for _ in completions]"
+
+# Found once the rows, the tokenizer or the trainer are there
 LATE: dict[str, Case] = {
     "no such layer": (lambda p: ["--target_modules", "q_prj"], "the model has no such layer"),
     "no layer": (lambda p: ["--target_modules"], "--target_modules names no layer; wanted some of down_proj"),
     "too long for the model": (lambda p: ["--max_completion_length", "400"], "wanted at most 512"),
     "every prompt too long": (lambda p: ["--max_prompt_length", "9"], "longer than 9 tokens"),
     "too few rows": (lambda p: ["--dataset", rows(p, n=6)], "wanted at least 8, the prompts of one round"),
+    "a reward that pays wrong answers": (
+        lambda p: ["--reward", f"{text(p, 'constant_reward.py', CONSTANT)}:score"],
+        "reward 'score' fails its check 'gold'",
+    ),
+    "a reward that the rows cannot feed": (lambda p: ["--reward", "code_tests"], "the dataset has no 'tests'"),
+    "a reward's server that is not there": (
+        lambda p: ["--reward", "http://me:hush@127.0.0.1:9/score"],
+        "reward 'score' (http://***@127.0.0.1:9/score) gives no scores: no connection",
+    ),
     "a value that TRL refuses": (lambda p: ["--grpo.loss_type", "grpo2"], "loss_type"),
 }
 
@@ -173,8 +194,9 @@ def check(case: Case, tmp_path: Path) -> harness.Result:
     assert result.returncode == 2, result.stdout + result.stderr
     assert said in " ".join(result.error_lines()[-1:])
     assert "Traceback" not in result.stderr + result.stdout
+    assert "hush" not in result.stderr + result.stdout
     assert not (tmp_path / "run").exists()
-    assert sorted(folder.rglob("*")) == before
+    assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in str(path)] == before
     return result
 
 
@@ -192,6 +214,12 @@ def test_bad_input_is_one_line(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", LATE.values(), ids=LATE.keys())
 def test_what_only_the_model_can_tell_is_one_line_too(case: Case, tmp_path: Path) -> None:
     check(case, tmp_path)
+
+
+def test_a_bad_reward_is_found_before_the_model_is_loaded(tmp_path: Path) -> None:
+    bad = text(tmp_path, "constant_reward.py", CONSTANT)
+    result = harness.run("--reward", f"{bad}:score", "--output_dir", tmp_path / "run")
+    assert "loading the model" not in result.stdout
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ class Backend(ABC):
         self.gpu = gpu
         self.on_gpu = gpu is not None
 
+    def import_first(self) -> None:  # noqa: B027 # most engines need nothing
+        """Import what must come before transformers, since a reward of the user's own may import that."""
+
     @abstractmethod
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base model and tokenizer from a folder or Hub id, ready for the trainer; `seed` is the adapter's."""

@@ -41,6 +41,9 @@ class UnslothBackend(InThisProcess):
 
     name = "unsloth"
 
+    def import_first(self) -> None:
+        _import_unsloth()
+
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base and adapter; unsloth is imported here, before trl, transformers and peft.
 

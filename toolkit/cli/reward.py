@@ -39,12 +39,12 @@ class Show:
     """One reward: range, purpose, weakness, columns and settings."""
 
     name: Annotated[tyro.conf.Positional[str], _argument("NAME")] = ""
-    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or a server's address."""
 
     def run(self) -> int:
         from toolkit.display.console import console
         from toolkit.rewards.bench.screens import details
-        from toolkit.rewards.bench.target import find
+        from toolkit.rewards.target import find
 
         console.print(details(_quietly(lambda: find(self.name))))
         return 0
@@ -55,7 +55,7 @@ class Score:
     """Score the completions of a file: a table, or one JSON object a line. What cannot be judged is null, never 0."""
 
     reward: str = ""
-    """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or servers' addresses."""
     input: Path | None = None
     """A file of rows {"prompt", "completion", "answer", ...}; neighbours of one `group`, else `prompt`, are a group."""
     reward_weights: tuple[float, ...] = ()
@@ -67,7 +67,7 @@ class Score:
 
     def run(self) -> int:
         from toolkit.rewards.bench import score
-        from toolkit.rewards.bench.target import find_all
+        from toolkit.rewards.target import find_all
 
         path = _given(self.input, "--input", "a file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
@@ -106,7 +106,7 @@ class OnRows:
     """What `check` and `attack` have in common."""
 
     target: Annotated[tyro.conf.Positional[str], _argument("TARGET")] = ""
-    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """A name of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or a server's address."""
     dataset: str = "arithmetic"
     """Rows with `prompt` or `question` and gold answers: a .jsonl, .json, .csv or .parquet file, or arithmetic."""
     answer_column: str = "answer"
@@ -121,7 +121,7 @@ class OnRows:
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
         from toolkit.rewards.bench.subject import Subject, training_rows
-        from toolkit.rewards.bench.target import find
+        from toolkit.rewards.target import find
 
         if self.n_rows < 1:
             raise SettingsError(f"--n_rows is {self.n_rows}", "at least 1")

@@ -163,8 +163,27 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     """The end of a run: pass@1 before and after with 95% intervals, the gain, and what it took.
 
     Reads `before` and `after` (`pass_at_1`, `interval`, `n`; shares from 0 to 1), `difference` (`value`, `interval`),
-    `wall_s`, `steps`, `model`, `backend`, `seed` and `run_folder`.
+    `wall_s`, `steps`, `model`, `backend`, `seed` and `run_folder`; `rewards` and `measured_by` where `--reward` was
+    given. Where nothing says which score is right, `pass_at_1` is None, and `mean_score` is shown.
     """
+    has_pass = summary["before"]["pass_at_1"] is not None
+    steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']} steps"
+    facts = [
+        f"{steps} in {_seconds(summary['wall_s'])}",
+        f"{summary['model']} on {summary['backend']}, seed {summary['seed']}",
+        summary["run_folder"],
+    ]
+    if "measured_by" in summary:
+        right = f", where {summary['before']['pass_score']:g} or more is right" if has_pass else ""
+        facts = [f"paid {summary['rewards']}; measured by {summary['measured_by']}{right}", *facts]
+    if not has_pass:
+        facts.insert(0, "no pass@1: nothing says which score is right; --pass_score does")
+    table = _pass_table(summary) if has_pass else _mean_table(summary)
+    body = Group(table.rich(gap=3), "", *(Text(fact, overflow="fold") for fact in facts))
+    return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
+
+
+def _pass_table(summary: Mapping[str, Any]) -> Table:
     table = Table(["", number("pass@1"), "95% interval", number("problems")])
     for name in ("before", "after"):
         side = summary[name]
@@ -176,14 +195,17 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     unsure = Text("includes 0", "dim") if low <= 0 <= high else ""
     value = Text(f"{100 * gain['value']:+.1f}", style)
     table.add("gain", value, _interval(gain["interval"], "+.1f", " points"), unsure)
-    steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']} steps"
-    facts = (
-        f"{steps} in {_seconds(summary['wall_s'])}",
-        f"{summary['model']} on {summary['backend']}, seed {summary['seed']}",
-        summary["run_folder"],
-    )
-    body = Group(table.rich(gap=3), "", *(Text(fact, overflow="fold") for fact in facts))
-    return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
+    return table
+
+
+def _mean_table(summary: Mapping[str, Any]) -> Table:
+    """Where nothing says which score is right."""
+    table = Table(["", number("mean score"), number("problems")])
+    for name in ("before", "after"):
+        side = summary[name]
+        mean = NAN if side["mean_score"] is None else side["mean_score"]
+        table.add(name, Text(_show(mean), "bold"), str(side["n"]))
+    return table
 
 
 def _show(value: float, spec: str = "") -> str:

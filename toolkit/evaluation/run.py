@@ -3,44 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Row
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
 from toolkit.machine import processes
+from toolkit.rewards.base import RewardFunction
+from toolkit.rewards.bench.calling import Sample, arguments
+from toolkit.rewards.completions import text_of
+from toolkit.rewards.passing import is_right, pass_mark
 from toolkit.runs import Run
 from toolkit.runs.names import MEASUREMENTS
+from toolkit.training.rewards import Scores, scores_of
 
 
 @dataclass(frozen=True)
 class Exam:
-    """What is asked, and how it is judged: a completion counts when `reward` gives it 1."""
+    """What is asked, and how it is judged: when a completion counts as right is said in `rewards.passing`."""
 
     rows: Sequence[Row]
     reward: Callable[..., list[float | None]]
     max_completion_length: int
     """Tokens."""
+    pass_score: float | None = None
+    """Score from which on a completion counts as right; None: the reward's highest."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Greedy pass@1 on held-out problems: the share whose single greedy completion is judged correct."""
+    """Greedy pass@1 on held-out problems: the share whose single greedy completion counts as right."""
 
-    pass_at_1: float
+    pass_at_1: float | None
+    """None where nothing says which score is right; see `rewards.passing`."""
     n: int
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     """95 %, Wilson."""
     truncated_frac: float
     """Share of completions that the length limit truncated."""
     mean_tokens: float
     verdicts: list[bool]
     """One a problem, in the order of the rows."""
+    scores: Scores = field(default_factory=list)
+    """One a problem; None where it could not be judged."""
+    pass_score: float | None = None
+    """The score from which on a completion counted as right."""
+    mean_score: float | None = None
+    """Over the problems that could be judged."""
 
     def summary(self) -> dict[str, Any]:
-        """The figures without the single verdicts."""
-        return {name: value for name, value in asdict(self).items() if name != "verdicts"}
+        """The figures without those of single problems."""
+        return {name: value for name, value in asdict(self).items() if name not in ("verdicts", "scores")}
 
 
 def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -> Measurement:
@@ -53,41 +67,79 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
     """
     kept = processes.on_main(lambda: run.document(MEASUREMENTS).get(when)) if when == "before" else None
     if kept is not None:
-        return Measurement(**{**kept, "interval": tuple(kept["interval"])})
+        return Measurement(**{**kept, "interval": kept["interval"] and tuple(kept["interval"])})
     rows, n = exam.rows, processes.world_size()
     own = [rows[min(i, len(rows) - 1)] for i in range(processes.rank(), -(-len(rows) // n) * n, n)]
     parts = processes.gather(_judge(backend, policy, own, exam))
     judged = [parts[i % n][i // n] for i in range(len(rows))]
-    generations, verdicts = [generation for generation, _ in judged], [verdict for _, verdict in judged]
+    generations, scores = [generation for generation, _ in judged], [score for _, score in judged]
+    known = [score for score in scores if score is not None]
     measurement = Measurement(
-        pass_at_1=sum(verdicts) / len(rows),
+        **counted(scores, pass_mark(exam.reward, exam.pass_score, scores)),
         n=len(rows),
-        interval=wilson_interval(sum(verdicts), len(rows)),
         truncated_frac=sum(g.is_truncated for g in generations) / len(rows),
         mean_tokens=sum(g.n_tokens for g in generations) / len(rows),
-        verdicts=verdicts,
+        scores=scores,
+        mean_score=sum(known) / len(known) if known else None,
     )
     run.write_completions(
         when,
         (
-            {"prompt": r["question"], "completion": g.text, "answer": r["answer"], "n_tokens": g.n_tokens, "correct": v}
-            for r, g, v in zip(rows, generations, verdicts, strict=True)
+            {
+                "prompt": row.get("question") or text_of(row["prompt"]),
+                "completion": generation.text,
+                "answer": row.get("answer"),
+                "n_tokens": generation.n_tokens,
+                "correct": is_right(score, measurement.pass_score) if measurement.pass_score is not None else None,
+                "score": score,
+            }
+            for row, generation, score in zip(rows, generations, scores, strict=True)
         ),
     )
     run.update(MEASUREMENTS, **{when: asdict(measurement)})
     return measurement
 
 
-def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) -> list[tuple[Generation, bool]]:
-    """Each row's completion, and whether it counts."""
+def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) -> list[tuple[Generation, float | None]]:
+    """Each row's completion, and its score."""
     sampling = Sampling(exam.max_completion_length, batch_size=32 if backend.on_gpu else 64)
     generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
-    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
-    scores = exam.reward(completions=[g.text for g in generations], **columns)
-    return [(generation, score == 1.0) for generation, score in zip(generations, scores, strict=True)]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    samples = [
+        Sample({name: row.get(name) for name in columns}, generation.text)
+        for row, generation in zip(rows, generations, strict=True)
+    ]
+    given = arguments(samples)  # as TRL calls it: completions are messages where the prompts are
+    if isinstance(exam.reward, RewardFunction):  # without a run's state it scores by the weights that a run ends with
+        given = {name: value for name, value in given.items() if isinstance(value, list)}
+    return list(zip(generations, scores_of(exam.reward, given), strict=True))
+
+
+def counted(scores: Scores, mark: float | None) -> dict[str, Any]:
+    """The fields of a Measurement that are about right and wrong."""
+    verdicts = [is_right(score, mark) for score in scores]
+    known = mark is not None
+    return {
+        "pass_at_1": sum(verdicts) / len(scores) if known else None,
+        "interval": wilson_interval(sum(verdicts), len(scores)) if known else None,
+        "verdicts": verdicts,
+        "pass_score": mark,
+    }
+
+
+def agree(before: Measurement, after: Measurement) -> tuple[Measurement, Measurement]:
+    """Both with one mark: where a reward gave its first 1 after training, nothing was right before."""
+    mark = before.pass_score if before.pass_score is not None else after.pass_score
+    both = [
+        replace(side, **counted(side.scores, mark)) if side.pass_at_1 is None and mark is not None else side
+        for side in (before, after)
+    ]
+    return both[0], both[1]
 
 
 def compare(before: Measurement, after: Measurement) -> dict[str, Any]:
-    """The paired gain with its 95 % interval."""
+    """The paired gain with its 95 % interval; None where no completion counts as right or wrong."""
+    if before.pass_at_1 is None or after.pass_at_1 is None:
+        return {"value": None, "interval": None}
     value, low, high = paired_difference(before.verdicts, after.verdicts)
     return {"value": value, "interval": [low, high]}

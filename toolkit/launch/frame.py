@@ -110,7 +110,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
     configs = recipe_file.parent / "configs"
     resume = first.record.resume
     if resume is not None:
-        presets, why = [settings_to_resume(resume, given)], f"resuming {resume}"
+        presets, why = [settings_to_resume(resume, given, first.rewards.reward)], f"resuming {resume}"
         given |= given_before(resume)
     else:
         # One preset for all processes: that of the smallest card

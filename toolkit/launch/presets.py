@@ -11,6 +11,7 @@ from toolkit.errors import SettingsError, did_you_mean
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
 from toolkit.models import embedded
+from toolkit.rewards import spec
 from toolkit.runs.names import SETTINGS
 from toolkit.runs.reader import requested_settings, world_size
 from toolkit.settings import GrpoSettings
@@ -88,7 +89,11 @@ def _config_path(config: str, configs: Path) -> Path:
     raise SettingsError(f"--config {config} does not exist", hint)
 
 
-def settings_to_resume(folder: Path, given: set[str]) -> Preset:
+def settings_to_resume(folder: Path, given: set[str], reward: str | None = None) -> Preset:
+    """The settings of a run to go on with, under what is `given` now.
+
+    `reward`: what `--reward` is now. It may be given again as it was, since no run keeps a password in an address.
+    """
     saved, n_before, n = requested_settings(folder), world_size(folder), processes.world_size()
     if n_before != n:
         raise SettingsError(
@@ -96,7 +101,8 @@ def settings_to_resume(folder: Path, given: set[str]) -> Preset:
             f"{n_before}, as it began: each has a share of the batch and its own random numbers",
             "start it with the same launcher",
         )
-    fixed = sorted(given - MAY_CHANGE_ON_RESUME)
+    is_same = reward is not None and spec.recorded(reward) == saved.get("reward")
+    fixed = sorted(given - MAY_CHANGE_ON_RESUME - ({"reward"} if is_same else set()))
     if fixed:
         raise SettingsError(
             f"--{fixed[0]} beside --resume",

@@ -6,11 +6,11 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from toolkit import backends, doctor, runs
 from toolkit.backends import vllm_server
@@ -27,10 +27,11 @@ from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
 from toolkit.models import embedded
-from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, SETTINGS, SUMMARY
+from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, REWARD_CHECK, SETTINGS, SUMMARY
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps
 from toolkit.settings.resolved import Resolved
+from toolkit.training import rewards as run_rewards
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend, Policy
@@ -60,6 +61,8 @@ class Session(Generic[S]):
     watch: PeakWatch | None = None
     introduction: list[str] = field(default_factory=list)
     """Lines that say what was chosen and planned, shown when the run opens."""
+    paid: list[Reward] = field(default_factory=list)
+    """What the run pays for; see `rewards`."""
 
     @classmethod
     def start(
@@ -135,6 +138,34 @@ class Session(Generic[S]):
             export.check_room_for_base(base, asked.model)
         return source
 
+    def rewards(self, own: Sequence[Reward]) -> list[Reward]:
+        """What the run pays for: what `--reward` names, or else the recipe's own; each under a name of its own.
+
+        The code of a file or module that it names is run here. `load` checks them before the model is loaded.
+
+        Raises:
+            RewardError: see `training.rewards.asked_for`.
+        """
+        asked = self.resolved.settings.rewards.reward
+        if asked is None:
+            self.paid = run_rewards.distinct(own)
+        else:
+            if run_rewards.is_own_code(asked):
+                self.backend.import_first()
+            self.paid = run_rewards.asked_for(asked)
+            measured = f"measured by {self.paid[0].name}"
+            self.introduction.append(f"rewards: {run_rewards.in_words(self.paid)}; {measured}")
+        return self.paid
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Dataset columns that the rewards of this run cannot do without."""
+        return frozenset[str]().union(*(reward.columns for reward in self.paid))
+
+    def gold(self, own: Callable[[str], bool]) -> Callable[[str], bool]:
+        """What a gold answer must be: the recipe's rule for its own rewards, and for those of `--reward` anything."""
+        return bool if self.resolved.settings.rewards.reward else own
+
     @contextmanager
     def open_run(self) -> Iterator[runs.Run]:
         """Make or reopen the run folder, record settings and environment, and show the view while inside."""
@@ -142,7 +173,9 @@ class Session(Generic[S]):
         processes.join(on_gpu=self.backend.on_gpu, timeout_s=settings.grpo.get("ddp_timeout", processes.TIMEOUT_S))
         folder, resumed = processes.on_main(self._open_folder)
         self.run = run = self.run or runs.follow(self.recipe, folder, resumed=resumed)
-        run.update(SETTINGS, requested=recorded(settings), given=sorted(self.resolved.given))
+        of_rewards = [reward.record() for reward in self.paid]
+        self.introduction += run_rewards.changes(run.document(SETTINGS).get("rewards", []), of_rewards)
+        run.update(SETTINGS, requested=recorded(settings), given=sorted(self.resolved.given), rewards=of_rewards)
         before = run.document(ENVIRONMENT)
         earlier = [*before.get("earlier", []), {k: v for k, v in before.items() if k != "earlier"}] if before else []
         now = describe_environment(self.gpus, self.environment, self.argv)
@@ -181,9 +214,10 @@ class Session(Generic[S]):
         return self.run, self.view
 
     def load(self, source: str, problems: Problems) -> tuple[Policy, Problems]:
-        """Load the model with its adapter, and keep the problems whose prompts are within the budget.
+        """Check the rewards, load the model and its adapter, and keep the problems with prompts within the budget.
 
         Raises:
+            RewardError: a reward fails its check on the training rows; `--force` only says so.
             ModelError, BackendError: see the backends' `load`.
             DataError: see `data.within_budget`.
         """
@@ -191,6 +225,10 @@ class Session(Generic[S]):
 
         run, view = self._opened()
         settings = self.resolved.settings
+        if self.paid:
+            self.backend.import_first()
+            checked = run_rewards.check_rewards(self.paid, problems.train, force=settings.record.force)
+            run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in checked})
         view.phase("loading the model")
         policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
         problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
@@ -198,6 +236,15 @@ class Session(Generic[S]):
         for line in (policy.describe(), *policy.notes, *problems.report):
             view.say(line)
         return policy, problems
+
+    def exam(self, rows: Sequence[Row], judge: Callable[..., Any]) -> Exam:
+        """How the run is measured: on these rows, by the first reward of `--reward`, or else by the recipe's judge."""
+        from toolkit.evaluation import Exam
+
+        settings = self.resolved.settings
+        reward = self.paid[0].function if settings.rewards.reward else judge
+        longest, pass_score = settings.rollout.max_completion_length, settings.rewards.pass_score
+        return Exam(rows, reward, longest, pass_score=pass_score)
 
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
         """Take the exam and record it under `when`, `before` or `after`; see `evaluation.measure`."""
@@ -230,9 +277,10 @@ class Session(Generic[S]):
 
     def conclude(self, before: Measurement, after: Measurement, n_steps: int) -> None:
         """Write summary.json, before saving or uploading could fail."""
-        from toolkit.evaluation.run import compare
+        from toolkit.evaluation.run import agree, compare
 
         run, _ = self._opened()
+        before, after = agree(before, after)
         earlier = run.document(SUMMARY)
         if not run.n_appended and "memory" in earlier:  # a run that was finished before: what it recorded then
             of_memory = {"plan": earlier["plan"], "memory": earlier["memory"]}
@@ -249,6 +297,8 @@ class Session(Generic[S]):
             "model": self.resolved.settings.model.model,
             "seed": self.resolved.settings.record.seed,
         }
+        if self.resolved.settings.rewards.reward:
+            summary |= {"rewards": run_rewards.in_words(self.paid), "measured_by": self.paid[0].name}
         run.write(SUMMARY, summary | of_memory)
 
     def finish(self, folders: Sequence[Path]) -> None:

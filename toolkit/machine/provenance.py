@@ -13,6 +13,7 @@ from typing import Any
 from toolkit.compat.versions import version_of
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
+from toolkit.rewards import spec
 from toolkit.settings import GrpoSettings, flatten
 
 RECORDED_PACKAGES = (
@@ -27,6 +28,8 @@ def recorded(settings: GrpoSettings) -> dict[str, Any]:
     for name in ("dataset", "model"):
         if os.path.exists(flat[name]):
             flat[name] = str(Path(flat[name]).resolve())
+    if flat["reward"]:
+        flat["reward"] = spec.recorded(flat["reward"])
     return flat
 
 
@@ -42,7 +45,7 @@ def describe_environment(gpus: Sequence[Gpu], variables: dict[str, str], argv: S
         "versions": {name: version for name in RECORDED_PACKAGES if (version := version_of(name))},
         "git_commit": _git_commit(),
         "variables": variables,
-        "argv": [re.sub(r"hf_\w+", "hf_***", word) for word in argv],  # no token, should one be typed
+        "argv": [spec.shown(re.sub(r"hf_\w+", "hf_***", word)) for word in argv],  # no token, should one be typed
     }
 
 

@@ -61,6 +61,10 @@ class RewardFunction:
     def __name__(self) -> str:
         return self.title or self.name
 
+    def unavailable(self, row: Mapping[str, Any]) -> str:
+        """Why it cannot judge anything now, asked with one row of a run before the run; empty where it can."""
+        return ""
+
     def _require(self, is_so: bool, found: str, wanted: str) -> None:
         """Raise a RewardError where it is not so."""
         if not is_so:

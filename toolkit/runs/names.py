@@ -1,13 +1,14 @@
 """What a run folder holds, by name.
 
-settings.json       what was asked (flat), what of it a person gave, and after the trainer is built what took effect
+settings.json       what was asked (flat), what of it a person gave, the rewards with the digests of their files, and
+                     after the trainer is built what took effect
 environment.json    versions, platform, card, command line, attention in training and rollouts
 metrics.jsonl       one line a step, TRL's keys and ours (`runs.metrics`)
 completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl
 checkpoints/        checkpoint-N, as transformers writes them
 parity.json         every check that the sampler draws from the weights in training, where it is not the trainer itself
 measurements.json   before and after, with every verdict
-reward_check.json   what the check of the rewards found before the first step
+reward_check.json   what the check of the rewards found before the model was loaded
 adapter/            the LoRA adapter and the tokenizer
 summary.json        before, after, wall time, steps, backend, model, seed, memory planned and measured
 progress.json       the last step, and the seconds of work up to it

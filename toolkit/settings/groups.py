@@ -81,6 +81,16 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
+class RewardSettings:
+    """Rewards: what is paid for"""
+
+    reward: str | None = None
+    """TARGET[:WEIGHT],... in place of the recipe's own: NAME, rubric:FILE, judge:FILE, FILE.py:FUNCTION or a URL."""
+    pass_score: float | None = None
+    """Score from which on a completion counts as right when measured; None: the reward's highest."""
+
+
+@dataclass(frozen=True)
 class RolloutSettings:
     """Rollout: how completions are sampled"""
 
@@ -166,6 +176,7 @@ class GrpoSettings:
 
     model: Flat[ModelSettings] = ModelSettings()
     data: Flat[DataSettings] = DataSettings()
+    rewards: Flat[RewardSettings] = RewardSettings()
     rollout: Flat[RolloutSettings] = RolloutSettings()
     optim: Flat[OptimSettings] = OptimSettings()
     record: Flat[RecordSettings] = RecordSettings()

@@ -148,7 +148,5 @@ def _run_tyro(settings: S, args: Sequence[str]) -> tuple[S, list[str]]:
 def _unknown(token: str, known: Iterable[str]) -> SettingsError:
     if not token.startswith("--"):
         return SettingsError(f"unexpected argument {token!r}", "flags of the form --name value", "see --help")
-    hint = did_you_mean(flag_name(token), known)
-    return SettingsError(
-        f"unknown flag --{flag_name(token)}", hint.replace("mean ", "mean --") or "a flag of this command", "see --help"
-    )
+    hint = did_you_mean(flag_name(token), known).replace("mean ", "mean --").replace(", ", ", --")
+    return SettingsError(f"unknown flag --{flag_name(token)}", hint or "a flag of this command", "see --help")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolkit.training.grpo import Assembly, Reward, build_trainer
+from toolkit.training.grpo import Assembly, build_trainer
 from toolkit.training.loop import train
+from toolkit.training.rewards import Reward
 
 __all__ = ["Assembly", "Reward", "build_trainer", "train"]

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolkit.backends.base import Backend, Policy, count_4bit
 from toolkit.compat.trl import train_in_float32
 from toolkit.data.schema import Row
-from toolkit.display.console import say
 from toolkit.errors import DataError, SettingsError
 from toolkit.machine import processes
-from toolkit.rewards.bench.check import check_before_training, refusal
 from toolkit.runs import Run
-from toolkit.runs.names import REWARD_CHECK, SETTINGS
+from toolkit.runs.names import SETTINGS
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import Batch
 from toolkit.settings.resolved import Resolved
 from toolkit.training.engine_defaults import EngineDefault, arguments_of_trl, engine_defaults, plain
+from toolkit.training.rewards import Reward, distinct, guarded
 
 CACHE_ON_A_CPU = {"num_blocks": 64, "max_batch_tokens": 512}
 """Continuous batching would reserve half of the free memory: 26 s a round for the embedded model, not 1.4."""
-
-
-@dataclass(frozen=True)
-class Reward:
-    """A reward function and its weight in the sum."""
-
-    function: Callable[..., list[float | None]]
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,6 @@ def build_trainer(
     otherwise than TRL. The policy's model becomes the trainer's, adapter included.
 
     Raises:
-        RewardError: a reward fails its check on these rows (`toolkit reward check`); `--force` only says so.
         DataError: fewer rows than one round of rollouts needs, which TRL would turn into an empty epoch.
         SettingsError: TRL refuses a combination of fields; its own message is passed on.
     """
@@ -125,7 +115,6 @@ def build_trainer(
     from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUsage]
 
     settings: GrpoSettings = resolved.settings
-    check_rewards(rewards, rows, run, force=settings.record.force)
     of_device = backend.grpo_fields(settings.model, policy, settings.lengths, settings.rollout.temperature)
     fields = config_fields(resolved, rewards, run, of_device)
     needed = resolved.batch.prompts_per_generation
@@ -137,9 +126,9 @@ def build_trainer(
         of_trl = arguments_of_trl(GRPOConfig, fields)
         trainer = GRPOTrainer(
             model=policy.model,
-            reward_funcs=[reward.function for reward in rewards],
+            reward_funcs=[guarded(reward.function) for reward in distinct(rewards)],
             args=GRPOConfig(**fields),
-            train_dataset=Dataset.from_list(list(rows)),
+            train_dataset=Dataset.from_list(with_equal_columns(rows)),
             processing_class=policy.tokenizer,
             peft_config=policy.peft_config,
         )
@@ -161,14 +150,10 @@ def build_trainer(
     return assembly
 
 
-def check_rewards(rewards: Sequence[Reward], rows: Sequence[Row], run: Run, *, force: bool) -> None:
-    """Check each reward on the first rows, keep what was found, and raise RewardError if one fails without `force`."""
-    verdicts = [check_before_training(reward.function, rows) for reward in rewards if rows]
-    run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in verdicts})
-    for error in filter(None, map(refusal, verdicts)):
-        if not force:
-            raise error
-        say(f"{error} Started all the same: --force")
+def with_equal_columns(rows: Sequence[Row]) -> list[Row]:
+    """The rows with None for each column that another row has: `datasets` takes its columns from the first row."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in columns} for row in rows]
 
 
 def effective_settings(trainer: Any, fields: dict[str, Any]) -> dict[str, Any]:

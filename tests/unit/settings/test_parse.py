@@ -68,7 +68,7 @@ def test_grpo_fields_have_their_declared_types() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--sead", "1"], "unknown flag --sead; did you mean --seed?"),
+        (["--sead", "1"], "unknown flag --sead; did you mean --seed, --reward?"),
         (["--seed", "x"], "--seed is 'x'; wanted a whole number"),
         (["--learning_rate", "fast"], "--learning_rate is 'fast'; wanted a number"),
         (["--backend", "unslot"], "--backend is 'unslot'; did you mean unsloth?"),

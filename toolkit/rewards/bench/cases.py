@@ -24,9 +24,9 @@ from typing import Any
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.files import read_yaml
 from toolkit.rewards.bench.calling import TOLERANCE, Sample, reason, score
-from toolkit.rewards.bench.target import Target, find
 from toolkit.rewards.composition import Composition
 from toolkit.rewards.table_file import Reader
+from toolkit.rewards.target import Target, find
 
 Expected = tuple[float, float] | None
 """Lowest and highest score that passes; None: it cannot be judged."""

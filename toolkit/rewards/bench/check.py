@@ -17,7 +17,7 @@ from toolkit.findings import Finding, Level
 from toolkit.rewards.bench import answer_contract, hostile
 from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, call, is_conversational, reason, same
 from toolkit.rewards.bench.subject import Subject
-from toolkit.rewards.bench.target import Target
+from toolkit.rewards.target import Target
 
 N_ROWS_BEFORE_TRAINING = 16
 BUDGET_S = 0.5  # of one reward before training; what does not fit in is left out

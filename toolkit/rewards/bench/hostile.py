@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from toolkit.findings import Finding
 from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call, same, score
 from toolkit.rewards.bench.subject import Subject
-from toolkit.rewards.bench.target import find
+from toolkit.rewards.target import find
 from toolkit.units import format_seconds
 
 LONG_CHARS = 8_000  # 2,000 tokens and more

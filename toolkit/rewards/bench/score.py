@@ -26,8 +26,8 @@ from toolkit.data.schema import Row
 from toolkit.display.tables import Table, number, rest, words
 from toolkit.errors import DataError, RewardError, SettingsError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
-from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line, text_of
+from toolkit.rewards.target import Target
 from toolkit.runs.groups import key_of
 from toolkit.units import plural
 
@@ -48,8 +48,12 @@ class Scored:
 
 def score_file(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> Iterator[Scored]:
     """Every row of a file, in order; a DataError for a row, and a RewardError for a reward, that does not fit."""
+    is_first = True
     for batch in batches(_checked(path, targets)):
         rows = [row for _line, row in batch]
+        if is_first:
+            _need_answers(targets, rows[0])
+            is_first = False
         columns = {target.name: _scores(target, rows, f"from {place(path, batch[0][0])} on") for target in targets}
         for i, (line, row) in enumerate(batch):
             scores = {name: column[i] for name, column in columns.items()}
@@ -57,6 +61,13 @@ def score_file(path: Path, targets: Sequence[Target], weights: Sequence[float]) 
             is_whole = len(judged) == len(weights)
             total = sum(w * score for w, score in zip(weights, judged, strict=True)) if is_whole else None
             yield Scored(row, line, scores, total)
+
+
+def _need_answers(targets: Sequence[Target], row: Row) -> None:
+    """Stop where a server gives no answer at all, rather than write null for every row."""
+    for target in targets:
+        if target.declared is not None and (why := target.declared.unavailable(row)):
+            raise RewardError(f"reward {target.name!r} gives no scores: {why}", "an answer", "start or fix its server")
 
 
 def batches(rows: Iterator[Numbered], size: int = BATCH) -> Iterator[list[Numbered]]:

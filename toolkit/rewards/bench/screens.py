@@ -20,9 +20,9 @@ from toolkit.rewards.bench.attack import Result
 from toolkit.rewards.bench.cases import Expected, Tried
 from toolkit.rewards.bench.check import WORDS, Checked
 from toolkit.rewards.bench.score import shown
-from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
+from toolkit.rewards.target import Target
 from toolkit.units import plural
 
 INDENT = (0, 0, 0, 6)
@@ -83,7 +83,7 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
             gate = f", only if {part.only_if.__name__}" if part.only_if else ""
             yield "part", f"{part.name} x {part.weight}{gate}"
     for field in fields(declared):
-        if field.name not in ("title", "parts"):
+        if field.name not in ("title", "parts") and field.repr:  # an address may hold a password
             yield "setting", f"{field.name} = {one_line(repr(getattr(declared, field.name)), 100)}"
     kind = type(declared)
     is_shipped = getattr(import_module(kind.__module__), target.name, None) is declared

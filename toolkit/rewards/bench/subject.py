@@ -15,7 +15,7 @@ from toolkit.data.schema import Row, messages
 from toolkit.errors import DataError, did_you_mean
 from toolkit.rewards.bench.calling import Outcome, Sample, Scores, score
 from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers
-from toolkit.rewards.bench.target import Target
+from toolkit.rewards.target import Target
 
 NO_GOLD = "17"
 REASONING = "The question gives what is needed. Put together step by step, it comes to {answer}."

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible endpoint, `POST {base_url}/chat/completions`: time-outs, retries, a key that stays hidden."""
+"""One address that JSON is posted to: time-outs, retries, a key that stays hidden."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from toolkit.errors import RewardError
 from toolkit.rewards.completions import one_line
@@ -21,12 +21,13 @@ TRY_AGAIN = frozenset((408, 425, 429))
 REFUSED = frozenset((400, 413, 422))
 """The server is there and does not take this request: too long, filtered, or a setting that it does not know."""
 _KEY = re.compile(r"[!-~]+")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reply:
-    text: str | None
-    """None: nothing to read, for the reason in `why`; "" is a reply without text."""
+class Reply(Generic[T]):
+    content: T | None
+    """None: nothing to read, for the reason in `why`."""
     why: str = ""
     detail: str = ""
     """What the server said with it; another one each time."""
@@ -34,22 +35,33 @@ class Reply:
     """The server answers, but did not take this request."""
 
 
-class Endpoint:
+class Endpoint(Generic[T]):
     """Sends one request at a time for each thread, over at most `concurrency` connections.
 
-    Redirects are not followed: they would carry the key elsewhere.
+    `read` makes of a successful httpx.Response what the caller wants of it; None asks again, as for a failure. `wanted`
+    names that in words: "its answer is no ...". Redirects are not followed: they would carry the key elsewhere.
     """
 
     def __init__(
-        self, base_url: str, api_key_env: str, timeout_s: float, retries: int, backoff_s: float, concurrency: int
+        self,
+        url: str,
+        read: Callable[[Any], T | None],
+        wanted: str,
+        *,
+        timeout_s: float,
+        retries: int,
+        backoff_s: float,
+        concurrency: int = 1,
+        api_key_env: str = "",
+        auth: tuple[str, str] | None = None,
     ) -> None:
         import httpx
 
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._url, self._read, self._wanted = url, read, wanted
         self._api_key_env, self._timeout_s = api_key_env, timeout_s
         self._retries, self._backoff_s = retries, backoff_s
         self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout_s, pool=None), limits=httpx.Limits(max_connections=concurrency)
+            auth=auth, timeout=httpx.Timeout(timeout_s, pool=None), limits=httpx.Limits(max_connections=concurrency)
         )
         weakref.finalize(self, self._client.close)
         self._n_answers = 0
@@ -67,18 +79,18 @@ class Endpoint:
             raise RewardError(f"environment variable {self._api_key_env} {found}", "the judge's API key in it")
         return key
 
-    def complete(self, body: Mapping[str, Any]) -> Reply:
-        """Send one request, again after a pause where that may help.
+    def post(self, body: Mapping[str, Any], *, attempts: int | None = None) -> Reply[T]:
+        """Send one request, again after a pause where that may help; at most `attempts` times.
 
         Tried again: no connection, no answer within `timeout_s`, status 408, 425, 429 and 5xx (after what `Retry-After`
-        says, at most `MAX_WAIT_S`), and an answer that is no chat completion.
+        says, at most `MAX_WAIT_S`), and an answer that cannot be read.
 
         Raises:
             RewardError: there is no key.
         """
-        n_attempts = 1 if self.is_down else self._retries + 1
+        n_attempts = attempts or (1 if self.is_down else self._retries + 1)
         n_answers_before = self._n_answers
-        reply = Reply(None, "not asked")
+        reply: Reply[T] = Reply(None, "not asked")
         for attempt in range(n_attempts):
             reply, wait_s = self._once(body)
             if wait_s is None:
@@ -89,7 +101,7 @@ class Endpoint:
         self.is_down = self._n_answers == n_answers_before
         return reply
 
-    def _once(self, body: Mapping[str, Any]) -> tuple[Reply, float | None]:
+    def _once(self, body: Mapping[str, Any]) -> tuple[Reply[T], float | None]:
         """The reply, and the seconds after which to try again; None: not again."""
         import httpx
 
@@ -104,22 +116,15 @@ class Endpoint:
         self._n_answers += 1
         self.is_down = False
         if response.is_success:
-            text = _content(response)
-            return (Reply(text), None) if text is not None else (Reply(None, "its answer is no chat completion"), 0.0)
+            content = self._read(response)
+            if content is None:
+                return Reply(None, f"its answer is no {self._wanted}"), 0.0
+            return Reply(content), None
         said = one_line(response.text.replace(key, "***") if key else response.text, 100)
-        reply = Reply(None, f"HTTP {response.status_code}", said, response.status_code in REFUSED)
+        reply: Reply[T] = Reply(None, f"HTTP {response.status_code}", said, response.status_code in REFUSED)
         if response.status_code in TRY_AGAIN or response.is_server_error:
             return reply, _retry_after_s(response.headers.get("retry-after", ""))
         return reply, None
-
-
-def _content(response: Any) -> str | None:
-    """The text of the first choice; None where the answer is no chat completion."""
-    try:
-        content = response.json()["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return content if isinstance(content, str) else "" if content is None else None
 
 
 def _retry_after_s(header: str) -> float:

@@ -155,7 +155,16 @@ class _Bench:
 
     def __init__(self, settings: Judge) -> None:
         self._settings = s = settings
-        self._endpoint = Endpoint(s.base_url, s.api_key_env, s.timeout_s, s.retries, s.backoff_s, s.concurrency)
+        self._endpoint = Endpoint(
+            s.base_url.rstrip("/") + "/chat/completions",
+            chat_text,
+            "chat completion",
+            timeout_s=s.timeout_s,
+            retries=s.retries,
+            backoff_s=s.backoff_s,
+            concurrency=s.concurrency,
+            api_key_env=s.api_key_env,
+        )
         size, file = s.cache_size, s.cache_file
         self._cache = FileCache(size, Path(file)) if file else ScoreCache[float](size)
         body = {"temperature": 0, "max_tokens": 1024, **s.body, "model": s.model}
@@ -204,11 +213,11 @@ class _Bench:
         s, said = self._settings, ""
         for _ in range(s.retries + 1):  # the mark in the request is new each time, so even at temperature 0 it may help
             messages = grading.messages(*item, s.criteria, s.scale)
-            reply = self._endpoint.complete({**self._body, "messages": messages})
-            if reply.text is None:
+            reply = self._endpoint.post({**self._body, "messages": messages})
+            if reply.content is None:
                 return _Judgement(None, f"the judge gives no reply: {reply.why}", reply.detail, reply.refused)
-            score = grading.read_score(reply.text, s.scale)
-            said = one_line(reply.text[-400:], 120)
+            score = grading.read_score(reply.content, s.scale)
+            said = one_line(reply.content[-400:], 120)
             if score is not None:
                 self._has_judged = True
                 share = (score - s.scale[0]) / (s.scale[1] - s.scale[0])
@@ -220,6 +229,15 @@ class _Bench:
         """As they are sent: UTF-8 has no lone surrogates."""
         text = grading.shortened(text, self._settings.max_characters)
         return utf8(grading.question_of(prompt)), utf8(text), None if answer is None else utf8(str(answer))
+
+
+def chat_text(response: Any) -> str | None:
+    """The text of the first choice, "" for none; None where the answer is no chat completion."""
+    try:
+        content = response.json()["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return content if isinstance(content, str) else "" if content is None else None
 
 
 @cache

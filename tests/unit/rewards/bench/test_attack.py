@@ -11,8 +11,8 @@ from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.bench.attack import Result, attack
 from toolkit.rewards.bench.battery import BATTERY
 from toolkit.rewards.bench.subject import Subject, training_rows
-from toolkit.rewards.bench.target import find
 from toolkit.rewards.composition import Composition
+from toolkit.rewards.target import find
 
 PROBLEMS = GOLDEN / "problems.jsonl"
 NEED_SETTINGS = {"reward_model", "judge"}

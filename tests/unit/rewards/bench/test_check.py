@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from tests.paths import GOLDEN
 from tests.unit.rewards.bench import user_rewards
-from toolkit import runs
 from toolkit.data.schema import Row
 from toolkit.errors import RewardError
 from toolkit.rewards import correct, format, registry
 from toolkit.rewards.bench.check import WORDS, Checked, check, check_before_training, refusal
 from toolkit.rewards.bench.subject import Subject, training_rows
-from toolkit.rewards.bench.target import find
-from toolkit.training.grpo import Reward, check_rewards
+from toolkit.rewards.target import find
+from toolkit.training.rewards import Reward, check_rewards
 
 PROBLEMS = GOLDEN / "problems.jsonl"
 NEED_SETTINGS = {"reward_model", "judge"}
@@ -143,16 +139,11 @@ def test_slow_reward_is_asked_little_before_training(rows: list[Row]) -> None:
     assert sum(user_rewards.CALLS) <= 32  # of 64 in the first call alone, had every row been used
 
 
-def test_failed_check_stops_the_run_unless_forced(
-    rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = runs.create("test", tmp_path / "run", {})
-    check_rewards([Reward(correct), Reward(format, 0.25)], rows, run, force=False)
-    kept = json.loads((run.folder / "reward_check.json").read_text())
-    assert [kept[name]["holds"] for name in ("correct", "format")] == [True, True]
+def test_failed_check_stops_the_run_unless_forced(rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
+    checked = check_rewards([Reward(correct), Reward(format, 0.25)], rows, force=False)
+    assert [(verdict.reward, verdict.holds) for verdict in checked] == [("correct", True), ("format", True)]
     bad = [Reward(correct), Reward(user_rewards.broadcast)]
     with pytest.raises(RewardError, match=r"'broadcast' fails its check 'length'.*--force"):
-        check_rewards(bad, rows, run, force=False)
-    check_rewards(bad, rows, run, force=True)
+        check_rewards(bad, rows, force=False)
+    assert [verdict.holds for verdict in check_rewards(bad, rows, force=True)] == [True, False]
     assert "Started all the same" in capsys.readouterr().out
-    run.close()

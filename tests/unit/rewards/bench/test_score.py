@@ -15,7 +15,7 @@ from toolkit.rewards import registry
 from toolkit.rewards.bench import score
 from toolkit.rewards.bench.cases import try_cases
 from toolkit.rewards.bench.subject import training_rows
-from toolkit.rewards.bench.target import find, find_all
+from toolkit.rewards.target import find, find_all
 
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
 PROBLEMS = ROOT / "tests" / "golden" / "problems.jsonl"

@@ -1,4 +1,4 @@
-"""A reward by name, wherever it comes from: the library, a rubric file, or a function of the user's own."""
+"""A reward by name, wherever it comes from: the library, a file, a server, or a function of the user's own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
-from toolkit.rewards import registry
+from toolkit.rewards import registry, spec
 from toolkit.rewards.base import PASSED_BY_TRL, RewardFunction
 from toolkit.rewards.completions import one_line
+from toolkit.rewards.passing import declared_range
 
-FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION"
+FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or a server's address"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Target:
     """A reward function and what it declares."""
 
     name: str
-    """As it was asked for."""
+    """As it was asked for, without what an address has of secrets."""
     function: Callable[..., Any]
 
     @property
@@ -55,7 +56,22 @@ class Target:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        return self.declared.range if self.declared is not None else None
+        return declared_range(self.function)
+
+    @property
+    def short_name(self) -> str:
+        """What a run calls it: its own name where it is of this library's kind, else what it is called where it is."""
+        return self.declared.__name__ if self.declared is not None else self.name.rpartition(":")[2]
+
+    @property
+    def source(self) -> Path | None:
+        """The file that it is written in, where that is the user's own."""
+        if spec.is_address(self.name) or self.name in registry.REWARDS:
+            return None
+        module = None if self.name.startswith(registry.PREFIXES) else sys.modules.get(self.name.rpartition(":")[0])
+        place = getattr(module, "__file__", None) or spec.place_of(self.name)
+        path = Path(place).expanduser()
+        return path.resolve() if place and path.is_file() else None
 
     def _parameters(self) -> Sequence[inspect.Parameter]:
         try:
@@ -79,12 +95,16 @@ def find(name: str, *, allow_unsafe_code: bool = False) -> Target:
     function: Any = _function(name)
     if allow_unsafe_code and hasattr(function, "allow_unsafe_code"):
         function = replace(function, allow_unsafe_code=True)
-    return Target(name, function)
+    return Target(spec.shown(name), function)
 
 
 def _function(name: str) -> Callable[..., Any]:
     if not name:
         raise RewardError("no reward given", FORMS)
+    if spec.is_address(name):
+        from toolkit.rewards.learned.http import HttpReward
+
+        return HttpReward(url=name)
     if name in registry.REWARDS or name.startswith(registry.PREFIXES):
         return registry.get(name)
     place, colon, attribute = name.rpartition(":")
@@ -102,10 +122,10 @@ def _function(name: str) -> Callable[..., Any]:
 
 def find_all(names: str, *, allow_unsafe_code: bool = False) -> list[Target]:
     """Several, separated by commas, each once; see `find`."""
-    listed = [name.strip() for name in names.split(",") if name.strip()]
+    listed = spec.parts_of(names)
     for name in listed:
         if listed.count(name) > 1:
-            raise RewardError(f"--reward has {name!r} twice", "each once")
+            raise RewardError(f"--reward has {spec.shown(name)!r} twice", "each once")
     return [find(name, allow_unsafe_code=allow_unsafe_code) for name in listed or [""]]
 
 

@@ -9,6 +9,7 @@ from toolkit.data.schema import Row
 from toolkit.findings import Finding
 from toolkit.rewards.answers import parse_gold
 from toolkit.rewards.bench.calling import TOLERANCE, Outcome, Sample, Scores
+from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.subject import GOLD, Subject
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
@@ -41,14 +42,25 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     low = [i for i, group in enumerate(subject.groups) if group[0] is not None and not _is_top(group, wanted)]
     if not low:
         top = f"{wanted:g}, the maximum" if wanted is not None else "more than wrong, blank and long ones"
-        yield Finding("gold", "green", f"right answers in the layout {_shown(subject.layout)} earn {top}")
+        yield Finding("gold", "green", f"right answers in the layout {layout_name(subject.layout)} earn {top}")
         return
     best = f"{wanted:g}" if wanted is not None else "more than any other completion of its row"
-    scored, layout = subject.groups[low[0]][0], _shown(subject.layout)
+    scored, layout = subject.groups[low[0]][0], layout_name(subject.layout)
     found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, layout {layout})"
     # A run is worth stopping where the answers are not paid, not for a few odd rows or a bonus for length
     stops = wanted is not None or (subject.reads_gold and not subject.pays_right)
     yield Finding("gold", "red" if stops else "amber", found, best, _mismatch(subject))
+
+
+def prompted(subject: Subject) -> Iterator[Finding]:
+    """The recipes' prompt, which questions are put into, asks for the layout that the reward reads."""
+    if subject.prompts_are_given or subject.given_layout or not subject.asked or not subject.about_gold:
+        return
+    asked, reads = subject.asked[0], layout_name(subject.layout)
+    if subject.layout not in subject.asked and not subject.tried(asked).separates:
+        found = f"the recipes' prompt asks for the layout {asked}, and it reads {reads}"
+        next_step = f"train with a prompt that asks for {reads}, or let the reward read {asked}"
+        yield Finding("prompt", "amber", found, "one layout for both", next_step)
 
 
 def _is_top(group: Scores, wanted: float | None) -> bool:
@@ -67,7 +79,7 @@ def _blind(subject: Subject) -> Finding:
         instead = f", but by {columns}" if columns else ""
         return Finding("gold", "green", f"does not judge by the gold answer{instead}")
     if subject.others:
-        found = f"right and wrong answers in the layout {_shown(subject.layout)} earn the same"
+        found = f"right and wrong answers in the layout {layout_name(subject.layout)} earn the same"
     else:
         found = f"right and wrong answers earn the same in {_all_tried(subject)}"
     # Without a prompt that asks for a layout, or a user who gives it, this one may simply be unknown here
@@ -77,18 +89,14 @@ def _blind(subject: Subject) -> Finding:
 
 def _mismatch(subject: Subject) -> str:
     if subject.others:
-        layout, reads = _shown(subject.layout), _shown(subject.others[0])
+        layout, reads = layout_name(subject.layout), layout_name(subject.others[0])
         return f"it reads {reads}: let the prompt ask for that layout, or the reward read {layout}"
-    return "compare what the prompt asks for with what the reward looks for; --layout TEXT checks another layout"
+    return "compare what the prompt asks for with what it looks for; toolkit reward check --layout TEXT tries yours"
 
 
 def _all_tried(subject: Subject) -> str:
     n = len(subject.tried_layouts)
-    return f"the layout {_shown(subject.layout)}" if n == 1 else f"all {n} layouts tried"
-
-
-def _shown(layout: str) -> str:
-    return one_line(repr(layout), 60) if "{answer}" in layout else layout
+    return f"the layout {layout_name(subject.layout)}" if n == 1 else f"all {n} layouts tried"
 
 
 def wrong_answer(subject: Subject) -> Iterator[Finding]:

@@ -11,8 +11,9 @@ from toolkit.errors import RewardError
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
 from toolkit.rewards.bench.calling import TOLERANCE, Sample, reason
 from toolkit.rewards.bench.check import callable_on
+from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.subject import Subject
-from toolkit.rewards.completions import one_line, prompt_text
+from toolkit.rewards.completions import prompt_text
 from toolkit.rewards.rubric import Rubric
 
 LUCK = 0.1
@@ -26,6 +27,8 @@ class Result:
     """What one exploit earns, by its best strategy."""
 
     exploit: Exploit
+    layout: str
+    """How the answers were laid out; the same for all exploits."""
     gain: float
     """Its score less that of the better honest wrong answer beside it, mean over the rows."""
     honest: float | None
@@ -71,7 +74,7 @@ def _judged(subject: Subject) -> Subject:
     outcome = subject.score(honest)
     if outcome.fault:
         next_step = f"toolkit reward check {name} says more"
-        raise RewardError(f"reward {name!r} {outcome.fault}", "scores for honest answers", next_step)
+        raise RewardError(f"reward {name!r}: {outcome.fault}", "scores for honest answers", next_step)
     if all(score is None for score in outcome.scores):
         why = reason(declared, honest[0]) or "see what it judges by"
         raise RewardError(f"reward {name!r} scores None for every honest answer", "scores", why)
@@ -87,7 +90,7 @@ def _judged(subject: Subject) -> Subject:
         return subject
     else:
         found = f"every completion {outcome.scores[0]:g}"
-    layouts = ", ".join(one_line(repr(name), 40) if "{answer}" in name else name for name in subject.tried_layouts)
+    layouts = ", ".join(map(layout_name, subject.tried_layouts))
     next_step = "give one that it reads: --layout '<SOLUTION>{answer}</SOLUTION>', with {reasoning} where it may stand"
     wanted = "a layout in which a right answer is paid"
     raise RewardError(f"reward {name!r} scores {found} in the layouts tried ({layouts})", wanted, next_step)
@@ -156,6 +159,7 @@ def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
     pays = rows_frac > LUCK and gain > max(TOLERANCE, NOISE * (high - low))
     return Result(
         exploit,
+        subject.layout,
         gain,
         honest=fmean(honest) if honest else None,
         rows_frac=rows_frac,
@@ -168,7 +172,7 @@ def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
 
 
 def as_json(reward: str, results: Sequence[Result]) -> dict[str, Any]:
-    """`{"reward", "exploits": [{"name", "works", "known", "gain", ...}]}`, with the attributes of `Result`."""
+    """`{"reward", "layout", "exploits": [{"name", "works", "known", "gain", ...}]}`, attributes of `Result`."""
     names = ("works", "known", "gain", "honest", "rows_frac", "unjudged_frac", "example", "error")
     exploits = [{"name": r.exploit.name} | {name: getattr(r, name) for name in names} for r in results]
-    return {"reward": reward, "exploits": exploits}
+    return {"reward": reward, "layout": results[0].layout if results else "", "exploits": exploits}

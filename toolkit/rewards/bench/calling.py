@@ -56,7 +56,7 @@ class Outcome:
         if isinstance(self.result, (str, bytes, Mapping)) or not hasattr(self.result, "__len__"):
             return "types", f"returns {_kind(self.result)}"
         if len(self.result) != self.n:
-            return "length", f"returns {len(self.result)} scores for {self.n} completions"
+            return "length", f"returns {plural(len(self.result), 'score')} for {plural(self.n, 'completion')}"
         odd = [score for score in self.result if score is not None and not _is_number(score)]
         if odd:
             return "types", f"a score is {_kind(odd[0])}: {one_line(repr(odd[0]), 40)}"
@@ -197,7 +197,7 @@ class Heard(io.RawIOBase):
         self.first = self.first or one_line(line.decode("utf-8", "replace"), 60)
 
     def __str__(self) -> str:
-        first = f", the first: {self.first}" if self.first else ""
+        first = f", the first: {self.first!r}" if self.first else ""
         return f"printed {plural(self.n_lines, 'line')}{first}"
 
 

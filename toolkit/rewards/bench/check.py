@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.data.schema import Row
-from toolkit.errors import RewardError, did_you_mean
+from toolkit.errors import RewardError
 from toolkit.findings import Finding, Level
 from toolkit.rewards.bench import answer_contract, hostile
 from toolkit.rewards.bench.calling import (
@@ -27,7 +27,7 @@ from toolkit.rewards.bench.calling import (
     reason,
     same,
 )
-from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.subject import GOLD, Subject
 from toolkit.rewards.bench.target import Target
 
 N_ROWS_BEFORE_TRAINING = 16
@@ -60,9 +60,9 @@ def callable_on(subject: Subject) -> Iterator[Finding]:
     target, row = subject.target, subject.rows[0]
     missing = [column for column in target.columns if column not in row]
     if missing:
-        known = [name for name in row if name != "prompt"]
-        hint = did_you_mean(missing[0], known) or f"it beside {', '.join(known) or 'the prompt'}"
-        yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
+        known = ", ".join(name for name in row if name != "prompt") or "the prompt"
+        next_step = f"rename or add the column; the gold answer comes as {GOLD!r}" if GOLD in row else "add the column"
+        yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", f"it beside {known}", next_step)
         return
     yield Finding("columns", "green", f"needs {', '.join(target.columns) or 'no column'}")
     refused = [name for name in arguments([Sample(row, "")]) if name not in target.takes]
@@ -167,13 +167,14 @@ def signal(subject: Subject) -> Iterator[Finding]:
         return
     if len(set(subject.scores)) == 1:  # all None is found by `structure`
         found = f"right, wrong, blank and long completions all score {subject.scores[0]:g}"
-        next_step = "GRPO learns from differences within a group; --layout TEXT tries a completion that it should pay"
-        yield Finding("signal", "amber", found, "a difference somewhere", next_step)
+        next_step = "see that it pays what it should: toolkit reward check --layout TEXT"
+        yield Finding("signal", "amber", found, "differences, which are what GRPO learns from", next_step)
 
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     bounds,
     answer_contract.right_answer,
+    answer_contract.prompted,
     answer_contract.wrong_answer,
     answer_contract.unreadable_gold,
     same_again,
@@ -256,5 +257,5 @@ def _findings(subject: Subject, checks: Sequence[Callable[[Subject], Iterator[Fi
 def _checked(subject: Subject, findings: list[Finding], printed: Heard) -> Checked:
     called = any(finding.name == "scores" for finding in findings)
     if printed.n_lines:
-        findings.append(Finding("prints", "info", f"{printed} while it was checked"))
+        findings.append(Finding("prints", "info", str(printed)))
     return Checked(subject.target.name, subject.layout if called else "", len(subject.rows), findings)

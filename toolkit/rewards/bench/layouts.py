@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain
 
 from toolkit.errors import SettingsError, did_you_mean
 from toolkit.rewards.answers import parse_gold
-from toolkit.rewards.completions import Completion, prompt_text
+from toolkit.rewards.completions import Completion, one_line, prompt_text
 
 TEMPLATES: dict[str, str] = {
     "answer_tag": "<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>",
@@ -21,6 +22,7 @@ TEMPLATES: dict[str, str] = {
     "answer_line": "<reasoning>{reasoning}</reasoning><answer>{answer}</answer>",
     "think_line": "<think>{reasoning}</think>\n<answer>{answer}</answer>",
     "answer_alone": "<answer>{answer}</answer>",
+    "answer_boxed": "<think>\n{reasoning}\n</think>\n<answer>\n\\boxed{{answer}}\n</answer>",
     "solution_tag": "<start_working_out>{reasoning}<end_working_out>\n<SOLUTION>{answer}</SOLUTION>",
     "solution_lower": "<think>{reasoning}</think>\n<solution>{answer}</solution>",
     "final_answer_tag": "{reasoning}\n<final_answer>{answer}</final_answer>",
@@ -31,10 +33,11 @@ TEMPLATES: dict[str, str] = {
     "plain": "{answer}",
 }
 """By name, the most usual first: those of `rewards.answers`, and others that notebooks and threads use."""
-# What a prompt that asks for a layout contains: all of the words, the most explicit first
+# What a prompt that asks for a layout contains: all of the words, the most explicit first. A prompt may ask for several
 _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("think_answer", ("<think>", "<answer>")),
     ("answer_tag", ("<answer>",)),
+    ("answer_boxed", ("<answer>", "\\boxed")),
     ("solution_tag", ("<SOLUTION>",)),
     ("solution_lower", ("<solution>",)),
     ("final_answer_tag", ("<final_answer>",)),
@@ -68,14 +71,18 @@ def checked_layout(given: str) -> str:
     raise SettingsError(f"--layout {given!r} has no {{answer}}", wanted)
 
 
+def layout_name(layout: str) -> str:
+    """A layout as a sentence has it: its name, or the template of one that has none."""
+    return layout if layout in TEMPLATES else one_line(repr(layout), 60)
+
+
 def asked_by(prompt: Completion) -> tuple[str, ...]:
     """The layouts that a prompt, text or messages, asks for, the most literal first; none where it names none."""
     text = prompt_text(prompt)
-    asked = next((layout for layout, words in _ASKED if all(word in text for word in words)), None)
-    if asked is None:
-        return ()
-    shows_line_breaks = re.search(r"<answer>[ \t]*\n", text) is not None
-    return (asked,) if shows_line_breaks else (asked, *_ON_ONE_LINE.get(asked, ()))
+    asked = [layout for layout, words in _ASKED if all(word in text for word in words)]
+    if re.search(r"<answer>[ \t]*\n", text) is None:
+        asked += chain.from_iterable(_ON_ONE_LINE.get(layout, ()) for layout in asked)
+    return tuple(dict.fromkeys(asked))
 
 
 def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from toolkit.data import rows
 from toolkit.data.arithmetic import ARITHMETIC, generate
 from toolkit.data.files import rows_from_table
 from toolkit.data.schema import Row, messages
+from toolkit.rewards.bench import source
 from toolkit.rewards.bench.calling import TOLERANCE, Outcome, Sample, Scores, same, score
 from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers
 from toolkit.rewards.bench.target import Target
@@ -41,6 +42,8 @@ class Tried:
     """Of the right completion, where the gold column says what the wrong one does."""
     again: Scores
     """Of the right one once more: a score with noise in it says nothing of the gold column."""
+    fault: str
+    """What is wrong with the call; else empty."""
 
     @property
     def separates(self) -> bool:
@@ -89,8 +92,10 @@ class Subject:
     @cached_property
     def takes_gold(self) -> bool:
         """Whether the reward says that it judges by the gold column: by its declaration, or since its code reads it."""
-        declared = self.target.declared
-        return GOLD in declared.columns if declared is not None else self.target.uses(GOLD)
+        if self.target.declared is not None:
+            return GOLD in self.target.declared.columns
+        function = self.target.function
+        return source.looks_up(function, GOLD) or (GOLD in self.target.takes and source.uses(function, GOLD))
 
     @cached_property
     def reads_gold(self) -> bool:
@@ -131,7 +136,15 @@ class Subject:
         return fallback if fallback in paid or not paid else paid[0]
 
     def _first_read(self, layouts: Iterable[str]) -> str | None:
-        return next((layout for layout in layouts if self.has_golds and self.tried(layout).separates), None)
+        """The first in which it pays right answers more, else the first at which it fails, so that this is told."""
+        if not self.has_golds:
+            return None
+        failed = None
+        for layout in layouts:
+            if self.tried(layout).separates:
+                return layout
+            failed = failed or (layout if self.tried(layout).fault else None)
+        return failed
 
     @cached_property
     def others(self) -> list[str]:
@@ -157,7 +170,8 @@ class Subject:
             yield self.given_layout
             return
         started = time.perf_counter()
-        for layout in dict.fromkeys((*self.asked, *TEMPLATES, *self.target.tags_in_code)):
+        of_its_own = () if self.target.declared is not None else source.layouts(self.target.function)
+        for layout in dict.fromkeys((*self.asked, *TEMPLATES, *of_its_own)):
             if self._tried and layout not in self._tried and time.perf_counter() - started > self.layouts_budget_s:
                 return
             yield layout
@@ -171,8 +185,8 @@ class Subject:
                 for sample, mistake in zip(right, self.mistakes, strict=True)
             ]
             groups = chain.from_iterable(zip(right, wrong, swapped, right, strict=True))
-            scores = self.score(list(groups)).scores
-            self._tried[layout] = Tried(*(scores[i::4] for i in range(4)))
+            outcome = self.score(list(groups))
+            self._tried[layout] = Tried(*(outcome.scores[i::4] for i in range(4)), fault=outcome.fault)
         return self._tried[layout]
 
     @cached_property

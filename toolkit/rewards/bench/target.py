@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import registry
 from toolkit.rewards.base import PASSED_BY_TRL, RewardFunction
-from toolkit.rewards.bench import source
 from toolkit.rewards.completions import one_line
 
 FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION or FILE.py:FUNCTION"
@@ -58,15 +56,6 @@ class Target:
     @property
     def range(self) -> tuple[float, float] | None:
         return self.declared.range if self.declared is not None else None
-
-    def uses(self, column: str) -> bool:
-        """Whether its code names a column, for more than to print it; see `source.uses`."""
-        return source.looks_up(self.function, column) or (column in self.takes and source.uses(self.function, column))
-
-    @cached_property
-    def tags_in_code(self) -> tuple[str, ...]:
-        """Layouts of the tags that stand in its code, for marks of a user's own."""
-        return source.layouts(self.function) if self.declared is None else ()
 
     def _parameters(self) -> Sequence[inspect.Parameter]:
         try:

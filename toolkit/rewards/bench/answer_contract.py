@@ -15,6 +15,8 @@ from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
 
 UNREADABLE = ("", "?!")
+MAY_BE_MEANT = ("one more", "the sign")
+"""What is wrong with an answer that a reward may take all the same: by a tolerance, or for a size."""
 
 
 def right_answer(subject: Subject) -> Iterator[Finding]:
@@ -115,11 +117,11 @@ def wrong_answer(subject: Subject) -> Iterator[Finding]:
     if not bad:
         yield Finding("wrong", "green", f"wrong answers earn less: {', '.join(kinds)}")
         return
-    kind, rows = next(iter(bad.items()))
+    kind, rows = min(bad.items(), key=lambda paid: paid[0] in MAY_BE_MEANT)  # the worst first
     answer = subject.wrong[rows[0]][kind]
     found = f"{one_line(answer, 40)!r} earns what {_gold(subject, rows[0])} earns ({kind}; {_rows(rows)})"
     many = subject.reads_gold and 2 * len(rows) > len(subject.rows)
-    level = "red" if many and kind != "the sign" else "amber"
+    level = "red" if many and kind not in MAY_BE_MEANT else "amber"
     yield Finding("wrong", level, found, "less for a wrong answer", "compare whole answers, not parts of them")
 
 

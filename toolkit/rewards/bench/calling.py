@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import io
 import math
@@ -22,6 +21,7 @@ from typing import Any
 from toolkit.data.schema import Row
 from toolkit.errors import ToolkitError
 from toolkit.rewards.base import RewardFunction, RewardWarning
+from toolkit.rewards.bench.source import behind
 from toolkit.rewards.completions import one_line
 from toolkit.units import plural
 
@@ -176,6 +176,14 @@ class Heard(io.RawIOBase):
 
     def __init__(self) -> None:
         self.n_lines, self.first, self._begun = 0, "", b""
+        self._nowhere = open(os.devnull, "wb")  # noqa: SIM115 - as long as this one: for programs that a reward starts
+
+    def fileno(self) -> int:
+        return self._nowhere.fileno()
+
+    def close(self) -> None:
+        self._nowhere.close()
+        super().close()
 
     def writable(self) -> bool:
         return True
@@ -217,8 +225,7 @@ def heard() -> Iterator[Heard]:
 
 def name_of(function: Callable[..., Any]) -> str:
     """The name under which TRL 1.15 logs a reward (`trl.trainer.utils.get_callable_name`)."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = behind(function)
     return getattr(function, "__name__", type(function).__name__)
 
 

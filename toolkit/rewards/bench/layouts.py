@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import chain
 
 from toolkit.errors import SettingsError, did_you_mean
@@ -88,13 +89,18 @@ def asked_by(prompt: Completion) -> tuple[str, ...]:
 def wrong_answers(gold: str, others: Sequence[str]) -> dict[str, str]:
     """Answers that are wrong, by what is wrong with them; the first is an honest mistake.
 
-    For a number: one more, and three that a careless comparison takes for it; for anything else, another row's answer.
+    For a number: one that no tolerance takes for it, one more, and three that a careless comparison takes for it; for
+    anything else, another row's answer.
     """
     value = parse_gold(gold)
     if value is None or not gold.strip():
         return {"another answer": next((other for other in others if other.strip() != gold.strip()), "17")}
-    more = value + 1
-    near = {"one more": str(more) if more.denominator == 1 else f"{float(more):g}"}
+    far = value + max(2, abs(value) // 3)
+    near = {"another number": _written(far), "one more": _written(value + 1)}
     if value.denominator == 1 and value > 0:
         near |= {"a digit before": f"1{value}", "a digit after": f"{value}1", "the sign": f"-{value}"}
     return near
+
+
+def _written(value: Fraction) -> str:
+    return str(value) if value.denominator == 1 else f"{float(value):g}"

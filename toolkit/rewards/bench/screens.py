@@ -21,6 +21,7 @@ from toolkit.rewards.bench.cases import Expected, Tried
 from toolkit.rewards.bench.check import WORDS, Checked
 from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.score import shown
+from toolkit.rewards.bench.source import behind
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
@@ -56,7 +57,7 @@ def range_of(bounds: tuple[float, float] | None) -> str:
 
 
 def details(target: Target) -> RenderableType:
-    about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
+    about = inspect.getdoc(behind(target.function) if target.declared is None else type(target.declared)) or ""
     lines: list[RenderableType] = [Text(target.name, "bold"), facts(_facts(target))]
     for paragraph in filter(str.strip, about.split("\n\n")):
         lines += [Text(), Text(" ".join(paragraph.split()))]

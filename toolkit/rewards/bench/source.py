@@ -46,11 +46,16 @@ def layouts(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(f"{{reasoning}}\n<{tag}>{{answer}}</{tag}>" for tag in wanted[:MAX_TAGS])
 
 
-def _plain(function: Callable[..., Any]) -> Any:
-    """The code behind a partial, a decorator or an instance."""
+def behind(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a `functools.partial` is of; any other callable itself."""
     while isinstance(function, functools.partial):
         function = function.func
-    function = inspect.unwrap(function)
+    return function
+
+
+def _plain(function: Callable[..., Any]) -> Any:
+    """The code behind a partial, a decorator or an instance."""
+    function = inspect.unwrap(behind(function))
     return function if hasattr(function, "__name__") else type(function).__call__
 
 

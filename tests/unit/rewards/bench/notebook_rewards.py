@@ -171,6 +171,20 @@ def through_kwargs(completions, **kwargs):
     return tagged(completions, kwargs["answer"])
 
 
+def within_five_percent(completions, answer, **kwargs):
+    """As for physics, where a result is measured."""
+    os.fstat(sys.stdout.fileno())  # as what starts a program with this output does
+    scores = []
+    for completion, gold in zip(completions, answer):
+        found = re.findall(r"-?\d[\d,]*\.?\d*", content(completion))
+        try:
+            guess, wanted = float(found[-1].replace(",", "")), float(gold.replace(",", ""))
+            scores.append(1.0 if abs(guess - wanted) <= 0.05 * abs(wanted) else 0.0)
+        except (ValueError, IndexError):
+            scores.append(0.0)
+    return scores
+
+
 def as_generator(completions, answer, **kwargs):
     return (score for score in tagged(completions, answer))
 

@@ -43,6 +43,7 @@ SOUND: dict[str, tuple[tuple[str, ...], str]] = {  # the prompts that it goes wi
     "unit_tests": ((R1, TAGS, SHORT), ""),
     "tagged": ((R1, TAGS, SHORT), "answer_tag"),
     "through_kwargs": ((R1, TAGS, SHORT), "answer_tag"),
+    "within_five_percent": ((R1, TAGS, SHORT), ""),
     "as_generator": ((R1, TAGS, SHORT), "answer_tag"),
     "length_aware": ((R1, TAGS, SHORT), "answer_tag"),
     "double": ((R1, TAGS, SHORT), "answer_tag"),
@@ -101,6 +102,14 @@ def test_each_fault_stops_a_run_under_its_name(name: str, finding: str) -> None:
     if name == "case_error":
         on = [row | {"answer": f"Town {chr(65 + i)}"} for i, row in enumerate(on)]
     assert [found.name for found in before_training(name, on).failed] == [finding]
+
+
+def test_a_tolerance_is_told_and_does_not_stop_a_run() -> None:
+    large = [row | {"answer": str(1000 + i)} for i, row in enumerate(rows())]
+    checked = before_training("within_five_percent", large)
+    (found,) = (finding for finding in checked.findings if finding.name == "wrong")
+    assert (found.level, checked.holds) == ("amber", True)
+    assert "(one more; row 1 and 5 more)" in found.found
 
 
 def test_what_depends_on_earlier_calls_is_told() -> None:

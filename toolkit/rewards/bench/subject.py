@@ -121,13 +121,13 @@ class Subject:
         """How answers are laid out: as the user says or the dataset's prompts ask, else as the reward reads them."""
         if self.given_layout:
             return self.given_layout
-        declared = self.target.declared
-        if self.asked and self.prompts_are_given:
-            return self._first_read(self.asked) or self.asked[0]
-        if declared is not None:
+        declared, must = self.target.declared, self.asked if self.prompts_are_given else ()
+        if declared is not None:  # no call is needed, which may take a model
             readable = [layout for layout in declared.best_layouts if layout in TEMPLATES]
             asked = [layout for layout in self.asked if layout in readable or not readable]
-            return (asked or readable or ["answer_tag"])[0]
+            return (*asked, *must, *readable, "answer_tag")[0]
+        if must:
+            return must[0] if len(must) == 1 else self._first_read(must) or must[0]
         if found := self._first_read(self._worth_trying()):
             return found
         fallback = self.asked[0] if self.asked else "answer_tag"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -58,6 +57,10 @@ class Score:
     """NAME[,NAME...]: names of `list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or servers' addresses."""
     input: Path | None = None
     """A file of rows {"prompt", "completion", "answer", ...}; neighbours of one `group`, else `prompt`, are a group."""
+    answer_column: str = "answer"
+    """Column with the gold answer; rewards get it as `answer`, as in training."""
+    question_column: str = "question"
+    """Column with the question; rewards get it as `question`."""
     reward_weights: tuple[float, ...] = ()
     """A weight for each reward in the total, in their order; 1 without it. The total is null where a score is."""
     json: bool = False
@@ -71,13 +74,14 @@ class Score:
 
         path = _given(self.input, "--input", "a file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
+        columns = self.answer_column, self.question_column
         if not self.json:
             from toolkit.display.console import console
 
-            console.print(_quietly(lambda: score.report(path, targets, self.reward_weights)))
+            console.print(_quietly(lambda: score.report(path, targets, self.reward_weights, columns)))
             return 0
         out = sys.stdout
-        _quietly(lambda: score.write_json(path, targets, self.reward_weights, out))
+        _quietly(lambda: score.write_json(path, targets, self.reward_weights, out, columns))
         return 0
 
 
@@ -110,7 +114,13 @@ class OnRows:
     dataset: str = "arithmetic"
     """Rows with `prompt` or `question` and gold answers: a .jsonl, .json, .csv or .parquet file, or arithmetic."""
     answer_column: str = "answer"
-    """Column with the gold answer."""
+    """Column with the gold answer; rewards get it as `answer`, as in training."""
+    question_column: str = "question"
+    """Column with the question, where rows have no `prompt`."""
+    drop_bad_rows: bool = False
+    """Go on without the rows that cannot be used."""
+    layout: str = ""
+    """How completions give an answer, such as '<SOLUTION>{answer}</SOLUTION>', with {reasoning} where it may stand."""
     n_rows: int = 64
     """Rows to use, from the first."""
     json: bool = False
@@ -120,14 +130,22 @@ class OnRows:
 
     def subject(self):  # its type is the bench's, which is not loaded for --help
         """The reward on its rows."""
-        from toolkit.rewards.bench.subject import Subject, training_rows
+        from toolkit.rewards.bench.layouts import checked_layout
+        from toolkit.rewards.bench.subject import ANY, Subject, training_rows
         from toolkit.rewards.target import find
 
         if self.n_rows < 1:
             raise SettingsError(f"--n_rows is {self.n_rows}", "at least 1")
+        layout = checked_layout(self.layout) if self.layout else ""
         target = find(self.target, allow_unsafe_code=self.allow_unsafe_code)
-        rows, prompts_are_given = training_rows(self.dataset, self.n_rows, self.answer_column)
-        return Subject(target, rows, self.answer_column, prompts_are_given)
+        wanted = replace(
+            ANY,
+            question_column=self.question_column,
+            answer_column=self.answer_column,
+            drop_bad_rows=self.drop_bad_rows,
+        )
+        rows, prompts_are_given = training_rows(self.dataset, self.n_rows, wanted)
+        return Subject(target, rows, prompts_are_given, layout)
 
 
 @dataclass(frozen=True)
@@ -191,9 +209,14 @@ def _given(value: Path | None, name: str, wanted: str) -> Path:
 
 
 def _quietly(work: Callable[[], T]) -> T:
-    """Do it with standard output kept for the answer: what a reward prints goes to standard error."""
-    with contextlib.redirect_stdout(sys.stderr):
-        return work()
+    """Do it with both outputs kept for the answer; what a reward printed meanwhile comes to one line on the second."""
+    from toolkit.rewards.bench.calling import heard
+
+    with heard() as printed:
+        done = work()
+    if printed.n_lines:
+        print(f"the reward {printed}", file=sys.stderr)
+    return done
 
 
 def with_bare_json(args: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from toolkit.display.console import say
 from toolkit.errors import RewardError
 from toolkit.rewards import spec
 from toolkit.rewards.base import RewardFunction, RewardWarning
-from toolkit.rewards.bench.calling import Outcome
+from toolkit.rewards.bench.calling import Outcome, name_of
 from toolkit.rewards.bench.check import Checked, check_before_training, refusal
 from toolkit.rewards.target import Target, find
 
@@ -39,7 +39,7 @@ class Reward:
     @property
     def name(self) -> str:
         """What TRL logs it under, `rewards/<name>/mean`."""
-        return name_of(self.function)
+        return _name(self.function)
 
     @property
     def columns(self) -> frozenset[str]:
@@ -89,12 +89,8 @@ def distinct(rewards: Sequence[Reward]) -> list[Reward]:
     return renamed
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """What TRL calls it: `__name__`, that of what a partial is of, or the class; `lambda` for what has none."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__name__", type(function).__name__)
-    return "lambda" if name == "<lambda>" else name
+def _name(function: Callable[..., Any]) -> str:
+    return name_of(function).strip("<>")  # `<lambda>` would be half a tag where it is shown
 
 
 def with_name(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -114,7 +110,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if isinstance(function, RewardFunction):
         return function
-    name, warned = name_of(function), []
+    name, warned = _name(function), []
 
     def cleaned(result: Any, columns: Mapping[str, Any]) -> Any:
         if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):

@@ -9,19 +9,21 @@ from toolkit.data.schema import Row
 from toolkit.findings import Finding
 from toolkit.rewards.answers import parse_gold
 from toolkit.rewards.bench.calling import TOLERANCE, Outcome, Sample, Scores
-from toolkit.rewards.bench.layouts import TEMPLATES
-from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.layouts import layout_name
+from toolkit.rewards.bench.subject import GOLD, Subject
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
 
 UNREADABLE = ("", "?!")
+MAY_BE_MEANT = ("one more", "the sign")
+"""What is wrong with an answer that a reward may take all the same: by a tolerance, or for a size."""
 
 
 def right_answer(subject: Subject) -> Iterator[Finding]:
     """The gold answer in the prompted format earns the maximum, or at least more than anything else tried."""
     target, declared = subject.target, subject.target.declared
     if subject.takes_gold and not subject.has_golds:
-        found = f"no row has a gold answer in {subject.gold_column!r}"
+        found = f"no row has a gold answer in {GOLD!r}"
         yield Finding("gold", "amber", found, "gold answers", "name their column with --answer_column")
         return
     claims_top = declared is not None and bool(declared.best_layouts)
@@ -36,18 +38,31 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
         if everywhere:
             return
     if not subject.about_gold and not claims_top:
-        yield from _blind(subject)
+        yield _blind(subject)
         return
     wanted = target.range[1] if claims_top and target.range else None
     low = [i for i, group in enumerate(subject.groups) if group[0] is not None and not _is_top(group, wanted)]
     if not low:
         top = f"{wanted:g}, the maximum" if wanted is not None else "more than wrong, blank and long ones"
-        yield Finding("gold", "green", f"right answers in the layout {subject.layout} earn {top}")
+        yield Finding("gold", "green", f"right answers in the layout {layout_name(subject.layout)} earn {top}")
         return
     best = f"{wanted:g}" if wanted is not None else "more than any other completion of its row"
-    scored = subject.groups[low[0]][0]
-    found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, layout {subject.layout})"
-    yield Finding("gold", "red", found, best, _mismatch(subject))
+    scored, layout = subject.groups[low[0]][0], layout_name(subject.layout)
+    found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, layout {layout})"
+    # A run is worth stopping where the answers are not paid, not for a few odd rows or a bonus for length
+    stops = wanted is not None or (subject.reads_gold and not subject.pays_right)
+    yield Finding("gold", "red" if stops else "amber", found, best, _mismatch(subject))
+
+
+def prompted(subject: Subject) -> Iterator[Finding]:
+    """The recipes' prompt, which questions are put into, asks for the layout that the reward reads."""
+    if subject.prompts_are_given or subject.given_layout or not subject.asked or not subject.about_gold:
+        return
+    asked, reads = subject.asked[0], layout_name(subject.layout)
+    if subject.layout not in subject.asked and not subject.tried(asked).separates:
+        found = f"the recipes' prompt asks for the layout {asked}, and it reads {reads}"
+        next_step = f"train with a prompt that asks for {reads}, or let the reward read {asked}"
+        yield Finding("prompt", "amber", found, "one layout for both", next_step)
 
 
 def _is_top(group: Scores, wanted: float | None) -> bool:
@@ -59,25 +74,36 @@ def _is_top(group: Scores, wanted: float | None) -> bool:
     return all(right >= other for other in others if other is not None) and (others[0] is None or right > others[0])
 
 
-def _blind(subject: Subject) -> Iterator[Finding]:
-    """A function that does not name the gold column scores right and wrong alike: on purpose, or by mistake?"""
-    if subject.has_golds and any(subject.separates(layout) for layout in TEMPLATES):
-        found = f"right and wrong answers in the layout {subject.layout} earn the same"
-        yield Finding("gold", "red", found, "more for the right one", _mismatch(subject))
+def _blind(subject: Subject) -> Finding:
+    """It scores right and wrong alike: since it judges something else, or by mistake?"""
+    if not subject.has_golds or not (subject.takes_gold or subject.others):
+        columns = ", ".join(name for name in subject.target.columns if name != GOLD)
+        instead = f", but by {columns}" if columns else ""
+        return Finding("gold", "green", f"does not judge by the gold answer{instead}")
+    if subject.others:
+        found = f"right and wrong answers in the layout {layout_name(subject.layout)} earn the same"
     else:
-        yield Finding("gold", "green", "does not look at the gold answer")
+        found = f"right and wrong answers earn the same in {_all_tried(subject)}"
+    # Without a prompt that asks for a layout, or a user who gives it, this one may simply be unknown here
+    known = bool(subject.asked or subject.given_layout)
+    return Finding("gold", "red" if known else "amber", found, "more for the right one", _mismatch(subject))
 
 
 def _mismatch(subject: Subject) -> str:
-    others = [layout for layout in TEMPLATES if layout != subject.layout and subject.separates(layout)]
-    if others:
-        return f"it reads {others[0]}: let the prompt ask for that layout, or the reward read {subject.layout}"
-    return "compare what the prompt asks for with what the reward looks for"
+    if subject.others:
+        layout, reads = layout_name(subject.layout), layout_name(subject.others[0])
+        return f"it reads {reads}: let the prompt ask for that layout, or the reward read {layout}"
+    return "compare what the prompt asks for with what it looks for; toolkit reward check --layout TEXT tries yours"
+
+
+def _all_tried(subject: Subject) -> str:
+    n = len(subject.tried_layouts)
+    return f"the layout {layout_name(subject.layout)}" if n == 1 else f"all {n} layouts tried"
 
 
 def wrong_answer(subject: Subject) -> Iterator[Finding]:
     """Wrong answers earn less than right ones, near misses too."""
-    if not subject.has_golds or not subject.about_gold:
+    if not subject.has_golds or not subject.about_gold or not subject.pays_right:
         return
     rights = [group[0] for group in subject.groups]
     kinds = list(dict.fromkeys(kind for wrong in subject.wrong for kind in wrong))
@@ -91,17 +117,18 @@ def wrong_answer(subject: Subject) -> Iterator[Finding]:
     if not bad:
         yield Finding("wrong", "green", f"wrong answers earn less: {', '.join(kinds)}")
         return
-    kind, rows = next(iter(bad.items()))
+    kind, rows = min(bad.items(), key=lambda paid: paid[0] in MAY_BE_MEANT)  # the worst first
     answer = subject.wrong[rows[0]][kind]
     found = f"{one_line(answer, 40)!r} earns what {_gold(subject, rows[0])} earns ({kind}; {_rows(rows)})"
-    level = "amber" if kind == "the sign" else "red"
+    many = subject.reads_gold and 2 * len(rows) > len(subject.rows)
+    level = "red" if many and kind not in MAY_BE_MEANT else "amber"
     yield Finding("wrong", level, found, "less for a wrong answer", "compare whole answers, not parts of them")
 
 
 def spelling(subject: Subject) -> Iterator[Finding]:
     """The same number written otherwise."""
     whole = {i: value for i, gold in enumerate(subject.golds) if (value := parse_gold(gold)) and value.denominator == 1}
-    if not whole or not subject.has_golds or not subject.about_gold:
+    if not whole or not subject.has_golds or not subject.reads_gold:
         return
     unpaid = []
     for written in ("{0}.0", "${0}", "{0:,}"):
@@ -119,7 +146,7 @@ def spelling(subject: Subject) -> Iterator[Finding]:
 
 def unreadable_gold(subject: Subject) -> Iterator[Finding]:
     """A gold answer that says nothing gives None: neither the maximum nor a punishment."""
-    if not subject.has_golds or not subject.about_gold:
+    if not subject.has_golds or not subject.reads_gold:
         return
     if isinstance(subject.target.function, Composition):
         yield Finding("none", "green", "where the gold answer cannot be read the other parts decide")
@@ -127,7 +154,7 @@ def unreadable_gold(subject: Subject) -> Iterator[Finding]:
     top = max((group[0] for group in subject.groups if group[0] is not None), default=math.inf)
     next_step = "return None there: TRL leaves the completion out"
     for gold in UNREADABLE:
-        outcome = _with_rows(subject, [row | {subject.gold_column: gold} for row in subject.rows])
+        outcome = _with_rows(subject, [row | {GOLD: gold} for row in subject.rows])
         if outcome.fault:
             yield Finding("none", "amber", f"a gold answer {gold!r}: {outcome.fault}", "None", next_step)
             return
@@ -135,22 +162,21 @@ def unreadable_gold(subject: Subject) -> Iterator[Finding]:
         if given:
             paid = max(given) >= top - TOLERANCE
             found = f"a gold answer {gold!r} scores {max(given):g}{', as a right answer does' if paid else ''}"
-            yield Finding("none", "red" if paid else "amber", found, "None: it cannot be judged", next_step)
+            yield Finding("none", "amber", found, "None: it cannot be judged", next_step)
             return
     yield Finding("none", "green", "None where the gold answer cannot be read")
 
 
 def missing_column(subject: Subject) -> Iterator[Finding]:
     """Without the gold column it says so, rather than score."""
-    if not subject.takes_gold:
+    if not subject.reads_gold:
         return
-    column = subject.gold_column
-    rows = [{name: value for name, value in row.items() if name != column} for row in subject.rows]
+    rows = [{name: value for name, value in row.items() if name != GOLD} for row in subject.rows]
     if _with_rows(subject, rows).error:
-        yield Finding("missing_column", "green", f"an error where the column {column!r} is missing")
+        yield Finding("missing_column", "green", f"an error where the column {GOLD!r} is missing")
     else:
         next_step = "take the column as a parameter without a default"
-        yield Finding("missing_column", "amber", f"without {column!r} it still returns scores", "an error", next_step)
+        yield Finding("missing_column", "amber", f"without {GOLD!r} it still returns scores", "an error", next_step)
 
 
 def _with_rows(subject: Subject, rows: Sequence[Row]) -> Outcome:

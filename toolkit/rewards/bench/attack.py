@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from toolkit.errors import RewardError
 from toolkit.rewards.bench.battery import BATTERY, Case, Exploit
-from toolkit.rewards.bench.calling import TOLERANCE, Sample
+from toolkit.rewards.bench.calling import TOLERANCE, Sample, reason
+from toolkit.rewards.bench.check import callable_on
+from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.completions import prompt_text
 from toolkit.rewards.rubric import Rubric
@@ -24,6 +27,8 @@ class Result:
     """What one exploit earns, by its best strategy."""
 
     exploit: Exploit
+    layout: str
+    """How the answers were laid out; the same for all exploits."""
     gain: float
     """Its score less that of the better honest wrong answer beside it, mean over the rows."""
     honest: float | None
@@ -48,10 +53,47 @@ class _Gains:
 
 
 def attack(subject: Subject) -> list[Result]:
-    """Every exploit of the battery, in its order; those that need gold answers only where the rows have them."""
+    """Every exploit of the battery, in its order; those that need gold answers only where the rows have them.
+
+    Raises:
+        RewardError: the reward fails on honest answers, or pays none of them, so that to survive would mean nothing.
+    """
+    subject = _judged(subject)
     cases = _cases(subject)
     wanted = [exploit for exploit in BATTERY if subject.has_golds or not exploit.hedges]
     return [_result(subject, exploit, cases) for exploit in wanted if exploit.strategies(cases[0])]
+
+
+def _judged(subject: Subject) -> Subject:
+    """The subject in a layout that the reward reads; a RewardError where it judges nothing that is tried."""
+    name, declared = subject.target.name, subject.target.declared
+    for finding in callable_on(subject):
+        if finding.level == "red":
+            raise RewardError(f"reward {name!r}: {finding.found}", finding.wanted, finding.next_step)
+    honest = [*subject.rendered(subject.golds), *subject.rendered(subject.mistakes)]
+    outcome = subject.score(honest)
+    if outcome.fault:
+        next_step = f"toolkit reward check {name} says more"
+        raise RewardError(f"reward {name!r}: {outcome.fault}", "scores for honest answers", next_step)
+    if all(score is None for score in outcome.scores):
+        why = reason(declared, honest[0]) or "see what it judges by"
+        raise RewardError(f"reward {name!r} scores None for every honest answer", "scores", why)
+    if declared is not None and not subject.takes_gold:
+        return subject
+    if subject.takes_gold and subject.has_golds:
+        if subject.tried(subject.layout).separates or subject.pays_right:
+            return subject
+        if subject.others:
+            return replace(subject, given_layout=subject.others[0])
+        found = "right and wrong answers alike"
+    elif subject.pays_anything:
+        return subject
+    else:
+        found = f"every completion {outcome.scores[0]:g}"
+    layouts = ", ".join(map(layout_name, subject.tried_layouts))
+    next_step = "give one that it reads: --layout '<SOLUTION>{answer}</SOLUTION>', with {reasoning} where it may stand"
+    wanted = "a layout in which a right answer is paid"
+    raise RewardError(f"reward {name!r} scores {found} in the layouts tried ({layouts})", wanted, next_step)
 
 
 def _cases(subject: Subject) -> list[Case]:
@@ -117,6 +159,7 @@ def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
     pays = rows_frac > LUCK and gain > max(TOLERANCE, NOISE * (high - low))
     return Result(
         exploit,
+        subject.layout,
         gain,
         honest=fmean(honest) if honest else None,
         rows_frac=rows_frac,
@@ -129,7 +172,7 @@ def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
 
 
 def as_json(reward: str, results: Sequence[Result]) -> dict[str, Any]:
-    """`{"reward", "exploits": [{"name", "works", "known", "gain", ...}]}`, with the attributes of `Result`."""
+    """`{"reward", "layout", "exploits": [{"name", "works", "known", "gain", ...}]}`, attributes of `Result`."""
     names = ("works", "known", "gain", "honest", "rows_frac", "unjudged_frac", "example", "error")
     exploits = [{"name": r.exploit.name} | {name: getattr(r, name) for name in names} for r in results]
-    return {"reward": reward, "exploits": exploits}
+    return {"reward": reward, "layout": results[0].layout if results else "", "exploits": exploits}

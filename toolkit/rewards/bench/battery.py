@@ -222,7 +222,6 @@ def _unicode(case: Case) -> list[Strategy]:
         "\u200b".join(wrong),
         f"\u202e{wrong}\u202c",
         f"{wrong}\u0335",
-        "\ud800",
         "\x00",
         "\ufffd",
         "∞",
@@ -246,7 +245,7 @@ def _early_close(case: Case) -> list[Strategy]:
 
 
 def _answer_after_close(case: Case) -> list[Strategy]:
-    if case.layout == "last_number":  # there what stands last is the answer
+    if case.layout in ("last_number", "plain"):  # there what stands last is the answer
         return []
     after = _each(f"{case.honest()}\n{case.gold}", f"{case.honest()}\n</reasoning>{case.gold}")
     return after + _each(case.answer(f"{case.wrong}</answer>{case.gold}"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import math
+import os
 import re
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,7 +21,9 @@ from typing import Any
 from toolkit.data.schema import Row
 from toolkit.errors import ToolkitError
 from toolkit.rewards.base import RewardFunction, RewardWarning
+from toolkit.rewards.bench.source import behind
 from toolkit.rewards.completions import one_line
+from toolkit.units import plural
 
 Scores = list[float | None]
 TOLERANCE = 1e-6
@@ -41,7 +46,7 @@ class Outcome:
     """The exception it ended with, on one line."""
     n: int = 0
     wall_s: float = 0.0
-    exception: Exception | None = None
+    exception: BaseException | None = None
 
     @property
     def problem(self) -> tuple[str, str] | None:
@@ -51,7 +56,7 @@ class Outcome:
         if isinstance(self.result, (str, bytes, Mapping)) or not hasattr(self.result, "__len__"):
             return "types", f"returns {_kind(self.result)}"
         if len(self.result) != self.n:
-            return "length", f"returns {len(self.result)} scores for {self.n} completions"
+            return "length", f"returns {plural(len(self.result), 'score')} for {plural(self.n, 'completion')}"
         odd = [score for score in self.result if score is not None and not _is_number(score)]
         if odd:
             return "types", f"a score is {_kind(odd[0])}: {one_line(repr(odd[0]), 40)}"
@@ -123,19 +128,105 @@ def _ignore(name: str, value: Any) -> None:
 
 
 def call(function: Callable[..., Any], given: Mapping[str, Any]) -> Outcome:
-    """Call a reward, async ones too; whatever it raises is data."""
+    """Call a reward, async ones too; whatever it raises is data, and so is its attempt to end the process."""
     started, n = time.perf_counter(), len(given["completions"])
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _no_exit():
             warnings.simplefilter("ignore", RewardWarning)  # golds that cannot be read are part of the tests
             result = function(**given)
             if inspect.isawaitable(result):
                 result = asyncio.run(_awaited(result))
-    except Exception as error:
-        kind = "" if isinstance(error, ToolkitError) else f"{type(error).__name__}: "
-        text = f"{kind}{one_line(str(error).rstrip('.'), 160)}"
+            if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
+                result = list(result)  # as TRL does: a generator, an array or a tensor will do
+    except (Exception, SystemExit) as error:
+        text = _told(error)
         return Outcome(error=text, n=n, wall_s=time.perf_counter() - started, exception=error)
     return Outcome(result, n=n, wall_s=time.perf_counter() - started)
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"SystemExit({error.code!r}): it ends the process"
+    kind = "" if isinstance(error, ToolkitError) else f"{type(error).__name__}: "
+    return f"{kind}{one_line(str(error).rstrip('.'), 160)}"
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """`os._exit` raises SystemExit in this process: nothing could catch it, and a check would end with its code, 0.
+
+    Processes that a reward forks end by `os._exit`, and still do.
+    """
+    real, here = os._exit, os.getpid()
+
+    def refuse(code: int = 0) -> None:
+        if os.getpid() != here:
+            real(code)
+        raise SystemExit(code)
+
+    os._exit = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
+class Heard(io.RawIOBase):
+    """Takes what is printed, counts its lines and keeps the first that says something."""
+
+    def __init__(self) -> None:
+        self.n_lines, self.first, self._begun = 0, "", b""
+        self._nowhere = open(os.devnull, "wb")  # noqa: SIM115 - as long as this one: for programs that a reward starts
+
+    def fileno(self) -> int:
+        return self._nowhere.fileno()
+
+    def close(self) -> None:
+        self._nowhere.close()
+        super().close()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        *lines, self._begun = (self._begun + bytes(data)).split(b"\n")
+        for line in lines:
+            self._line(line)
+        return len(data)
+
+    def end(self) -> None:
+        """Count a line that has no end."""
+        if self._begun:
+            self._line(self._begun)
+        self._begun = b""
+
+    def _line(self, line: bytes) -> None:
+        self.n_lines += 1
+        self.first = self.first or one_line(line.decode("utf-8", "replace"), 60)
+
+    def __str__(self) -> str:
+        first = f", the first: {self.first!r}" if self.first else ""
+        return f"printed {plural(self.n_lines, 'line')}{first}"
+
+
+@contextmanager
+def heard() -> Iterator[Heard]:
+    """Keep what a reward prints or logs, to both outputs, off the screen: a check calls it thousands of times."""
+    sink = Heard()
+    # A real text file over it: code that asks for sys.stdout.buffer or its encoding finds them
+    file = io.TextIOWrapper(io.BufferedWriter(sink), encoding="utf-8", errors="backslashreplace", write_through=True)
+    try:
+        with redirect_stdout(file), redirect_stderr(file):
+            yield sink
+    finally:
+        file.flush()
+        sink.end()
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name under which TRL 1.15 logs a reward (`trl.trainer.utils.get_callable_name`)."""
+    function = behind(function)
+    return getattr(function, "__name__", type(function).__name__)
 
 
 async def _awaited(result: Any) -> Any:

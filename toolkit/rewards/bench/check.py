@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.data.schema import Row
-from toolkit.errors import RewardError, did_you_mean
+from toolkit.errors import RewardError
 from toolkit.findings import Finding, Level
 from toolkit.rewards.bench import answer_contract, hostile
-from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, call, is_conversational, reason, same
-from toolkit.rewards.bench.subject import Subject
+from toolkit.rewards.bench.calling import (
+    TOLERANCE,
+    Heard,
+    Sample,
+    arguments,
+    call,
+    heard,
+    is_conversational,
+    name_of,
+    reason,
+    same,
+)
+from toolkit.rewards.bench.subject import GOLD, Subject
 from toolkit.rewards.target import Target
 
 N_ROWS_BEFORE_TRAINING = 16
@@ -25,11 +36,11 @@ SLOW_ROW_S = 0.05  # the four completions of one row; a reward that takes longer
 
 WORDS: dict[Level, str] = {"green": "PASS", "info": "INFO", "amber": "WARN", "red": "FAIL"}
 """What the JSON calls the levels. `FAIL`: a run with this reward is not worth starting."""
+# None with half a character in it (a lone surrogate): no decoder produces one, and print and most logging raise on it
 ODD_TEXTS = {
     "an empty text": "",
     "white space": " \n\t ",
     "control characters": "\x00\x07\x1b[31m",
-    "a lone surrogate": "\ud800",
     "emoji": "👩‍👩‍👧‍👦 = ❤️",
     "Arabic digits": "<answer>٣٤</answer> #### ٣٤ \\boxed{٣٤}",
     "superscripts": "<answer>²</answer> #### ² \\boxed{²}",
@@ -44,31 +55,35 @@ ODD_TEXTS = {
 }
 
 
-def structure(subject: Subject) -> Iterator[Finding]:
-    """Whether it can be called at all, and gives scores; what fails here makes every other check pointless."""
+def callable_on(subject: Subject) -> Iterator[Finding]:
+    """Whether TRL can call it with what the rows have."""
     target, row = subject.target, subject.rows[0]
-    if not hasattr(target.function, "__name__"):
-        yield Finding("name", "red", "the function has no __name__", "one: TRL logs rewards/<name>/mean", "use def")
-        return
     missing = [column for column in target.columns if column not in row]
     if missing:
-        known = [name for name in row if name != "prompt"]
-        hint = did_you_mean(missing[0], known) or f"it beside {', '.join(known) or 'the prompt'}"
-        yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", hint, "rename or add the column")
+        known = ", ".join(name for name in row if name != "prompt") or "the prompt"
+        next_step = f"rename or add the column; the gold answer comes as {GOLD!r}" if GOLD in row else "add the column"
+        yield Finding("columns", "red", f"the dataset has no {missing[0]!r}", f"it beside {known}", next_step)
         return
     yield Finding("columns", "green", f"needs {', '.join(target.columns) or 'no column'}")
-    refused = [name for name in arguments(subject.probes[:1]) if name not in target.takes]
+    refused = [name for name in arguments([Sample(row, "")]) if name not in target.takes]
     if refused and not target.takes_anything:
         found = f"takes no {', '.join(refused)}"
         yield Finding("arguments", "red", found, "whatever TRL passes", "end its parameters with **kwargs")
-        return
+
+
+def structure(subject: Subject) -> Iterator[Finding]:
+    """Whether it can be called at all, and gives scores; what fails here makes every other check pointless."""
+    for finding in callable_on(subject):
+        yield finding
+        if finding.level == "red":
+            return
     n = len(subject.probes)
     if problem := subject.first.problem:
         yield Finding(problem[0], "red", problem[1], *_NEXT_STEPS[problem[0]])
         return
     if all(score is None for score in subject.scores):
         next_step = "fix what it judges by: gold answers, a server, a model"
-        why = reason(target.declared, subject.probes[0])
+        why = reason(subject.target.declared, subject.probes[0])
         found = f"all {n} completions score None" + (f": {why}" if why else "")
         yield Finding("judged", "red", found, "scores", next_step)
         return
@@ -98,17 +113,21 @@ def bounds(subject: Subject) -> Iterator[Finding]:
 def same_again(subject: Subject) -> Iterator[Finding]:
     """The same inputs give the same scores, in any order and beside any others, and are not changed."""
     given, untouched = arguments(subject.probes), arguments(subject.probes)
-    again = call(subject.target.function, given).scores
+    again = call(subject.target.function, given)
     changed = [name for name in given if name != "trainer_state" and given[name] != untouched[name]]
     if changed:
         yield Finding("inputs", "red", f"changes {', '.join(changed)}", "inputs left alone", "copy before changing")
-    if not same(again, subject.scores):
+    if again.fault:
+        next_step = "keep nothing from one call to the next"
+        yield Finding("repeatable", "red", f"a second call {again.fault}", "as many scores as completions", next_step)
+        return
+    if not same(again.scores, subject.scores):
         yield Finding("repeatable", "amber", "two calls give different scores", "the same", "fix its seed, or cache")
         return
     yield Finding("repeatable", "green", "two calls give the same scores, and leave their inputs alone")
     if not same(subject.score(subject.probes[::-1]).scores[::-1], subject.scores):
         next_step = "judge each completion by itself and its columns, not by its place"
-        yield Finding("order", "red", "scores depend on the order of the batch", "the same in any order", next_step)
+        yield Finding("order", "amber", "scores depend on the order of the batch", "the same in any order", next_step)
         return
     if not same(subject.score(subject.probes[:4]).scores, subject.scores[:4]):
         found = "scores of one prompt depend on the other prompts of the batch"
@@ -148,12 +167,14 @@ def signal(subject: Subject) -> Iterator[Finding]:
         return
     if len(set(subject.scores)) == 1:  # all None is found by `structure`
         found = f"right, wrong, blank and long completions all score {subject.scores[0]:g}"
-        yield Finding("signal", "amber", found, "a difference somewhere", "GRPO learns from differences within a group")
+        next_step = "see that it pays what it should: toolkit reward check --layout TEXT"
+        yield Finding("signal", "amber", found, "differences, which are what GRPO learns from", next_step)
 
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     bounds,
     answer_contract.right_answer,
+    answer_contract.prompted,
     answer_contract.wrong_answer,
     answer_contract.unreadable_gold,
     same_again,
@@ -190,7 +211,9 @@ class Checked:
 
 def check(subject: Subject) -> Checked:
     slow = (hostile.from_a_thread, hostile.speed, hostile.from_a_process)
-    return _checked(subject, list(_findings(subject, (*CHECKS, *slow))))
+    with heard() as printed:
+        findings = list(_findings(subject, (*CHECKS, *slow)))
+    return _checked(subject, findings, printed)
 
 
 def check_before_training(function: Callable[..., object], rows: Sequence[Row]) -> Checked:
@@ -199,17 +222,18 @@ def check_before_training(function: Callable[..., object], rows: Sequence[Row]) 
     A slow reward, such as a model's, is asked about four completions and little more. Threads and processes are left
     out: TRL calls rewards in its own main thread.
     """
-    name = getattr(function, "__name__", type(function).__name__)
-    subject = Subject(Target(name, function), rows[:1])
-    if subject.first.wall_s < SLOW_ROW_S:
-        subject = Subject(Target(name, function), rows[:N_ROWS_BEFORE_TRAINING])
-    started = time.perf_counter()
+    target = Target(name_of(function), function)
     findings = []
-    for finding in _findings(subject, CHECKS):
-        findings.append(finding)
-        if finding.level == "red" or time.perf_counter() - started > BUDGET_S:
-            break
-    return _checked(subject, findings)
+    with heard() as printed:
+        subject = Subject(target, rows[:1], layouts_budget_s=BUDGET_S)
+        if subject.first.wall_s < SLOW_ROW_S:
+            subject = Subject(target, rows[:N_ROWS_BEFORE_TRAINING], layouts_budget_s=BUDGET_S)
+        started = time.perf_counter()
+        for finding in _findings(subject, CHECKS):
+            findings.append(finding)
+            if finding.level == "red" or time.perf_counter() - started > BUDGET_S:
+                break
+    return _checked(subject, findings, printed)
 
 
 def refusal(checked: Checked) -> RewardError | None:
@@ -230,6 +254,8 @@ def _findings(subject: Subject, checks: Sequence[Callable[[Subject], Iterator[Fi
         yield from each(subject)
 
 
-def _checked(subject: Subject, findings: Sequence[Finding]) -> Checked:
+def _checked(subject: Subject, findings: list[Finding], printed: Heard) -> Checked:
     called = any(finding.name == "scores" for finding in findings)
+    if printed.n_lines:
+        findings.append(Finding("prints", "info", str(printed)))
     return Checked(subject.target.name, subject.layout if called else "", len(subject.rows), findings)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 from toolkit.findings import Finding
-from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call, same, score
+from toolkit.rewards.bench.calling import Outcome, Sample, arguments, call, heard, same, score
 from toolkit.rewards.bench.subject import Subject
 from toolkit.rewards.target import find
 from toolkit.units import format_seconds
@@ -84,7 +83,11 @@ def from_a_process(subject: Subject) -> Iterator[Finding]:
 
 def _work(send: Connection, pickled: bytes, name: str, probes: list[Sample], huge: list[Sample]) -> None:
     """In the new process: one call of the function, found by its name where it is not pickled, and one a huge text."""
-    sys.stdout = sys.stderr  # what a reward prints is no result
+    with heard():  # what it prints has been counted in the first process
+        _send_scores(send, pickled, name, probes, huge)
+
+
+def _send_scores(send: Connection, pickled: bytes, name: str, probes: list[Sample], huge: list[Sample]) -> None:
     try:
         function = pickle.loads(pickled) if pickled else find(name).function  # noqa: S301 # our own bytes
     except Exception as error:

@@ -26,6 +26,7 @@ from toolkit.data.schema import Row
 from toolkit.display.tables import Table, number, rest, words
 from toolkit.errors import DataError, RewardError, SettingsError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
+from toolkit.rewards.bench.subject import GOLD, QUESTION, renamed
 from toolkit.rewards.completions import one_line, text_of
 from toolkit.rewards.target import Target
 from toolkit.runs.groups import key_of
@@ -35,6 +36,9 @@ N_SHOWN = 10
 BATCH = 1024  # rows; more where a group is larger
 OF_THE_FILE = ("completion", "group", "step", "scores", "rewards", "total", "row")
 """Keys of a row that are no dataset columns."""
+Columns = tuple[str, str]
+"""Those of the gold answer and the question in a file."""
+AS_IN_TRAINING: Columns = (GOLD, QUESTION)
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,19 @@ class Scored:
     total: float | None
 
 
-def score_file(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> Iterator[Scored]:
+def score_file(
+    path: Path, targets: Sequence[Target], weights: Sequence[float], columns: Columns = AS_IN_TRAINING
+) -> Iterator[Scored]:
     """Every row of a file, in order; a DataError for a row, and a RewardError for a reward, that does not fit."""
     is_first = True
-    for batch in batches(_checked(path, targets)):
+    for batch in batches(_checked(path, targets, columns)):
         rows = [row for _line, row in batch]
         if is_first:
             _need_answers(targets, rows[0])
             is_first = False
-        columns = {target.name: _scores(target, rows, f"from {place(path, batch[0][0])} on") for target in targets}
+        given = {target.name: _scores(target, rows, f"from {place(path, batch[0][0])} on") for target in targets}
         for i, (line, row) in enumerate(batch):
-            scores = {name: column[i] for name, column in columns.items()}
+            scores = {name: column[i] for name, column in given.items()}
             judged = [score for score in scores.values() if score is not None]
             is_whole = len(judged) == len(weights)
             total = sum(w * score for w, score in zip(weights, judged, strict=True)) if is_whole else None
@@ -90,11 +96,12 @@ def _divides(before: Row, row: Row, is_full: bool) -> bool:
     return is_full or ("group" in row and row.get("prompt") is not None and row["prompt"] == before.get("prompt"))
 
 
-def _checked(path: Path, targets: Sequence[Target]) -> Iterator[Numbered]:
+def _checked(path: Path, targets: Sequence[Target], columns: Columns) -> Iterator[Numbered]:
     needed = list(dict.fromkeys(column for target in targets for column in target.columns))
     if any("prompts" in (target.takes if target.declared is None else target.declared.columns) for target in targets):
         needed.append("prompt")
-    for line, row in read(path):
+    for line, read_row in read(path):
+        row = renamed(read_row, *columns)
         for column in ("completion", *needed):
             if column not in row:
                 hint = did_you_mean(column, row) or f"it beside {', '.join(row) or 'none'}"
@@ -152,20 +159,24 @@ class Tally:
         self.low, self.high = min(self.low, score), max(self.high, score)
 
 
-def write_json(path: Path, targets: Sequence[Target], weights: Sequence[float], out: TextIO) -> None:
-    for i, scored in enumerate(score_file(path, targets, weights_of(weights, targets))):
+def write_json(
+    path: Path, targets: Sequence[Target], weights: Sequence[float], out: TextIO, columns: Columns = AS_IN_TRAINING
+) -> None:
+    for i, scored in enumerate(score_file(path, targets, weights_of(weights, targets), columns)):
         line = {"row": i, "scores": scored.scores, "total": scored.total}
         out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def report(path: Path, targets: Sequence[Target], weights: Sequence[float]) -> RenderableType:
+def report(
+    path: Path, targets: Sequence[Target], weights: Sequence[float], columns: Columns = AS_IN_TRAINING
+) -> RenderableType:
     """The first rows with their scores, and a summary of all."""
     chosen = weights_of(weights, targets)
     names = [target.name for target in targets]
     tallies = {name: Tally() for name in (names if len(names) == 1 else [*names, "total"])}
     first: list[Scored] = []
     n_rows = 0
-    for scored in score_file(path, targets, chosen):
+    for scored in score_file(path, targets, chosen, columns):
         n_rows += 1
         if len(first) < N_SHOWN:
             first.append(scored)

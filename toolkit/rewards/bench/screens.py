@@ -19,7 +19,9 @@ from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.bench.attack import Result
 from toolkit.rewards.bench.cases import Expected, Tried
 from toolkit.rewards.bench.check import WORDS, Checked
+from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.score import shown
+from toolkit.rewards.bench.source import behind
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
 from toolkit.rewards.target import Target
@@ -55,7 +57,7 @@ def range_of(bounds: tuple[float, float] | None) -> str:
 
 
 def details(target: Target) -> RenderableType:
-    about = inspect.getdoc(target.function if target.declared is None else type(target.declared)) or ""
+    about = inspect.getdoc(behind(target.function) if target.declared is None else type(target.declared)) or ""
     lines: list[RenderableType] = [Text(target.name, "bold"), facts(_facts(target))]
     for paragraph in filter(str.strip, about.split("\n\n")):
         lines += [Text(), Text(" ".join(paragraph.split()))]
@@ -113,7 +115,9 @@ def _wanted(expected: Expected) -> str:
 
 def checked(result: Checked) -> RenderableType:
     """The findings, what to do about them, and what they come to. To be printed with `crop=False`."""
-    how = f" on {result.n_rows} rows" + (f", answers in the layout {result.layout}" if result.layout else "")
+    how = f" on {result.n_rows} rows" + (
+        f", answers in the layout {layout_name(result.layout)}" if result.layout else ""
+    )
     if n_warned := sum(finding.level == "amber" for finding in result.findings):
         how += f", {plural(n_warned, 'warning')}"
     if result.holds:
@@ -161,8 +165,9 @@ def _examples(results: Iterable[Result]) -> Iterator[RenderableType]:
 def _end(reward: str, results: Sequence[Result]) -> Text:
     working = [result.exploit.name for result in results if result.works]
     unnamed = [result.exploit.name for result in results if result.works and not result.known]
+    how = f", answers in the layout {layout_name(results[0].layout)}"
     if unnamed:
-        return Text(f"{reward} can be exploited: {', '.join(unnamed)}", STYLES["red"])
+        return Text(f"{reward} can be exploited: {', '.join(unnamed)}{how}", STYLES["red"])
     if working:
-        return Text(f"{reward} is exploited only as it says: {', '.join(working)}", STYLES["amber"])
-    return Text(f"{reward} survives all {len(results)} exploits", STYLES["green"])
+        return Text(f"{reward} is exploited only as it says: {', '.join(working)}{how}", STYLES["amber"])
+    return Text(f"{reward} survives all {len(results)} exploits{how}", STYLES["green"])

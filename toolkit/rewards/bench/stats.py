@@ -4,11 +4,15 @@ A part is `constant` when all its scores are equal, `saturated` when more than 9
 lowest, and two are `correlated` when they rise and fall together (Pearson's r of 0.95 or beyond): paying both pays
 twice. GRPO learns from differences within a group alone; a group without signal has the same score, part by part, for
 every completion.
+
+A completion passes where it earns the maximum that the reward declares. One that declares none passes at 1.0 where that
+is the best it gave and not all it gave; else nothing is known of a pass, and only means are shown.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,10 +36,14 @@ from toolkit.runs.groups import KINDS, Kind, groups_of, kind_of
 from toolkit.units import format_frac, plural
 
 SATURATED_FRAC, CORRELATED = 0.95, 0.95
+PASS = 1.0
+"""What a completion earns that passes, by a reward that declares no maximum."""
 N_BINS = 20
 INK, GREY, BLUE, GREEN = "#222222", "#767676", "#4DA8E6", "#009E73"
 LOOP_RATIO = 3.0
 """A text that zlib shrinks by more than this factor is taken for a loop; GSM8K's own solutions reach 3.2 at most."""
+HEADINGS = ("mixed", "all right", "all wrong", "alike")
+"""Of the kinds of groups, in their order; what is alike and neither right nor wrong goes under the last."""
 SCORES = ("scores", "rewards")
 """Keys under which a row may have its scores: of `toolkit reward score --json`, and of a run's completions."""
 
@@ -45,7 +53,11 @@ class Part:
     name: str
     values: list[float | None]
     bounds: tuple[float, float]
-    """The lowest and highest score: as the reward of that name declares, else as seen."""
+    """The score of a fail and of a pass; NaN where nothing says what they are."""
+
+    @property
+    def has_pass(self) -> bool:
+        return not math.isnan(self.bounds[1])
 
     @property
     def judged(self) -> list[float]:
@@ -133,10 +145,11 @@ def examine(rows: Sequence[Row]) -> Stats:
 
 
 def _part(name: str, values: list[float | None]) -> Part:
-    judged = [value for value in values if value is not None] or [0.0]
-    seen = min(judged), max(judged)
-    low, high = registry.get(name).range if name in registry.REWARDS else seen
-    return Part(name, values, (min(low, seen[0]), max(high, seen[1])))
+    seen = [value for value in values if value is not None]
+    if name in registry.REWARDS:
+        return Part(name, values, registry.get(name).range)
+    passes = len(set(seen)) > 1 and max(seen) == PASS
+    return Part(name, values, (min(seen), PASS) if passes else (math.nan, math.nan))
 
 
 def _kinds(grouped: Sequence[Sequence[Row]], parts: Sequence[Part]) -> dict[str, Counter[Kind]]:
@@ -199,11 +212,10 @@ def _screen(stats: Stats) -> Iterator[RenderableType]:
     yield _parts(stats.parts)
     for a, b, r in stats.correlated:
         yield Text(f"{a} and {b} say the same (r = {r:.2f}): together they are paid twice", "yellow")
+    yield from _advice(stats)
     yield Text()
     if stats.groups:
-        yield _groups(stats)
-        meaning = "all wrong: too hard, or not in the format yet; all right: too easy; neither teaches anything"
-        yield Text(meaning, "dim")
+        yield from _groups(stats)
     else:
         yield Text("no groups: rows need a `group`, or equal prompts side by side", "dim")
     if stats.lengths:
@@ -219,12 +231,38 @@ def _parts(parts: Sequence[Part]) -> RenderableType:
     return table.rich()
 
 
-def _groups(stats: Stats) -> RenderableType:
-    table = Table([words("groups"), *map(number, KINDS)])
+def _advice(stats: Stats) -> Iterator[RenderableType]:
+    """What to do about parts that teach nothing, each for its own reason."""
+    for part in stats.parts:
+        if part.remark != "constant":
+            continue
+        score = part.judged[0]
+        if part.has_pass and score >= part.bounds[1]:
+            why = "every completion earns the most: nothing left to learn from it"
+        else:
+            why = f"every completion scores {shown(score)}: nothing to learn from; check the format, and the reward"
+        yield Text(f"{part.name}: {why}", "yellow")
+    unknown = [part.name for part in stats.parts if part.judged and not part.has_pass and part.remark != "constant"]
+    if unknown:
+        yield Text(f"{', '.join(unknown)}: no maximum is declared and none scores 1 at best, so means only", "dim")
+
+
+def _groups(stats: Stats) -> Iterator[RenderableType]:
+    """How many groups teach; right and wrong only where it is known what passes."""
+    table = Table([words("groups"), *map(number, HEADINGS)])
     for name in (*(part.name for part in stats.parts), ""):
-        shares = [format_frac(stats.groups[name][kind] / stats.n_groups) for kind in KINDS]
-        table.add(Text(name or "all parts together", "bold"), *shares)
-    return table.rich()
+        parts = [part for part in stats.parts if name in ("", part.name)]
+        counted = all(part.has_pass for part in parts)
+        n_mixed, *alike = (stats.groups[name][kind] for kind in KINDS)
+        known = [format_frac(n / stats.n_groups) if counted else "-" for n in alike[:2]]
+        rest = alike[2] if counted else sum(alike)
+        cells = (format_frac(n_mixed / stats.n_groups), *known, format_frac(rest / stats.n_groups))
+        table.add(Text(name or "all parts together", "bold"), *cells)
+    yield table.rich()
+    meanings = ["mixed: teaches"]
+    if any(part.has_pass for part in stats.parts):
+        meanings += ["all wrong: too hard, or not in the format yet", "all right: too easy"]
+    yield Text("; ".join([*meanings, "alike: the same score throughout, nothing to learn from"]), "dim")
 
 
 def _length_facts(found: Lengths) -> Iterator[tuple[str, str]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from statistics import fmean
 
 from toolkit.data import rows
 from toolkit.data.arithmetic import ARITHMETIC, generate
 from toolkit.data.schema import Row, messages
-from toolkit.errors import DataError, did_you_mean
-from toolkit.rewards.bench.calling import Outcome, Sample, Scores, score
+from toolkit.data.shapes import Wanted
+from toolkit.data.table import read_file
+from toolkit.rewards.bench import source
+from toolkit.rewards.bench.calling import TOLERANCE, Outcome, Sample, Scores, same, score
 from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers
 from toolkit.rewards.target import Target
 
@@ -22,62 +27,170 @@ REASONING = "The question gives what is needed. Put together step by step, it co
 LONG = "The question gives what is needed, and it is read again with care before anything is put together. " * 4
 
 
+GOLD = "answer"
+QUESTION = "question"
+"""The columns that training puts the gold answer and the question in, whatever their names in the file."""
+ANY = Wanted(needs=frozenset())
+"""Rows that may lack a gold answer, since not every reward reads one."""
+LAYOUTS_BUDGET_S = 5.0  # after which no further layout is tried; a model that judges takes a second a completion
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a reward gives in one layout, row by row; nothing where the call went wrong."""
+
+    right: Scores
+    wrong: Scores
+    swapped: Scores
+    """Of the right completion, where the gold column says what the wrong one does."""
+    again: Scores
+    """Of the right one once more: a score with noise in it says nothing of the gold column."""
+    fault: str
+    """What is wrong with the call; else empty."""
+
+    @property
+    def separates(self) -> bool:
+        return _separates(self.right, self.wrong)
+
+    @property
+    def reads_gold(self) -> bool:
+        return same(self.right, self.again) and not same(self.right, self.swapped)
+
+    @property
+    def mean(self) -> float:
+        """What the right answers earn; the least where none can be judged."""
+        judged = [score for score in self.right if score is not None]
+        return fmean(judged) if judged else -math.inf
+
+
+def _separates(right: Scores, wrong: Scores) -> bool:
+    """Whether right answers earn more than wrong ones, in more than half of the rows."""
+    pairs = zip(right, wrong, strict=True)
+    return 2 * sum(r is not None and w is not None and r > w for r, w in pairs) > len(right)
+
+
 @dataclass
 class Subject:
     """A reward, the rows it is checked on, and the calls that several checks look at."""
 
     target: Target
     rows: Sequence[Row]
-    gold_column: str = "answer"
     prompts_are_given: bool = True
     """The dataset has prompts of its own, rather than questions that were put into the recipes' prompt."""
+    given_layout: str = ""
+    """How answers are laid out, as the user says; see `layouts.render`."""
+    layouts_budget_s: float = LAYOUTS_BUDGET_S
+    _tried: dict[str, Tried] = field(default_factory=dict, init=False)
 
     @cached_property
     def golds(self) -> list[str]:
         """The gold answers as text; "17" where a row has none, for rewards that look at the layout alone."""
-        given = [row.get(self.gold_column) for row in self.rows]
+        given = [row.get(GOLD) for row in self.rows]
         return [NO_GOLD if gold is None or not str(gold).strip() else str(gold) for gold in given]
 
     @cached_property
     def has_golds(self) -> bool:
-        return any(row.get(self.gold_column) not in (None, "") for row in self.rows)
+        return any(row.get(GOLD) not in (None, "") for row in self.rows)
 
-    @property
+    @cached_property
     def takes_gold(self) -> bool:
-        """Whether the reward judges by the gold column: needs it by its declaration, or names it as a parameter."""
-        declared = self.target.declared
-        return self.gold_column in (declared.columns if declared is not None else self.target.takes)
+        """Whether the reward says that it judges by the gold column: by its declaration, or since its code reads it."""
+        if self.target.declared is not None:
+            return GOLD in self.target.declared.columns
+        function = self.target.function
+        return source.looks_up(function, GOLD) or (GOLD in self.target.takes and source.uses(function, GOLD))
+
+    @cached_property
+    def reads_gold(self) -> bool:
+        """Whether it judges by the gold column: it declares it, or other gold answers there change its scores."""
+        if self.target.declared is not None:
+            return self.takes_gold
+        return self.has_golds and any(self.tried(layout).reads_gold for layout in self._worth_trying())
 
     @cached_property
     def about_gold(self) -> bool:
-        """Whether it judges by the gold answer: it says so, or it pays right answers more in most rows."""
-        if self.takes_gold or self.target.declared is not None:
+        """Whether it pays the gold answer, by that column or by another that agrees with it."""
+        if self.target.declared is not None:
             return self.takes_gold
-        more = [right is not None and wrong is not None and right > wrong for right, wrong, *_ in self.groups]
-        return 2 * sum(more) > len(more)
+        return self.reads_gold or (self.has_golds and self.tried(self.layout).separates)
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The layouts that the prompts ask for, the most literal first."""
+        return asked_by(self.rows[0]["prompt"])
 
     @cached_property
     def layout(self) -> str:
-        """How answers are laid out: as the dataset's prompts ask, or else as the reward reads them."""
-        asked = asked_by(self.rows[0]["prompt"])
-        if asked and self.prompts_are_given:
-            return asked
-        declared = self.target.declared
-        if declared is not None:
+        """How answers are laid out: as the user says or the dataset's prompts ask, else as the reward reads them."""
+        if self.given_layout:
+            return self.given_layout
+        declared, must = self.target.declared, self.asked if self.prompts_are_given else ()
+        if declared is not None:  # no call is needed, which may take a model
             readable = [layout for layout in declared.best_layouts if layout in TEMPLATES]
-        else:
-            readable = [layout for layout in TEMPLATES if self.has_golds and self.separates(layout)]
-        if asked and (asked in readable or not readable):
-            return asked
-        return readable[0] if readable else "answer_tag"
+            asked = [layout for layout in self.asked if layout in readable or not readable]
+            return (*asked, *must, *readable, "answer_tag")[0]
+        if must:
+            return must[0] if len(must) == 1 else self._first_read(must) or must[0]
+        if found := self._first_read(self._worth_trying()):
+            return found
+        fallback = self.asked[0] if self.asked else "answer_tag"
+        best = max(self._tried.values(), key=lambda tried: tried.mean, default=None)
+        paid = [name for name, tried in self._tried.items() if best is not None and tried.mean >= best.mean - TOLERANCE]
+        return fallback if fallback in paid or not paid else paid[0]
 
-    def separates(self, layout: str) -> bool:
-        """Whether right answers in this layout earn more than wrong ones, in more than half of the rows."""
-        n = len(self.rows)
-        samples = [*self.rendered(self.golds, layout), *self.rendered(self.mistakes, layout)]
-        scores = self.score(samples).scores
-        pairs = zip(scores[:n], scores[n:], strict=True)
-        return 2 * sum(right is not None and wrong is not None and right > wrong for right, wrong in pairs) > n
+    def _first_read(self, layouts: Iterable[str]) -> str | None:
+        """The first in which it pays right answers more, else the first at which it fails, so that this is told."""
+        if not self.has_golds:
+            return None
+        failed = None
+        for layout in layouts:
+            if self.tried(layout).separates:
+                return layout
+            failed = failed or (layout if self.tried(layout).fault else None)
+        return failed
+
+    @cached_property
+    def others(self) -> list[str]:
+        """Layouts beside its own in which the reward pays right answers more."""
+        return [name for name in self._worth_trying() if name != self.layout and self.tried(name).separates]
+
+    @property
+    def tried_layouts(self) -> list[str]:
+        """Every layout in which it was asked for a score."""
+        return list(self._tried)
+
+    @property
+    def pays_anything(self) -> bool:
+        """Whether any two of the completions tried, in any layout, earn differently."""
+        seen = {
+            score for layout in self._worth_trying() for score in (*self.tried(layout).right, *self.tried(layout).wrong)
+        }
+        return len(seen | set(self.scores)) > 1
+
+    def _worth_trying(self) -> Iterator[str]:
+        """Layouts, the likeliest first, until the time for them is up."""
+        if self.given_layout:
+            yield self.given_layout
+            return
+        started = time.perf_counter()
+        of_its_own = () if self.target.declared is not None else source.layouts(self.target.function)
+        for layout in dict.fromkeys((*self.asked, *TEMPLATES, *of_its_own)):
+            if self._tried and layout not in self._tried and time.perf_counter() - started > self.layouts_budget_s:
+                return
+            yield layout
+
+    def tried(self, layout: str) -> Tried:
+        """What it gives in a layout, in one call."""
+        if layout not in self._tried:
+            right, wrong = self.rendered(self.golds, layout), self.rendered(self.mistakes, layout)
+            swapped = [
+                Sample(sample.row | {GOLD: mistake}, sample.text)
+                for sample, mistake in zip(right, self.mistakes, strict=True)
+            ]
+            groups = chain.from_iterable(zip(right, wrong, swapped, right, strict=True))
+            outcome = self.score(list(groups))
+            self._tried[layout] = Tried(*(outcome.scores[i::4] for i in range(4)), fault=outcome.fault)
+        return self._tried[layout]
 
     @cached_property
     def wrong(self) -> list[dict[str, str]]:
@@ -125,43 +238,46 @@ class Subject:
         return self.first.scores
 
     @property
+    def pays_right(self) -> bool:
+        """Whether right answers earn more than wrong ones, in more than half of the rows."""
+        return _separates(self.scores[::4], self.scores[1::4])
+
+    @property
     def groups(self) -> list[Scores]:
         """The same, row by row: right, wrong, blank, long."""
         return [self.scores[i : i + 4] for i in range(0, len(self.scores), 4)]
 
 
-def training_rows(dataset: str, n_rows: int, gold_column: str = "answer") -> tuple[list[Row], bool]:
-    """The first `n_rows` rows with different prompts, as training would pass them, and whether the prompts are theirs.
+def training_rows(dataset: str, n_rows: int, wanted: Wanted = ANY) -> tuple[list[Row], bool]:
+    """The first `n_rows` rows, those of equal prompts once, as training would pass them, and whether the prompts are
+    the dataset's own. `arithmetic` needs no file.
 
-    A row with `prompt` stays as it is. One with `question` becomes a row of the recipes: their system prompt, and its
-    gold answer bare. A row with neither is a DataError. `arithmetic` needs no file.
+    Raises:
+        DataError: what `data.table.read_file` raises.
     """
-    path, found = Path(dataset).expanduser(), {}
-    prompts_are_given = False
-    numbered = enumerate(_generated(), start=1) if dataset == ARITHMETIC else rows.read(path)
-    for number, row in numbered:
-        prompts_are_given |= row.get("prompt") is not None
-        made = _as_in_training(row, rows.place(path, number), gold_column)
-        found.setdefault(repr(made["prompt"]), made)
-        if len(found) >= n_rows:
-            break
-    return list(found.values()), prompts_are_given
+    if dataset == ARITHMETIC:
+        problems = islice(_generated(), n_rows)
+        return [row | {"prompt": messages(row["question"])} for row in problems], False
+    table = read_file(Path(dataset).expanduser(), wanted, n_rows).rows
+    asked = [row if "prompt" in row else row | {"prompt": messages(row["question"])} for row in table]
+    by_prompt = {repr(row["prompt"]): row for row in reversed(asked)}
+    return list(by_prompt.values())[::-1], any("prompt" in row for row in table)
 
 
 def _generated() -> Iterator[Row]:
-    rng = random.Random(0)
+    rng, seen = random.Random(0), set()
     while True:
         problem = generate(rng, "train")
-        yield {"question": problem.question, "answer": str(problem.answer)}
+        if problem.question not in seen:
+            seen.add(problem.question)
+            yield {"question": problem.question, "answer": str(problem.answer)}
 
 
-def _as_in_training(row: Row, where: str, gold_column: str) -> Row:
-    if row.get("prompt") is not None:
-        return row
-    question = row.get("question")
-    if not isinstance(question, str) or not question.strip():
-        hint = did_you_mean("question", row) or f"a `prompt` or a `question` beside {', '.join(row)}"
-        raise DataError(f"{where} has no prompt", hint)
-    gold = row.get(gold_column)
-    made = row | {"prompt": messages(question.strip())}
-    return made if gold is None else made | {gold_column: rows.bare_gold(gold)}
+def renamed(row: Row, answer_column: str = GOLD, question_column: str = QUESTION) -> Row:
+    """The row with its question and its bare gold answer, where it has them, under the names that training gives."""
+    found = {name: value for name, value in row.items() if name not in (answer_column, question_column)}
+    if row.get(question_column) is not None:
+        found[QUESTION] = row[question_column]
+    if row.get(answer_column) is not None:
+        found[GOLD] = rows.bare_gold(row[answer_column])
+    return found

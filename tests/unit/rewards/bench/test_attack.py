@@ -17,7 +17,8 @@ from toolkit.rewards.target import find
 PROBLEMS = GOLDEN / "problems.jsonl"
 NEED_SETTINGS = {"reward_model", "judge"}
 RUN_PROGRAMS = {"code_tests", "code_all_tests"}
-OURS = sorted(set(registry.REWARDS) - NEED_SETTINGS - RUN_PROGRAMS)
+NEED_CHOICES = {"correct_choice"}  # which these rows do not have
+OURS = sorted(set(registry.REWARDS) - NEED_SETTINGS - RUN_PROGRAMS - NEED_CHOICES)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,9 @@ def test_way_out_of_judgement_is_an_exploit(rows: list[Row]) -> None:
 
 
 def test_reward_that_raises_on_an_attack_is_told(rows: list[Row]) -> None:
-    found = attacked("tests.unit.rewards.bench.user_rewards:raises", rows)["empty"]
+    found = attacked("tests.unit.rewards.bench.notebook_rewards:divides_by_zero", rows)["empty"]
     assert found.works
-    assert "IndexError" in found.error
+    assert "ZeroDivisionError" in found.error
 
 
 def test_rows_without_gold_answers_are_attacked_without_hedges(rows: list[Row]) -> None:

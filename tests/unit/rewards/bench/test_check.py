@@ -69,8 +69,6 @@ def test_async_function_is_called_as_trl_calls_it(rows: list[Row]) -> None:
         ("raises_on_superscripts", "odd_texts"),
         ("only_boxed", "gold"),
         ("contains", "wrong"),
-        ("unreadable_gold_is_right", "none"),
-        ("by_place", "order"),
         ("changes_its_inputs", "inputs"),
     ],
 )
@@ -80,6 +78,13 @@ def test_a_trap_stops_a_run_under_its_name(name: str, finding: str, rows: list[R
     error = refusal(checked)
     assert error is not None
     assert f"reward {name!r} fails its check {finding!r}" in str(error)
+
+
+@pytest.mark.parametrize(("name", "finding"), [("unreadable_gold_is_right", "none"), ("by_place", "order")])
+def test_a_trap_that_is_not_worth_stopping_a_run_is_told(name: str, finding: str, rows: list[Row]) -> None:
+    checked = before_training(name, rows)
+    assert statuses(checked)[finding] == "WARN"
+    assert checked.holds
 
 
 def test_mismatch_of_prompt_and_reward_says_what_the_reward_reads(rows: list[Row]) -> None:
@@ -98,6 +103,13 @@ def test_questions_alone_are_answered_as_the_reward_reads_them() -> None:
         == "boxed"
     )
     assert Subject(find("correct"), made, prompts_are_given=False).layout == "answer_tag"
+
+
+def test_a_reward_that_the_recipes_prompt_does_not_suit_is_told_so() -> None:
+    made, _ = training_rows(str(PROBLEMS), 16)
+    found = statuses(check(Subject(find("tests.unit.rewards.bench.user_rewards:only_boxed"), made, False)))
+    assert (found["gold"], found["prompt"]) == ("PASS", "WARN")
+    assert "prompt" not in statuses(check(Subject(find("correct"), made, False)))
 
 
 def test_signal_alarm_fails_off_the_main_thread_and_does_not_stop_a_run(rows: list[Row]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 
 from tests.paths import ROOT
 from toolkit import cli
+from toolkit.data import files
+from toolkit.data.schema import messages
+from toolkit.data.shapes import Wanted
 from toolkit.rewards import registry
 from toolkit.rewards.bench import score
 from toolkit.rewards.bench.cases import try_cases
-from toolkit.rewards.bench.subject import training_rows
+from toolkit.rewards.bench.subject import ANY, training_rows
 from toolkit.rewards.target import find, find_all
 
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
@@ -240,7 +244,29 @@ def test_rows_are_as_training_makes_them(tmp_path: Path) -> None:
     assert rows[0]["prompt"][-1]["content"] == rows[0]["question"]
     path = tmp_path / "own.csv"
     path.write_text("prompt,solution\nWhat is 1+1?,two\nWhat is 1+1?,2\n")
-    assert training_rows(str(path), 5, "solution") == ([{"prompt": "What is 1+1?", "solution": "two"}], True)
+    asked = {"prompt": [{"role": "user", "content": "What is 1+1?"}], "question": "What is 1+1?", "answer": "two"}
+    assert training_rows(str(path), 5, replace(ANY, answer_column="solution")) == ([asked | {"solution": "two"}], True)
+
+
+def test_columns_of_other_names_feed_rewards_as_in_training(
+    tmp_path: Path, written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, named = tmp_path / "own.jsonl", ["--answer_column", "final", "--question_column", "problem"]
+    table = [{"problem": f"What is {i} plus 1?", "final": f"So:\n#### {i + 1}", "unit": "m"} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    wanted = Wanted(question_column="problem", answer_column="final")
+    rows, _ = training_rows(str(path), 8, wanted)
+    loaded = files.load(path, wanted, 1)
+    assert all(row in rows for row in ({"prompt": messages(row["question"]), **row} for row in loaded.train))
+    reward = "tests.unit.rewards.bench.notebook_rewards:tagged"
+    for verb in ("check", "attack"):
+        cli.main(["reward", verb, reward, "--dataset", str(path), *named, "--json"])
+        assert json.loads(capsys.readouterr().out)["layout"] == "answer_tag"
+    scored_file = written([row | {"prompt": "p", "completion": in_format(str(i + 1))} for i, row in enumerate(table)])
+    lines = scored(["--reward", reward, "--input", str(scored_file), *named], capsys)
+    assert [line["total"] for line in lines] == [1.0] * 8
+    assert cli.main(["reward", "check", reward, "--dataset", str(path), "--answer_column", "none"]) == 2
+    assert "no column 'none'" in capsys.readouterr().err
 
 
 def test_unsafe_code_is_allowed_by_a_flag_alone() -> None:

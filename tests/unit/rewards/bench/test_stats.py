@@ -50,9 +50,33 @@ def test_groups_without_signal_are_told_apart() -> None:
 
 def test_ends_are_those_that_the_reward_declares() -> None:
     # A file in which nothing else was seen says nothing of what is best
-    stats = examine([{"scores": {"steps": 0.5, "mine": 0.5}, "prompt": "p"} for _ in range(2)])
+    stats = examine([{"scores": {"steps": 0.5, "mine": 0.5, "correct": 0.0}, "prompt": "p"} for _ in range(2)])
     assert stats.groups["steps"] == {"partly right": 1}
-    assert stats.groups["mine"] == {"all right": 1}
+    assert stats.groups["mine"] == {"partly right": 1}
+    assert stats.groups["correct"] == {"all wrong": 1}
+
+
+@pytest.mark.parametrize("score", [0.0, -2.5, 1.0, 3.0])
+def test_an_own_reward_that_is_constant_neither_passes_nor_fails(
+    score: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row(i // 2, f"text {i}", mine=score)) + "\n" for i in range(8)))
+    assert cli.main(["reward", "stats", str(path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"every completion scores {score:g}: nothing to learn from; check the format, and the reward" in shown
+    assert "mine 0% - - 100%" in shown
+    assert "too easy" not in shown
+    assert "all parts together 0% - - 100%" in shown
+
+
+def test_an_own_reward_passes_at_1_where_that_is_its_best() -> None:
+    def kinds(*groups: tuple[float, float]) -> dict[str, int]:
+        rows = [{"scores": {"mine": score}, "prompt": str(i)} for i, group in enumerate(groups) for score in group]
+        return {**examine(rows).groups["mine"]}
+
+    assert kinds((1.0, 1.0), (0.0, 0.0), (0.0, 1.0)) == {"all right": 1, "all wrong": 1, "mixed": 1}
+    assert kinds((2.0, 2.0), (1.0, 1.0), (0.0, 2.0)) == {"partly right": 2, "mixed": 1}
 
 
 def test_lengths_copies_and_loops() -> None:

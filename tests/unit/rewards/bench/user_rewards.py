@@ -102,8 +102,9 @@ def any_number(completions: list[Any], answer: list[str], **_: Any) -> list[floa
     return [float(gold in re.findall(r"\d+", text(c))) for c, gold in zip(completions, answer, strict=True)]
 
 
-def none_for_nan(completions: list[Any], **_: Any) -> list[float | None]:
-    return [None if "nan" in text(completion) else 0.0 for completion in completions]
+def none_for_nan(completions: list[Any], answer: list[str], **_: Any) -> list[float | None]:
+    scores = sound(completions, answer)
+    return [None if "nan" in text(completion) else score for completion, score in zip(completions, scores, strict=True)]
 
 
 async def in_future(completions: list[Any], answer: list[str], **_: Any) -> list[float | None]:

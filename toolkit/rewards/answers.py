@@ -10,7 +10,8 @@ from typing import Literal
 
 from toolkit.rewards import equations
 from toolkit.rewards.numerals import MAX_ANSWER_CHARS, parse_number, without_latex
-from toolkit.rewards.prose import last_number, stated_answer, strip_tags
+from toolkit.rewards.prose import last_number, strip_tags
+from toolkit.rewards.statements import stated_answer
 
 MarkedLayout = Literal["answer_tag", "hashes", "boxed"]
 Layout = MarkedLayout | Literal["answer_is", "last_number"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
 from toolkit.rewards import equations
-from toolkit.rewards.numerals import MAX_ANSWER_CHARS, parse_number, without_latex
+from toolkit.rewards.numerals import MAX_ANSWER_CHARS, PLAIN, parse_number, without_latex
 from toolkit.rewards.prose import last_number, strip_tags
 from toolkit.rewards.statements import stated_answer
 
@@ -28,6 +30,14 @@ _LEAD_IN = re.compile(
     r"\s*(?:#{1,6}\s*)?(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?"
     r"(?:answer\s+is\b:?\s*)?(.*)",
     re.IGNORECASE | re.DOTALL,
+)
+_EXPRESSION = re.compile(r"[0-9.,+\-*/×÷x·^!√()% ]*[0-9)!]")
+_RANGE_OR_DATE = re.compile(r"[0-9]+(?:-[0-9]+)+|[0-9]+/[0-9]+/[0-9]+")
+_RAISED = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
+_LATEX_GROUPS = (
+    (re.compile(r"\\sqrt\s*\{([^{}]*)\}"), r"√(\1)"),
+    (re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"((\1)/(\2))"),
+    (re.compile(r"\^\s*\{([^{}]*)\}"), r"^(\1)"),
 )
 
 
@@ -109,8 +119,8 @@ def find_answer(text: str, layouts: tuple[Layout, ...]) -> str | None:
 def read(answer: str | None) -> Fraction | None:
     """The number that an extracted answer says, or None.
 
-    Beside what `parse_number` reads: tags inside, a lead-in (`The final answer is 18`), and an equation that holds
-    (`9 * 2 = 18`).
+    Beside what `parse_number` reads: tags inside, a lead-in (`The final answer is 18`), an equation that holds
+    (`9 * 2 = 18`), and an expression of numbers with its exact value (`2^{10}`, `3 \\cdot 4`, `5!`, `\\sqrt{16}`).
     """
     if answer is None:
         return None
@@ -120,11 +130,27 @@ def read(answer: str | None) -> Fraction | None:
     plain = strip_tags(answer).strip()
     lead_in = _LEAD_IN.fullmatch(plain)
     value = parse_number(lead_in[1]) if lead_in else None
-    if value is None and "=" in plain:
-        left, _, right = without_latex(plain).strip("$ ").rpartition("=")
-        result = parse_number(right)
-        value = result if result is not None and equations.evaluate(left) == result else None
-    return value
+    if value is not None:
+        return value
+    left, sign, right = (lead_in[1] if lead_in else plain).rpartition("=")
+    result = parse_number(right) if sign else None
+    result = _evaluated(right) if result is None else result
+    return result if not sign or (result is not None and _evaluated(left) == result) else None
+
+
+def _evaluated(text: str) -> Fraction | None:
+    """The value of an expression of numbers, plain or in LaTeX; a range (`10-12`) and a date are none."""
+    if not any(char.isdigit() for char in text):
+        return None
+    for _ in range(4 if "{" in text else 0):
+        for pattern, plain in _LATEX_GROUPS:
+            text = pattern.sub(plain, text)
+    text = text.replace("\\div", "÷").replace("**", "^").strip()
+    text = without_latex(text.removeprefix("\\(").removesuffix("\\)").removeprefix("\\[").removesuffix("\\]"))
+    text = text.translate(PLAIN).strip("$ ").removesuffix(".")
+    if not text.isascii():
+        text = _RAISED.sub(lambda raised: "^" + unicodedata.normalize("NFKC", raised[0]).replace("\u2212", "-"), text)
+    return equations.evaluate(text) if _EXPRESSION.fullmatch(text) and not _RANGE_OR_DATE.fullmatch(text) else None
 
 
 def parse_gold(answer: object) -> Fraction | None:

@@ -50,7 +50,8 @@ STATED = [
     ("The answer is 13. If you got 12, the answer is wrong.", 13), ("The wrong answer is 12. The answer is 13.", 13),
     ("The answer is 13. An incorrect answer is 12.", 13), ("Instead of the answer 12, the answer is 13.", 13),
     ("The answer is 13. One might think the answer is 12.", 13), ("The answer is 13. Tom says the answer is 12.", 13),
-    ("The answer is 13 instead of 12.", 13), ("答案不是12，而是13。", 13), ("答案是13。", 13), ("所以答案是大约13元", 13),
+    ("The answer is 13 instead of 12.", 13), ("答案不是12，而是13。", 13), ("答案是13。", 13),
+    ("所以答案是大约13元", 13),
     ("The answer is 12. Let me recompute. The answer is 13.", 13), ("The answer isn't 12. The answer is 13.", 13),
     ("The answer is 13. The answer is not 12.", 13), ("Answer:\n13", 13), ("Answer: 13\nThis answer is final.", 13),
     ("The answer is correct. The answer is 13.", 13), ("The answer cannot be 12, so the answer is 13.", 13),
@@ -80,7 +81,8 @@ NOT_STATED = [
     "The answer is never 13.",
     "The answer is either 13 or 14.", "The answer is 13 or 14", "This answer is the solution to step 13.",
     "Question: why is the answer: 13", "The prompt asks \"when the answer is 13\"",
-    "The answer is 13. I made a mistake.", "The answer is 12. Actually, no, 13 or 14.", "答案不是13。", "答案是13。不对，答案是12。",
+    "The answer is 13. I made a mistake.", "The answer is 12. Actually, no, 13 or 14.",
+    "答案不是13。", "答案是13。不对，答案是12。",
 ]  # fmt: skip
 
 

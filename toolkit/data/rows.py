@@ -20,6 +20,7 @@ from typing import Any
 
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, first_line
+from toolkit.rewards.answers import gold_list
 
 Numbered = tuple[int, Row]
 """A row and its number, from 1: of its line in a file of lines, else its own (see `place`)."""
@@ -59,8 +60,11 @@ def place(path: Path, number: int) -> str:
 def bare_gold(answer: object) -> str:
     """A gold answer as a person would write it, which of a worked answer is what follows GSM8K's last `####`.
 
-    `18` for 18.0, no exponent, nothing for a missing one (None; NaN in Parquet).
+    `18` for 18.0, no exponent, nothing for a missing one (None; NaN in Parquet). A list of one is that one; of several
+    each counts as right (`rewards.answers.golds`).
     """
+    if isinstance(answer, (list, tuple)):
+        return gold_list([bare_gold(item) for item in answer])
     if answer is None or (isinstance(answer, float) and math.isnan(answer)):
         return ""
     if isinstance(answer, (float, Decimal)) and math.isfinite(answer):

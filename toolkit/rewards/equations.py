@@ -64,7 +64,7 @@ def find(text: str) -> Iterator[Equation]:
 
 
 def evaluate(expression: str) -> Fraction | None:
-    """The exact value of `+ - * / ^`, factorials, roots that are rational (`√16`), parentheses and percent over decimals.
+    """The exact value of `+ - * / ^`, factorials, rational roots (`√16`), parentheses and percent over decimals.
 
     None when it is no such expression, or beyond 80 characters, 8 nested parentheses, 4,096 bits or 200!.
     """

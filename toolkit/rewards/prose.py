@@ -1,4 +1,4 @@
-"""Numbers in running text, and the last one."""
+"""Numbers in running text, the last one, and whether a text breaks off."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ TOKEN = re.compile(
     r"(?:\s?(?:%|[kKM]\b|[十百千万亿]|(?:percent|pct|(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)s?)\b"
     r"|and (?:a |one )?(?:half|third|quarter)\b))?"
 )
+_CLOSING = re.compile(r"(?:\s|\*\*|[_)\]}\"'`$”]|\\[)\]])*$")
+_FINISHED = re.compile(r"[.!?。！？…~]$|<\|[A-Za-z_]{1,32}\|>|</?[A-Za-z_]{1,32}>\s*$")
+_BREAK = re.compile(r"[.!?。！？,，:：;；\n]\s*\S|[-+*/=×÷^,:;(\[{<&]$")
+_WORDS = re.compile(r"[^\W\d_]+")
+MAX_UNIT_WORDS, MAX_UNIT_CHARS = 3, 40  # `18 dollars per day`, the longest text after a number that needs no full stop
+_OPEN = """
+a an the of to in on at by for with from per and or but so then than that which who if as is are was were be has have
+she he it they we i you her his their its this these those each every because when while not 的 和 是
+"""
+_OPEN_WORDS = frozenset(_OPEN.split())
+"""Words that end no sentence: a text that ends in one breaks off."""
 _SIGN = re.compile(r"(?:(?<![0-9A-Za-z)%])(?<![0-9)%] )-|[=≈]\s?-\s)(?:US\$|[$€£¥₹])?$|[$€£¥₹]-$")
 
 
@@ -49,6 +60,23 @@ def last_number(text: str) -> str | None:
         window = plain(text)
         found = _last_token(window)
     return signed(window, found) if found else None
+
+
+def is_finished(text: str) -> bool:
+    """Whether a text ends where its author would, as far as its last number shows it.
+
+    It ends in a full stop or another closing mark, in a tag or a special token, on its last number (as `A: 18` does),
+    or that number's unit. `18 eggs. Then she sells` breaks off, and so do `18 of the` and `18 +`. What breaks off in
+    the middle of a number cannot be told from its text.
+    """
+    end = max(map(text.rfind, DIGITS)) + 1
+    rest = _CLOSING.sub("", text[end:])
+    if not rest or _FINISHED.search(rest):
+        return True
+    if _BREAK.search(rest) or len(rest) > MAX_UNIT_CHARS:
+        return False
+    said = _WORDS.findall(plain(rest))
+    return len(said) <= MAX_UNIT_WORDS and not (said and said[-1].lower() in _OPEN_WORDS)
 
 
 def plain(text: str) -> str:

@@ -80,8 +80,8 @@ _FILLER = re.compile(
     r"(?:(?:therefore|thus|hence|then|so|simply|just|exactly|precisely|approximately|approx|about|around|roughly|nearly"
     r"|almost|only|still|now|actually|indeed|clearly|also|again|obviously|finally|in fact|of course|definitely"
     r"|certainly|probably|likely|equal to|equals|found to be|given by|up to"
-    r"|calculated (?:to be|as)|(?:going|supposed) to be|an?(?: grand)? total of|the (?:number|value|integer|fraction|amount)"
-    r"|a whopping|either|both|the"
+    r"|calculated (?:to be|as)|(?:going|supposed) to be|an?(?: grand)? total of"
+    r"|the (?:number|value|integer|fraction|amount)|a whopping|either|both|the"
     r"|as follows|option|choice|negative|minus|positive|be|is|and|usd|us|eur|gbp|inr|rs|rmb|boxed"
     r"|约|大约|共|总共|一共|[a-z]{1,2}|(?:(?:twen|thir|for|fif|six|seven|eigh|nine)(?:ty|teen)|one|two|three|four|five|six|seven|eight|nine|ten|eleven"
     r"|twelve|hundred|thousand|zero)+)(?![a-z])[^a-z]*)*",

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
-from toolkit.rewards import answers, equations, latex
+from toolkit.rewards import answers, equations, latex, notation
 from toolkit.rewards.answers import Layout
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import Completion, one_line, text_of
@@ -150,7 +150,10 @@ class CorrectLatex(Correct):
     def _comparison_with(self, text: str, answer: str) -> latex.Comparison:
         pair = self._pair(text, answer)
         if pair is None and answers.parse_gold(answer) is not None:
-            return latex.Comparison(bool(answers.equal(self._found(text, {}), answer)))
+            found = self._found(text, {})
+            equal = bool(answers.equal(found, answer))
+            what = notation.difference(found, answer) if found and equal else ""
+            return latex.Comparison(equal and not what, f"they differ in {what}" if what else "")
         comparison = latex.equivalent(*pair, self.how) if pair else latex.Comparison(None)
         if comparison.equal is None:
             gold = latex.as_formula(answer)  # by itself: is it the gold answer that cannot be read?

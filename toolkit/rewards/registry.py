@@ -15,7 +15,7 @@ _MODULES = {
     "length": "length_band too_short overlong cosine_length group_length",
     "repetition": "repetition distinct_1 distinct_2 compression printable",
     "language": "language_consistency",
-    "rubric": "rubric_sales_zh",
+    "rubric": "rubric_sales_zh rubric_sales_zh_hybrid",
     "code": "code_syntax code_tests code_all_tests",
     "composition": "r1_bundle r1_curriculum correct_if_format",
     "learned": "reward_model judge",

@@ -40,7 +40,8 @@ def listing() -> RenderableType:
             first = reward
         purpose = reward.purpose if reward is first else f"the same with {_difference(reward, first)}"
         table.add(Text(name, "bold"), range_of(reward.range), purpose)
-    more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, FILE.py:FUNCTION"
+    more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, "
+    more += "composition:FILE.yaml, FILE.py:FUNCTION"
     return Group(table.rich(), Text(), Text(more, "dim"))
 
 

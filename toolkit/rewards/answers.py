@@ -13,7 +13,7 @@ from typing import Literal
 from toolkit.rewards import equations
 from toolkit.rewards.numerals import MAX_ANSWER_CHARS, PLAIN, parse_number, without_latex
 from toolkit.rewards.prose import is_finished, last_number, strip_tags
-from toolkit.rewards.statements import stated_answer
+from toolkit.rewards.statements import is_denied, stated_answer
 
 MarkedLayout = Literal["answer_tag", "hashes", "boxed"]
 Layout = MarkedLayout | Literal["answer_is", "last_number"]
@@ -105,7 +105,8 @@ def find_answer(text: str, layouts: tuple[Layout, ...], is_truncated: bool | Non
     A layout that is there decides, whether or not a number stands in it: a model that writes `<answer>many</answer>`
     does not get a second chance with its last number. A truncated text has no last number, which would be right by
     accident, and states its answer before its last, broken sentence. Where it is not known (None), a text that breaks
-    off after its last number (`prose.is_finished`) has none. Linear in the text's length.
+    off after its last number (`prose.is_finished`) has none. Nor is a last number the answer that is said not to be it
+    (`the answer is not 12`). Linear in the text's length.
     """
     for layout in layouts:
         if layout == "answer_is":
@@ -113,6 +114,7 @@ def find_answer(text: str, layouts: tuple[Layout, ...], is_truncated: bool | Non
         elif layout == "last_number":
             is_there = not is_truncated if is_truncated is not None else is_finished(text)
             answer = last_number(text) if is_there else None
+            answer = None if answer is not None and is_denied(text, answer) else answer
         else:
             found = span(text, layout)
             answer = text[found[0] : found[1]] if found else None

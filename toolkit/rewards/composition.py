@@ -263,7 +263,7 @@ class Mixed(Composition):
     """
 
     name = "mixed"
-    purpose = "Form first and the right answer later, in three parts with the weights of the tutorials."
+    purpose = "Form first and the right answer later, in parts weighed by the phase of a run."
     weakness = "Early on the look of reasoning pays more than a right answer; the curve jumps where a phase begins."
 
     parts: tuple[Part, ...] = weighted("exploit", {"rule": correct, "heuristic": steps})

@@ -27,6 +27,10 @@ class Piecewise:
             raise RewardError(found, "one value a phase, and starts that rise from 0 and stay below 1")
         _check(self.values)
 
+    def __str__(self) -> str:
+        pairs = zip(self.values, self.starts, strict=True)
+        return f"({', '.join(f'{value:g} from {start:.0%}' for value, start in pairs)})"
+
     def at(self, progress: float) -> float:
         return self.values[bisect_right(self.starts, progress) - 1]
 

@@ -150,20 +150,36 @@ def stated_answer(text: str) -> str | None:
     gives several (`18 or 19`) it is their text, which `parse_number` refuses. A remark about the answer (`this answer
     is the solution to step 2`) is passed over. Linear in the text's length.
     """
+    standing, _denied_ones = _read(text)
+    return standing[-1] if standing else None
+
+
+def is_denied(text: str, number: str) -> bool:
+    """Whether a text says of this number that it is not the answer, and does not state it afterwards."""
+    standing, denied = _read(text)
+    return any(_same(other, number) for other in denied) and not any(_same(other, number) for other in standing)
+
+
+def _read(text: str) -> tuple[list[str], list[str]]:
+    """The answers that stand at the end of a text, and the numbers that are denied or taken back in it."""
     if not text.isascii():
         text = text.replace("\u2019", "'")
     standing: list[str] = []
+    denied: list[str] = []
     for at in _places(text):
         said = _said(text, at)
         if said is None:
             continue
         if said.takes_back:
-            standing = standing[-1:] if said.of_earlier and len(standing) > 1 else []
+            kept = standing[-1:] if said.of_earlier and len(standing) > 1 else []
+            denied += standing[: len(standing) - len(kept)]
+            standing = kept
         if said.denied is not None:
+            denied.append(said.denied)
             standing = [answer for answer in standing if not _same(answer, said.denied)]
         if said.stated is not None:
             standing.append(said.stated)
-    return standing[-1] if standing else None
+    return standing, denied
 
 
 def _same(a: str, b: str) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.rewards.answers import read
+from toolkit.rewards.registry import get
 from toolkit.rewards.statements import stated_answer
 
 STATED = [
@@ -94,6 +95,13 @@ def test_the_answer_that_stands_at_the_end_is_read(text: str, value: float) -> N
 @pytest.mark.parametrize("text", NOT_STATED)
 def test_what_is_not_stated_does_not_pay(text: str) -> None:
     assert read(stated_answer(text)) != 13
+
+
+@pytest.mark.parametrize(
+    "text", ["the previous answer: 13 was wrong", "The answer is not 13", "The answer is 13. This answer is wrong."]
+)
+def test_a_number_that_is_taken_back_does_not_pay_as_the_last_one(text: str) -> None:
+    assert [get(name).judge(text, answer="13") for name in ("correct_last_number", "correct_any")] == [0.0, 0.0]
 
 
 # Sentences with {x}: what each makes of the answers that stood before it

@@ -22,7 +22,7 @@ from toolkit.rewards.bench.check import WORDS, Checked
 from toolkit.rewards.bench.score import shown
 from toolkit.rewards.bench.target import Target
 from toolkit.rewards.completions import one_line
-from toolkit.rewards.composition import Composition
+from toolkit.rewards.composition import Composition, Part
 from toolkit.units import plural
 
 INDENT = (0, 0, 0, 6)
@@ -48,7 +48,15 @@ def listing() -> RenderableType:
 def _difference(reward: RewardFunction, first: RewardFunction) -> str:
     """The settings in which a reward differs from the first of its kind."""
     settings = {field.name: getattr(reward, field.name) for field in fields(reward) if field.name != "title"}
-    return ", ".join(f"{key} = {value!r}" for key, value in settings.items() if value != getattr(first, key))
+    return ", ".join(f"{key} {_brief(value)}" for key, value in settings.items() if value != getattr(first, key))
+
+
+def _brief(value: object) -> str:
+    """A setting in a few words: of what has parts or a weight these."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Part):
+        return ", ".join(f"{part.weight} x {part.name}" for part in value if isinstance(part, Part))
+    weight = getattr(value, "weight", None)
+    return f"= {value!r}" if weight is None else f"weighing {weight:g}"
 
 
 def range_of(bounds: tuple[float, float] | None) -> str:

@@ -62,7 +62,7 @@ class _Reader(Reader):
         return tuple(read)
 
     def _weight(self, value: Any, where: str) -> float | Piecewise:
-        numbers = value if isinstance(value, list) and len(value) == 3 else [value]
+        numbers: list[Any] = value if isinstance(value, list) and len(value) == 3 else [value]
         is_right = all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers)
         self.checked(value, is_right, where, "a number, 0 or more, or three: explore, balance and exploit")
-        return phases(*numbers) if len(numbers) == 3 else float(value)
+        return phases(*numbers) if len(numbers) == 3 else float(numbers[0])

@@ -35,7 +35,8 @@ def _described(conditions: list[list[str]], parsed: Any) -> tuple[Any, Any] | No
     for every in conditions:
         sets = []
         for condition in every:
-            found = parse(f"${condition}$", [LatexExtractionConfig()], parsing_timeout=None)
+            formula, read = f"${condition}$", [LatexExtractionConfig()]
+            found = parse(formula, read, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
             relation: Any = found[0] if found else None
             is_relation = getattr(relation, "is_Relational", False) or getattr(relation, "is_Boolean", False)
             if not is_relation or len(relation.free_symbols) != 1 or relation.atoms(AppliedUndef):

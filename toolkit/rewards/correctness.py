@@ -117,6 +117,9 @@ class CorrectLatex(Correct):
     Two plain numbers are compared exactly and at once; the rest goes to a worker process with a hard time-out (about
     200 comparisons a second and worker). None when the gold answer cannot be read; an answer that runs into the
     time-out is wrong, else a model could write itself out of judgement. https://github.com/huggingface/Math-Verify
+
+    An inequality answers an interval (`2<x\\le 5` is `(2,5]`). What math-verify drops must agree, too: primes, bases of
+    numbers, transposes, units where both have one, and the first digits of small numbers (see `notation`).
     """
 
     name = "correct_latex"

@@ -34,7 +34,7 @@ FAST = (
     "format", "format_soft", "tag_count", "format_think", "format_hashes", "one_answer", "nothing_after",
     "steps", "connectives", "verification",
     "length_band", "too_short", "overlong", "cosine_length", "group_length",
-    "language_consistency", "printable", "rubric_sales_zh",
+    "language_consistency", "printable", "rubric_sales_zh", "rubric_sales_zh_hybrid",
 )  # fmt: skip
 """The regex and numeric rewards; those that count n-grams, compress, ask math-verify or compose are measured below."""
 SLOW = ("repetition", "distinct_1", "distinct_2", "compression", "r1_bundle", "r1_curriculum")

@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 
 from toolkit.data.schema import Row
 from toolkit.errors import DataError, first_line
-from toolkit.rewards.answers import find_answer
+from toolkit.rewards.answers import find_answer, gold_list
 
 Numbered = tuple[int, Row]
 """A row and its number, from 1: of its line in a file of lines, else its own (see `place`)."""
@@ -76,8 +76,11 @@ def _ending(path: Path) -> str:
 def bare_gold(answer: object) -> str:
     """A gold answer as a person would write it; of a worked one, what follows GSM8K's last `####`, or its last box.
 
-    `18` for 18.0, no exponent, nothing for a missing one (None; NaN in Parquet).
+    `18` for 18.0, no exponent, nothing for a missing one (None; NaN in Parquet). A list of one is that one; of several
+    each counts as right (`rewards.answers.golds`).
     """
+    if isinstance(answer, (list, tuple)):
+        return gold_list([bare_gold(item) for item in answer])
     if answer is None or (isinstance(answer, float) and math.isnan(answer)):
         return ""
     if isinstance(answer, (float, Decimal)) and math.isfinite(answer):

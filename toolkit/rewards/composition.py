@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from toolkit.errors import RewardError
+from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards.base import Explanation, RewardFunction
 from toolkit.rewards.completions import Completion, one_line, text_of
 from toolkit.rewards.correctness import correct
 from toolkit.rewards.formatting import format, format_soft
 from toolkit.rewards.length import groups
 from toolkit.rewards.reasoning import connectives, steps, verification
-from toolkit.rewards.schedule import Linear, Piecewise, phases, progress_of
+from toolkit.rewards.schedule import WEIGHTS, Linear, Piecewise, phases, progress_of
 
 EPSILON = 1e-4  # TRL's, in the division by a group's standard deviation
 Z_LIMIT = 10.0  # of a normalised part; one right answer among 100 has 9.9
@@ -213,8 +213,28 @@ def normalized(scores: Sequence[float | None]) -> list[float | None]:
 
 
 def hybrid(rule: RewardFunction, model: RewardFunction, rule_weight: float = 0.6, title: str = "hybrid") -> Composition:
-    """A rule and a model's opinion, 0.6 to 0.4; where one of them cannot judge the other decides alone."""
+    """A rule and a model's opinion, 0.6 to 0.4; where one of them cannot judge the other decides alone.
+
+    `rule_weight=0.7` for 0.7 to 0.3. In a file: `composition:FILE.yaml` with `weights: hybrid_60_40` or `hybrid_70_30`.
+    """
     return Composition((Part(rule, rule_weight), Part(model, 1 - rule_weight)), title=title)
+
+
+def weighted(preset: str, rewards: Mapping[str, RewardFunction]) -> tuple[Part, ...]:
+    """Parts with the weights of a preset of `schedule.WEIGHTS`, by role: rule, heuristic, neural.
+
+    Raises:
+        RewardError: no such preset, a role that it does not have, or none of its roles.
+    """
+    if preset not in WEIGHTS:
+        hint = did_you_mean(preset, WEIGHTS) or f"one of {', '.join(WEIGHTS)}"
+        raise RewardError(f"there are no weights {preset!r}", hint)
+    weights = WEIGHTS[preset]
+    for role in rewards:
+        if role not in weights:
+            hint = did_you_mean(role, weights) or f"one of {', '.join(weights)}"
+            raise RewardError(f"the weights {preset!r} have no part {role!r}", hint)
+    return tuple(Part(rewards[role], weight) for role, weight in weights.items() if role in rewards)
 
 
 @dataclass(frozen=True)
@@ -231,6 +251,22 @@ class R1Bundle(Composition):
         Part(connectives, 0.15),
         Part(verification, 0.10),
     )
+
+
+@dataclass(frozen=True)
+class Mixed(Composition):
+    """A rule, a heuristic and a model's opinion with the weights of a preset of `schedule.WEIGHTS`.
+
+    `mixed_explore` weighs them 0.3, 0.5 and 0.2, `mixed_balance` 0.5, 0.3 and 0.2, `mixed_exploit` 0.7, 0.2 and 0.1;
+    `mixed_phases` goes from the first to the last during a run. By name they are `correct` and `steps`, with no model,
+    so the weights sum to less than 1: `composition:FILE.yaml` has rewards of your own, a model's among them.
+    """
+
+    name = "mixed"
+    purpose = "Form first and the right answer later, in parts weighed by the phase of a run."
+    weakness = "Early on the look of reasoning pays more than a right answer; the curve jumps where a phase begins."
+
+    parts: tuple[Part, ...] = weighted("exploit", {"rule": correct, "heuristic": steps})
 
 
 @dataclass(frozen=True)
@@ -261,4 +297,9 @@ class CorrectIfFormat(Composition):
 
 r1_bundle = R1Bundle()
 r1_curriculum = R1Curriculum()
+_PAIR = {"rule": correct, "heuristic": steps}
+mixed_explore = Mixed(weighted("explore", _PAIR), title="mixed_explore")
+mixed_balance = Mixed(weighted("balance", _PAIR), title="mixed_balance")
+mixed_exploit = Mixed(weighted("exploit", _PAIR), title="mixed_exploit")
+mixed_phases = Mixed(weighted("phases", _PAIR), title="mixed_phases")
 correct_if_format = CorrectIfFormat()

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from toolkit.errors import RewardError, did_you_mean
-from toolkit.rewards import answers, equations, latex
+from toolkit.rewards import answers, equations, latex, notation
 from toolkit.rewards.answers import Layout
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import Completion, one_line, text_of
@@ -20,8 +20,16 @@ class _Answered(RewardFunction):
 
     layouts: tuple[Layout, ...] = ("answer_tag",)
     """How the answer may be marked, looked for in this order: see `answers.Layout`."""
+    max_tokens: int = 0
+    """The run's `max_completion_length`: a completion of so many tokens is truncated. 0 where that is not known."""
 
     columns = ("answer",)
+
+    @property
+    def optional_columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What tells a truncated completion, for the layouts in which one could be right by accident."""
+        is_open = "last_number" in self.layouts or "answer_is" in self.layouts
+        return ("finish_reason", *(("completion_ids",) if self.max_tokens else ())) if is_open else ()
 
     def __post_init__(self) -> None:
         for layout in self.layouts:
@@ -33,19 +41,30 @@ class _Answered(RewardFunction):
     def best_layouts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.layouts
 
-    def _found(self, text: str) -> str | None:
-        return answers.find_answer(text, self.layouts)
+    def _found(self, text: str, row: Mapping[str, Any]) -> str | None:
+        return answers.find_answer(text, self.layouts, self._is_truncated(row) if row else None)
 
-    def _shown(self, text: str, is_number: bool = True) -> str:
+    def _is_truncated(self, row: Mapping[str, Any]) -> bool | None:
+        """By `finish_reason`, as vLLM and OpenAI's API give it, or by the number of tokens; None where nothing says."""
+        if reason := row.get("finish_reason"):
+            return reason == "length"
+        ids = row.get("completion_ids")
+        return len(ids) >= self.max_tokens if self.max_tokens and ids is not None else None
+
+    def _shown(self, text: str, row: Mapping[str, Any], is_number: bool = True) -> str:
         """The answer as an explanation shows it, and that it is no number where it should be one."""
-        found = self._found(text)
+        found = self._found(text, row)
         if found is None:
-            return f"no answer in {' or '.join(self.layouts)}"
+            is_truncated = "last_number" in self.layouts and answers.find_answer(text, self.layouts, False) is not None
+            return f"no answer in {' or '.join(self.layouts)}" + (": the text is truncated" if is_truncated else "")
         unread = ", which is not one number" if is_number and answers.read(found) is None else ""
         return f"answer {one_line(found, 60)!r}{unread}"
 
-    def _why(self, text: str, score: float | None, answer: object, verdict: str) -> str:
-        return _no_gold(answer) if score is None else f"{self._shown(text)}, {verdict} {answers.parse_gold(answer)}"
+    def _why(self, text: str, score: float | None, answer: object, row: Mapping[str, Any], verdict: str) -> str:
+        if score is None:
+            return _no_gold(answer)
+        wanted = [value for gold in answers.golds(answer) if (value := answers.parse_gold(gold)) is not None]
+        return f"{self._shown(text, row)}, {verdict} {' or '.join(map(str, wanted))}"
 
 
 def _no_gold(answer: object) -> str:
@@ -57,15 +76,20 @@ class Correct(_Answered):
     """`right` when the answer equals the gold answer as a number, else `wrong`: 1 and 0, or 1 and -1.
 
     By default the answer is the last complete `<answer>` block. `18`, `18.0`, `$18`, `1,800`, `18 dollars`, `-3`,
-    `3/4`, `x = 18`, `**18**` are read, `18 million` and `18 or nineteen` are not (see `numerals.parse_number`). None
-    when the gold answer itself cannot be read: the model is not punished for a broken row.
+    `3/4`, `x = 18`, `**18**` are read, `18 million` and `18 or nineteen` are not (see `numerals.parse_number`). An
+    expression of numbers has its value: `2^{10}`, `9 * 2`, `5!`. A list of gold answers accepts each. None when the
+    gold answer itself cannot be read: the model is not punished for a broken row.
+
+    A truncated completion cannot be right by its last number. It is known by the columns `finish_reason` ("length") or
+    `completion_ids` with `max_tokens`; without them a text that breaks off after its last number has none, and a text
+    that ends on one (`A: 18`) is taken for whole.
     """
 
     name = "correct"
     purpose = "The point of a run: the answer equals the gold answer as a number."
     weakness = (
-        "Guessing small whole numbers pays where those are common, and right answers by wrong reasoning are paid too; "
-        "a list of candidates is no answer and does not pay."
+        "Guessing small whole numbers pays where those are common, and so do right answers by wrong reasoning and "
+        "arithmetic that is left to the reader (`9 * 2`); a list of candidates is no answer and does not pay."
     )
 
     right: float = 1.0
@@ -75,15 +99,15 @@ class Correct(_Answered):
     def range(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.wrong, self.right
 
-    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = self._verdict(text, answer)
+    def judge(self, text: str, *, answer: object, **row: Any) -> float | None:
+        verdict = self._verdict(text, answer, row)
         return None if verdict is None else self.right if verdict else self.wrong
 
-    def _verdict(self, text: str, answer: object) -> bool | None:
-        return answers.equal(self._found(text), answer)
+    def _verdict(self, text: str, answer: object, row: Mapping[str, Any]) -> bool | None:
+        return answers.equal(self._found(text, row), answer)
 
-    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
-        return self._why(text, score, answer, "equals" if score == self.right else "is not")
+    def reason(self, text: str, score: float | None, *, answer: object, **row: Any) -> str:
+        return self._why(text, score, answer, row, "equals" if score == self.right else "is not")
 
 
 @dataclass(frozen=True)
@@ -93,6 +117,9 @@ class CorrectLatex(Correct):
     Two plain numbers are compared exactly and at once; the rest goes to a worker process with a hard time-out (about
     200 comparisons a second and worker). None when the gold answer cannot be read; an answer that runs into the
     time-out is wrong, else a model could write itself out of judgement. https://github.com/huggingface/Math-Verify
+
+    An inequality answers an interval (`2<x\\le 5` is `(2,5]`). What math-verify drops must agree, too: primes, bases of
+    numbers, transposes, units where both have one, and the first digits of small numbers (see `notation`).
     """
 
     name = "correct_latex"
@@ -110,38 +137,48 @@ class CorrectLatex(Correct):
     def scores(
         self, completions: Sequence[Completion], lists: Mapping[str, Sequence[Any]], extra: Mapping[str, Any]
     ) -> list[float | None]:
-        pairs = [self._pair(text_of(c), gold) for c, gold in zip(completions, lists["answer"], strict=True)]
+        asked = zip(completions, lists["answer"], strict=True)
+        pairs = [self._pair(text_of(c), gold) for c, answer in asked for gold in answers.golds(answer)]
         latex.equivalent_all([pair for pair in dict.fromkeys(pairs) if pair], self.how, self.workers)  # fills the cache
         return super().scores(completions, lists, extra)
 
-    def _verdict(self, text: str, answer: object) -> bool | None:
+    def _verdict(self, text: str, answer: object, row: Mapping[str, Any]) -> bool | None:
         return self._comparison(text, answer).equal
 
     def _comparison(self, text: str, answer: object) -> latex.Comparison:
+        """With the gold answer that it equals, or else the first one that can be read."""
+        each = [self._comparison_with(text, gold) for gold in answers.golds(answer)] or [latex.Comparison(None)]
+        return min(each, key=lambda one: (not one.equal, one.equal is None))
+
+    def _comparison_with(self, text: str, answer: str) -> latex.Comparison:
         pair = self._pair(text, answer)
         if pair is None and answers.parse_gold(answer) is not None:
-            return latex.Comparison(bool(answers.equal(self._found(text), answer)))
+            found = self._found(text, {})
+            equal = bool(answers.equal(found, answer))
+            what = notation.difference(found, answer) if found and equal else ""
+            return latex.Comparison(equal and not what, f"they differ in {what}" if what else "")
         comparison = latex.equivalent(*pair, self.how) if pair else latex.Comparison(None)
         if comparison.equal is None:
-            gold = latex.as_formula(str(answer))  # by itself: is it the gold answer that cannot be read?
+            gold = latex.as_formula(answer)  # by itself: is it the gold answer that cannot be read?
             readable = latex.equivalent(gold, gold, self.how).equal is not None
             return latex.Comparison(False, comparison.why) if readable else latex.Comparison(None, _no_gold(answer))
         return comparison
 
-    def _pair(self, text: str, gold: object) -> tuple[str, str] | None:
+    def _pair(self, text: str, gold: str) -> tuple[str, str] | None:
         """The answer and the gold answer for math-verify; None where numbers, or no answer, decide without it."""
-        found = self._found(text)
+        found = self._found(text, {})
         if found is None or (answers.read(found) is not None and answers.parse_gold(gold) is not None):
             return None
-        return latex.as_formula(found), latex.as_formula(str(gold))
+        return latex.as_formula(found), latex.as_formula(gold)
 
-    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+    def reason(self, text: str, score: float | None, *, answer: object, **row: Any) -> str:
         comparison = self._comparison(text, answer)
         if score is None:
             return comparison.why
         why = f" ({comparison.why})" if comparison.why else ""
         verdict = "equals" if comparison.equal else "is not"
-        return f"{self._shown(text, is_number=False)}, {verdict} {one_line(str(answer), 60)!r}{why}"
+        wanted = " or ".join(map(repr, answers.golds(answer)))
+        return f"{self._shown(text, {}, is_number=False)}, {verdict} {one_line(wanted, 60)}{why}"
 
 
 @dataclass(frozen=True)
@@ -158,8 +195,8 @@ class Close(_Answered):
     tolerance: float = 0.1
     near: float = 0.5
 
-    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        gold, found = answers.parse_gold(answer), self._found(text)
+    def judge(self, text: str, *, answer: object, **row: Any) -> float | None:
+        gold, found = answers.parse_gold(answer), self._found(text, row)
         if gold is None:
             return None
         if answers.equal(found, answer):
@@ -170,9 +207,9 @@ class Close(_Answered):
         error = abs(value - gold) / (abs(gold) or 1)
         return self.near * float(1 - error / Fraction(self.tolerance)) if error < self.tolerance else 0.0
 
-    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+    def reason(self, text: str, score: float | None, *, answer: object, **row: Any) -> str:
         near = "equals" if score == 1 else f"is within {self.tolerance:.0%} of" if score else "is not near"
-        return self._why(text, score, answer, near)
+        return self._why(text, score, answer, row, near)
 
 
 @dataclass(frozen=True)
@@ -188,12 +225,12 @@ class Integer(_Answered):
     def best_layouts(self) -> tuple[str, ...]:
         return ()  # a right answer need not be whole
 
-    def judge(self, text: str, **_: Any) -> float | None:
-        value = answers.read(self._found(text))
+    def judge(self, text: str, **row: Any) -> float | None:
+        value = answers.read(self._found(text, row))
         return float(value is not None and value.denominator == 1)
 
-    def reason(self, text: str, score: float | None, **_: Any) -> str:
-        return f"{self._shown(text)}, {'a' if score else 'no'} whole number"
+    def reason(self, text: str, score: float | None, **row: Any) -> str:
+        return f"{self._shown(text, row)}, {'a' if score else 'no'} whole number"
 
 
 @dataclass(frozen=True)
@@ -211,8 +248,8 @@ class PartialCredit(_Answered):
 
     share: float = 0.3
 
-    def judge(self, text: str, *, answer: object, **_: Any) -> float | None:
-        verdict = answers.equal(self._found(text), answer)
+    def judge(self, text: str, *, answer: object, **row: Any) -> float | None:
+        verdict = answers.equal(self._found(text, row), answer)
         if verdict is not False:
             return 1.0 if verdict else None
         n_right, n = self._counts(text)
@@ -222,9 +259,9 @@ class PartialCredit(_Answered):
         found = set(equations.find(text))
         return sum(equation.holds for equation in found), len(found)
 
-    def reason(self, text: str, score: float | None, *, answer: object, **_: Any) -> str:
+    def reason(self, text: str, score: float | None, *, answer: object, **row: Any) -> str:
         n_right, n = self._counts(text)
-        why = self._why(text, score, answer, "equals" if score == 1 else "is not")
+        why = self._why(text, score, answer, row, "equals" if score == 1 else "is not")
         return why if score is None else f"{why}; {n_right} of {n} equations hold"
 
 

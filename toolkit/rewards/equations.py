@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,11 +14,13 @@ from toolkit.rewards.numerals import decimal
 MAX_SIDE = 80  # characters of one side; keeps every search bounded, and every number short
 MAX_DEPTH = 8  # of parentheses
 MAX_SIGNS = 10_000  # of equality that are looked at; a solution has ten
+MAX_BITS = 4096  # of a power; 2^10^10 would take the machine's memory
+MAX_FACTORIAL = 200
 _OPERATORS = str.maketrans({"×": "*", "·": "*", "÷": "/", "\u2212": "-", "\u2013": "-"})
 _TIMES = re.compile(r"(?<=[0-9)%])x(?=[$(0-9.])")  # `9 x 2`; in `3x - 5` it is a variable
 _SIDE = r"[0-9.,+\-*/×÷x·\u2212\u2013%()$€£¥ ]*"
 _RUN = re.compile(_SIDE)
-_TOKEN = re.compile(r"([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)|([-+*/()%])|[$€£¥ ]+|(.)")
+_TOKEN = re.compile(r"([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)|([-+*/()%^!√])|[$€£¥ ]+|(.)")
 _LEADING_NUMBER = re.compile(r"\s*[$€£¥]?\s?-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?%?")
 _SIMPLE = re.compile(r"([0-9]+)([-+*])([0-9]+)")  # what most sides are; the parser gives the same
 _OPERATOR = re.compile(r"[-+*/×÷x·\u2212\u2013]")
@@ -61,9 +64,9 @@ def find(text: str) -> Iterator[Equation]:
 
 
 def evaluate(expression: str) -> Fraction | None:
-    """The exact value of `+ - * /`, parentheses and percent over decimal numbers; None when it is no such expression.
+    """The exact value of `+ - * / ^`, factorials, rational roots (`√16`), parentheses and percent over decimals.
 
-    At most 80 characters and 8 nested parentheses.
+    None when it is no such expression, or beyond 80 characters, 8 nested parentheses, 4,096 bits or 200!.
     """
     if len(expression) > MAX_SIDE or _BREAK.search(expression.strip()):  # `1 2` is no 12
         return None
@@ -147,22 +150,57 @@ def _sum(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[int |
 
 
 def _product(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[int | Fraction, int]:
-    value, at = _factor(tokens, at, depth)
+    value, at = _signed_power(tokens, at, depth)
     while at < len(tokens) and tokens[at] in ("*", "/"):
         operator = tokens[at]
-        factor, at = _factor(tokens, at + 1, depth)
+        factor, at = _signed_power(tokens, at + 1, depth)
         value = value * factor if operator == "*" else Fraction(value, factor)
     return value, at
+
+
+def _signed_power(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[int | Fraction, int]:
+    if tokens[at] == "-" and tokens[at + 1] != "-":
+        value, at = _power(tokens, at + 1, depth)
+        return -value, at
+    return _power(tokens, at, depth)
+
+
+def _power(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[int | Fraction, int]:
+    value, at = _factor(tokens, at, depth)
+    if tokens[at : at + 1] == ["!"]:
+        if value.denominator != 1 or not 0 <= value <= MAX_FACTORIAL or tokens[at + 1 : at + 2] == ["!"]:
+            raise ValueError("no factorial")
+        value, at = math.factorial(int(value)), at + 1
+    if tokens[at : at + 1] == ["^"]:
+        exponent, at = _signed_power(tokens, at + 1, depth)
+        if exponent.denominator != 1 or abs(exponent) * _bits(value) > MAX_BITS:
+            raise ValueError("no power")
+        value = Fraction(value) ** int(exponent)
+    return value, at
+
+
+def _bits(value: int | Fraction) -> int:
+    return max(abs(value.numerator).bit_length(), value.denominator.bit_length())
+
+
+def _root(value: int | Fraction) -> Fraction:
+    if value < 0:
+        raise ValueError("no root")
+    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+    if root * root != value:
+        raise ValueError("no rational root")
+    return root
 
 
 def _factor(tokens: list[int | Fraction | str], at: int, depth: int) -> tuple[int | Fraction, int]:
     first = tokens[at]
     if not isinstance(first, str):
         return first, at + 1
-    if first == "-" and at + 1 < len(tokens) and not isinstance(number := tokens[at + 1], str):
-        return -number, at + 2
-    if first != "(" or depth == MAX_DEPTH:
+    if depth == MAX_DEPTH or first not in ("(", "√"):
         raise ValueError("no expression")
+    if first == "√":
+        value, at = _factor(tokens, at + 1, depth + 1)
+        return _root(value), at
     value, at = _sum(tokens, at + 1, depth + 1)
     if tokens[at] != ")":
         raise ValueError("a parenthesis is not closed")

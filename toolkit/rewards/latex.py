@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolkit.errors import RewardError
+from toolkit.rewards import notation
 from toolkit.rewards.prose import strip_tags
 
 WORKER = Path(__file__).with_name("latex_worker.py")
@@ -40,8 +41,8 @@ class Equivalence:
     """Decimal places to which floats are rounded."""
     strict: bool = True
     """Names of variables matter, and a set is no tuple."""
-    allow_set_relation_comp: bool = False
-    """A gold interval may be answered by an inequality; the other way round is always allowed."""
+    allow_set_relation_comp: bool = True
+    """A gold interval or union may be answered by inequalities; the other way round is always allowed."""
     timeout_s: float = 5.0
     """Seconds for one comparison, reading included; then the worker is killed."""
 
@@ -61,11 +62,18 @@ class Comparison:
 def equivalent(answer: str, gold: str, how: Equivalence) -> Comparison:
     """Whether two texts hold the same mathematics. The order matters to math-verify.
 
-    Tags are stripped first. Where several formulas stand in a text, the last box counts, else the last formula.
+    Tags are stripped first. Where several formulas stand in a text, the last box counts, else the last formula. What
+    math-verify says is not taken as it is: see `notation` for the marks that it drops, and `latex_worker` for
+    inequalities and small numbers.
     """
     if max(len(answer), len(gold)) > MAX_CHARS:
         return Comparison(None if len(gold) > MAX_CHARS else False, f"longer than {MAX_CHARS} characters")
-    return _pool(os.getpid()).ask(strip_tags(answer), strip_tags(gold), how)
+    answer, gold = strip_tags(answer), strip_tags(gold)
+    answer, gold = notation.rewritten(answer, "\\pi" in gold), notation.rewritten(gold, "\\pi" in answer)
+    comparison = _pool(os.getpid()).ask(answer, gold, how)
+    if comparison.equal and (what := notation.difference(answer, gold)):
+        return Comparison(False, f"they differ in {what}")
+    return comparison
 
 
 def equivalent_all(pairs: Sequence[tuple[str, str]], how: Equivalence, workers: int) -> list[Comparison]:
@@ -147,7 +155,9 @@ class Pool:
     def ask(self, answer: str, gold: str, how: Equivalence) -> Comparison:
         """Compare in a worker, which is lent to one caller at a time."""
         settings = {name: value for name, value in asdict(how).items() if name not in ("read", "timeout_s")}
-        request = {"answer": answer, "gold": gold, "read": how.read, "settings": settings, "timeout_s": how.timeout_s}
+        conditions = {"answer": notation.alternatives(answer), "gold": notation.alternatives(gold)}
+        request = {"answer": answer, "gold": gold, "read": how.read, "conditions": conditions}
+        request |= {"settings": settings, "timeout_s": how.timeout_s}
         worker = self._worker()
         reply = worker.ask(request)
         if reply is None:

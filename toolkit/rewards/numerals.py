@@ -106,7 +106,7 @@ def _read(text: str) -> Fraction | None:
     match = _NUMBER.fullmatch(text)
     if match is None or (match["sign"] and match["inner"]):
         return None
-    if (match["before"] and match["after"] and match["before"] != match["after"]) or _changes_number(match["unit"]):
+    if (match["before"] and match["after"] and match["before"] != match["after"]) or changes_number(match["unit"]):
         return None
     value = _value(match)
     return -value if value and "-" in (match["sign"], match["inner"]) else value
@@ -159,10 +159,10 @@ def _names_number(name: str | None) -> bool:
     words = _WORD.findall(name or "")
     if len(words) == 1:
         return words[0].casefold() in _NUMBER_WORDS or not words[0].isalpha()
-    return _changes_number(name)
+    return changes_number(name)
 
 
-def _changes_number(words: str | None) -> bool:
+def changes_number(words: str | None) -> bool:
     """Whether a word beside the number makes it another number, or adds one."""
     if not words:
         return False

@@ -16,15 +16,15 @@ _MODULES = {
     "length": "length_band too_short overlong cosine_length group_length",
     "repetition": "repetition distinct_1 distinct_2 compression printable",
     "language": "language_consistency",
-    "rubric": "rubric_sales_zh",
+    "rubric": "rubric_sales_zh rubric_sales_zh_hybrid",
     "code": "code_syntax code_tests code_all_tests",
-    "composition": "r1_bundle r1_curriculum correct_if_format",
+    "composition": "r1_bundle r1_curriculum correct_if_format mixed_explore mixed_balance mixed_exploit mixed_phases",
     "learned": "reward_model judge",
 }
 REWARDS: dict[str, str] = {name: module for module, listed in _MODULES.items() for name in listed.split()}
 """Name of each reward, with default settings, to its module below `toolkit.rewards`; in the order of listing."""
 
-PREFIXES = ("rubric:", "reward_model:", "judge:")
+PREFIXES = ("rubric:", "composition:", "reward_model:", "judge:")
 """Each before a FILE.yaml of the user's own; `reward_model:` also before a folder or Hub id."""
 
 
@@ -42,6 +42,10 @@ def get(name: str) -> RewardFunction:
         from toolkit.rewards.rubric import load_rubric
 
         return load_rubric(source)
+    if name.startswith("composition:"):
+        from toolkit.rewards.composition_file import load_composition
+
+        return load_composition(source)
     if name.startswith(PREFIXES):
         from toolkit.rewards.learned import Judge, RewardModel
         from toolkit.rewards.table_file import load_settings

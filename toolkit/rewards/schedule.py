@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ class Piecewise:
             found = f"a schedule of {len(self.values)} values from {', '.join(map(str, self.starts))}"
             raise RewardError(found, "one value a phase, and starts that rise from 0 and stay below 1")
         _check(self.values)
+
+    def __str__(self) -> str:
+        pairs = zip(self.values, self.starts, strict=True)
+        return f"({', '.join(f'{value:g} from {start:.0%}' for value, start in pairs)})"
 
     def at(self, progress: float) -> float:
         return self.values[bisect_right(self.starts, progress) - 1]
@@ -59,3 +64,20 @@ def progress_of(trainer_state: Any) -> float:
     """How far the run is, 0 to 1; 1 without a run, so that texts are scored by the weights that a run ends with."""
     max_steps = getattr(trainer_state, "max_steps", 0)
     return min(1.0, max(0.0, trainer_state.global_step / max_steps)) if max_steps > 0 else 1.0
+
+
+_EXPLORE = {"rule": 0.3, "heuristic": 0.5, "neural": 0.2}
+_BALANCE = {"rule": 0.5, "heuristic": 0.3, "neural": 0.2}
+_EXPLOIT = {"rule": 0.7, "heuristic": 0.2, "neural": 0.1}
+WEIGHTS: dict[str, Mapping[str, float | Piecewise]] = {
+    "explore": _EXPLORE,
+    "balance": _BALANCE,
+    "exploit": _EXPLOIT,
+    "phases": {role: phases(_EXPLORE[role], _BALANCE[role], _EXPLOIT[role]) for role in _EXPLORE},
+    "hybrid_70_30": {"rule": 0.7, "neural": 0.3},
+    "hybrid_60_40": {"rule": 0.6, "neural": 0.4},
+}
+"""Weights by the name of a preset and the part's role: a rule that checks, a heuristic of form, a model's opinion.
+
+`phases` goes from `explore` over `balance` to `exploit` during a run; the hybrids have no heuristic.
+"""

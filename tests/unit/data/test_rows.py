@@ -136,7 +136,7 @@ def test_a_place_is_a_line_or_a_row() -> None:
     [
         (7, "7"), (18.0, "18"), (-0.5, "-0.5"), (1e-7, "0.0000001"), (Decimal("2.50"), "2.50"), (Decimal("3.00"), "3"),
         (None, ""), (float("nan"), ""), (" 18 ", "18"), ("9*2=18\n#### 18", "18"), ("so\n####", ""), ("1,250", "1,250"),
-        (True, "True"),
+        (True, "True"), (["4"], "4"), ([4.0], "4"), (["so\n#### 4", None], "4"), ([], ""), ([4, "5"], '["4", "5"]'),
     ],
 )  # fmt: skip
 def test_a_gold_answer_is_bare(answer: object, bare: str) -> None:

@@ -77,6 +77,23 @@ def test_a_preset_says_what_the_plan_expects(name: str) -> None:
     assert (CONFIGS / f"{name}.yaml").read_text().splitlines()[1] == expected(name)
 
 
+def test_the_preset_of_the_deepseek_report_has_its_numbers_and_whole_groups() -> None:
+    assert preset(["--config", "deepseek_r1"], [])[0] == "deepseek_r1"
+    settings = parse(GrpoSettings, [], [("deepseek_r1", read_yaml(CONFIGS / "deepseek_r1.yaml"))])
+    rollout, optim = settings.rollout, settings.optim
+    assert (rollout.num_generations, optim.beta, optim.learning_rate, settings.grpo) == (
+        16,
+        1e-3,
+        3e-6,
+        {"epsilon": 10.0},
+    )
+    assert Batch.of(rollout).generation_batch_size % rollout.num_generations == 0
+    assert "more memory" in (CONFIGS / "deepseek_r1.yaml").read_text().splitlines()[1]
+    a6000 = card("NVIDIA RTX A6000", 47.5, (8, 6))
+    planned = plan_run(settings, a6000, framework="unsloth", has_vllm=True, share_is_given=False)
+    assert planned.plan.fits
+
+
 def test_without_a_card_it_is_the_embedded_model_with_the_reason() -> None:
     assert preset([], []) == ("embedded", "config embedded.yaml: no CUDA device")
 

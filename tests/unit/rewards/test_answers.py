@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from fractions import Fraction
 
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.paths import SHARED
-from toolkit.rewards import correct
-from toolkit.rewards.answers import equal, find_answer, parse_gold
+from toolkit.rewards import correct, correct_latex
+from toolkit.rewards.answers import equal, find_answer, gold_list, golds, parse_gold, read
+from toolkit.rewards.correctness import Correct
 from toolkit.rewards.numerals import parse_number
+from toolkit.rewards.registry import get
 
 GSM8K = SHARED / "data" / "gsm8k"
 
@@ -201,6 +204,85 @@ def test_any_text_is_read_or_refused_without_an_exception(text: str) -> None:
     value = parse_number(text)
     assert value is None or isinstance(value, Fraction)
     assert correct([f"<answer>{text}</answer>"], answer=["18"])[0] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2^{10}", 1024), ("2^10", 1024), ("2**10", 1024), ("2¹⁰", 1024), ("2^{-1}", Fraction(1, 2)), ("-2^2", -4),
+        ("(-2)^2", 4), ("5!", 120), ("3!^2", 36), (r"3 \cdot 2^4", 48), (r"\sqrt{16}", 4), (r"\frac{2^3}{4}", 2),
+        (r"\left(\frac{1}{2}\right)^3", Fraction(1, 8)), ("2^3^2", 512), ("9 * 2", 18), ("20 - 2", 18),
+        ("$2^{10}$", 1024), ("x = 2^{10}", 1024), ("2^{10} = 1024", 1024), ("The answer is 2^{10}.", 1024),
+        (r"2^{10}\text{ ways}", 1024),
+        ("5!!", None), (r"\sqrt{2}", None), ("10-12", None), ("12/5/2024", None), ("2024-01-05", None),
+        ("10^10^10", None), ("999!", None), ("1/0", None), ("0^{-1}", None), ("2(3)", None), ("18 19", None),
+        ("18½", None), ("2^10 or 3", None), ("9 * 2 = 19", None), ("2^{10} million", None), ("y = 2x = 18", None),
+    ],
+)  # fmt: skip
+def test_an_expression_of_numbers_is_its_value(text: str, value: Fraction | int | None) -> None:
+    assert read(text) == value
+
+
+def joined(parts: tuple[str, str, str]) -> str:
+    return f"({''.join(parts)})"
+
+
+@given(
+    st.recursive(
+        st.integers(0, 12).map(str), lambda e: st.tuples(e, st.sampled_from("+-*/"), e).map(joined), max_leaves=6
+    )
+)
+def test_an_expression_has_pythons_value(expression: str) -> None:
+    try:
+        value = eval(re.sub(r"(\d+)", r"Fraction(\1)", expression))  # noqa: S307 - digits and signs of our own
+    except ZeroDivisionError:
+        value = None
+    assert read(expression) == value
+
+
+def test_each_of_several_gold_answers_is_right() -> None:
+    said = [f"<answer>{x}</answer>" for x in ("4", "5", "6", "x")]
+    for gold in (["4", "5"], ("4", 5.0), '["4", "5"]'):
+        assert correct(said, answer=[gold] * 4) == [1.0, 1.0, 0.0, 0.0]
+        assert correct_latex(said[:3], answer=[gold] * 3) == [1.0, 1.0, 0.0]
+    assert correct(said[:1] * 2, answer=[["4"], ["many", "4"]]) == [1.0, 1.0]
+    assert [equal("4", gold) for gold in ([], ["many"])] == [None, None]
+    assert "is not 4 or 5" in correct.explain(said[2], answer=["4", "5"]).reason
+    assert [golds(gold_list(items)) for items in (["4"], ["4", "4"], ["a", "b"])] == [("4",), ("4",), ("a", "b")]
+    assert golds("[4, 5]") == ("[4, 5]",)  # an interval
+
+
+BROKEN = [
+    "18 eggs. Then she sells", "She has 18 eggs and then she", "18 of the", "18 +", "18 *", "18 =", "18,", "18 (",
+    "18\n\nThen", "So 18 eggs in all, and Ann has", "18: the", "She has 18 eggs that are in a basket in", "18. So",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_text_that_breaks_off_has_no_last_number(text: str) -> None:
+    assert [get(name).judge(text, answer="18") for name in ("correct_last_number", "correct_any")] == [0.0, 0.0]
+    assert "the text is truncated" in get("correct_last_number").explain(text, answer="18").reason
+
+
+def test_no_beginning_of_a_solution_pays_for_an_earlier_number() -> None:
+    solution, reward = (
+        "She has 3 + 15 = 18 eggs. She gives 4 away, so 18 - 4 = 14 are left.\nA: 14",
+        Correct(("last_number",)),
+    )
+    paid = [solution[:n] for n in range(len(solution)) if reward.judge(solution[:n], answer="18")]
+    # What a text alone cannot tell: it ends on the number, on its unit, or on their full stop
+    assert [text for text in paid if not re.search(r"18[ egs.]*$", text)] == []
+
+
+def test_a_truncated_completion_is_known_by_its_finish_reason_or_its_tokens() -> None:
+    texts, gold = ["So 18", "So 18.", "18 eggs. Then she"], ["18"] * 3
+    reasons = ["length", "stop", "stop"]
+    assert get("correct_last_number")(texts, answer=gold, finish_reason=reasons) == [0.0, 1.0, 1.0]
+    limited = Correct(("last_number",), max_tokens=4)
+    assert limited(texts, answer=gold, completion_ids=[[1] * 4, [1] * 3, [1] * 3]) == [0.0, 1.0, 1.0]
+    stated = ["The answer is 18", "The answer is 18.", "The answer is 18.\nA: 1"]
+    assert get("correct_answer_is")(stated, answer=gold, finish_reason=["length"] * 3) == [0.0, 1.0, 1.0]
+    assert correct(["<answer>18</answer> and"], answer=["18"], finish_reason=["length"]) == [1.0]
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K files are not beside the repository")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -11,10 +12,11 @@ import pytest
 from toolkit.errors import RewardError
 from toolkit.rewards import Composition, Linear, Part, Piecewise, hybrid, phases, r1_bundle, r1_curriculum
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.composition import correct_if_format, normalized
+from toolkit.rewards.composition import correct_if_format, mixed_phases, normalized
 from toolkit.rewards.correctness import correct, correct_signed
 from toolkit.rewards.formatting import format
 from toolkit.rewards.length import GroupLength
+from toolkit.rewards.registry import get
 from toolkit.rewards.schedule import progress_of
 
 
@@ -200,3 +202,56 @@ def test_a_composition_without_a_meaning_is_refused(make: Any, said: str) -> Non
 def test_a_missing_column_names_the_part_that_needs_it() -> None:
     with pytest.raises(RewardError, match="got no column 'answer'"):
         Composition((Part(correct), Part(A)))(["18"], a=[1.0])
+
+
+@pytest.mark.parametrize(
+    ("preset", "weights"),
+    [
+        ("explore", (0.3, 0.5, 0.2)), ("balance", (0.5, 0.3, 0.2)), ("exploit", (0.7, 0.2, 0.1)),
+        ("hybrid_70_30", (0.7, 0.3)), ("hybrid_60_40", (0.6, 0.4)),
+    ],
+)  # fmt: skip
+def test_a_file_names_rewards_and_a_preset_weighs_them(preset: str, weights: tuple[float, ...], tmp_path: Path) -> None:
+    roles = ("rule: correct", "heuristic: steps", "neural: format_soft")
+    parts = roles if len(weights) == 3 else (roles[0], roles[2])
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: mine\nweights: {preset}\nparts: {{{', '.join(parts)}}}", encoding="utf-8")
+    mine = get(f"composition:{path}")
+    assert isinstance(mine, Composition)
+    assert (mine.__name__, tuple(part.weight_at(0) for part in mine.parts)) == ("mine", weights)
+    assert mine.range == (0.0, pytest.approx(1.0))
+    assert mine.judge("<answer>18</answer>", answer="18") == pytest.approx(weights[0])
+
+
+def test_the_presets_follow_each_other_in_a_run() -> None:
+    phases_of = [[part.weight_at(progress) for part in mixed_phases.parts] for progress in (0, 0.5, 1)]
+    assert phases_of == [[0.3, 0.5], [0.5, 0.3], [0.7, 0.2]]
+
+
+def test_a_file_may_weigh_each_part_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nparts: [{reward: correct, weight: 2}, {reward: steps, weight: [0.5, 0.3, 0.2]}]")
+    mine = get(f"composition:{path}")
+    assert isinstance(mine, Composition)
+    assert [part.weight_at(0.5) for part in mine.parts] == [2.0, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nweights: explor\nparts: {rule: correct}", "did you mean explore"),
+        ("name: a\nweights: explore\nparts: {rul: correct}", "did you mean rule"),
+        ("name: a\nweights: explore\nparts: {rule: corect}", "did you mean correct"),
+        ("name: a\nweights: explore\nparts: [correct]", "wanted rewards by role"),
+        ("name: a\nparts: {rule: correct}", "wanted a list of rewards"),
+        ("name: a\nparts: []", "has no parts"),
+        ("name: a\nparts: [{reward: correct, weight: -1}]", r"parts\[1\].weight is -1"),
+        ("name: a\npart: []", "did you mean parts"),
+    ],
+)
+def test_a_file_of_a_composition_is_checked_whole(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RewardError, match=said) as raised:
+        get(f"composition:{path}")
+    assert str(path) in str(raised.value)

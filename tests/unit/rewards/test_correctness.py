@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.paths import GOLDEN
 from toolkit.errors import RewardError
@@ -91,6 +93,7 @@ def test_an_unknown_place_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["answer"][-30:])
 def test_math_verifys_own_cases_pass_through_the_worker(case: dict) -> None:
     settings = {name: value for name, value in case.items() if name not in ("gold", "answer", "equal", "read")}
+    settings.setdefault("allow_set_relation_comp", False)  # math-verify's own default
     how = Equivalence(tuple(case.get("read", ("latex", "expr"))), **settings)
     assert equivalent(case["answer"], case["gold"], how).equal is case["equal"]
 
@@ -107,6 +110,62 @@ def test_math_verifys_own_cases_pass_through_the_worker(case: dict) -> None:
 def test_formulas_are_compared_as_mathematics(text: str, gold: str, score: float | None) -> None:
     assert correct_latex.judge(text, answer=gold) == score
     assert correct_latex.explain(text, answer=gold).score == score
+
+
+SAME = [
+    (r"2<x\le 5", "(2,5]"), (r"5 \ge x > 2", "(2,5]"), ("x > 2", r"(2,\infty)"), (r"|x| \le 3", "[-3,3]"),
+    (r"x\le -1 \text{ or } x\ge 3", r"(-\infty,-1]\cup[3,\infty)"), (r"x>2 \text{ and } x\le 5", "(2,5]"),
+    (r"\{x \mid 2<x\le 5\}", "(2,5]"), (r"\{x\in\mathbb{R} : x^2<9\}", "(-3,3)"),
+    (r"x\ne 3", r"(-\infty,3)\cup(3,\infty)"),
+    (r"\frac{1}{2006!}", r"\frac{1}{2006!}"), ("5!", "120"), ("5!!", "15"), (r"\binom{5}{2}", "10"), ("C(5,2)", "10"),
+    ("{}_5C_2", "10"), (r"\lfloor 3.7 \rfloor", "3"), (r"\lceil 3.2 \rceil", "4"), (r"50\%", r"\frac{1}{2}"),
+    (r"1\frac{1}{2}", r"\frac{3}{2}"), (r"\sqrt{8}", r"2\sqrt{2}"), (r"0.1\overline{6}", r"\frac{1}{6}"),
+    (r"\sin 30^\circ", r"\frac12"), (r"\tan 45^{\circ}", "1"), (r"90^\circ", r"\frac{\pi}{2}"), (r"90^\circ", "90"),
+    (r"\sqrt{2}\text{ cm}", r"\sqrt{2}"), (r"f'(x) = 2x", "2x"), ("y = x+1", "x+1"), (r"\text{yes}", r"\text{yes}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"), ("2^{10}", "1024"),
+    ("10^{-7}", "0.0000001"),
+]  # fmt: skip
+DIFFERENT = [
+    (r"\frac{1}{2004!}", r"\frac{1}{2006!}"), ("10^{-9}", "10^{-8}"), ("(10^{-9}, 1)", "(10^{-8}, 1)"),
+    ("0.0000001", r"10^{-8}\pi"),
+    ("2<x<5", "(2,5]"), (r"x\le -1 \text{ and } x\ge 3", r"(-\infty,-1]\cup[3,\infty)"), ("x>2", "y>2"),
+    (r"x \cup x \ge 3", "3"),
+    (r"\{x \mid 1<x\le 5\}", r"\{x \mid 2<x\le 5\}"), (r"\{x \mid 2<x\le 5\}", "5"), ("x'", "x"), ("f''(x)", "f'(x)"),
+    ("A^T", "A"), ("12_7", "12_8"), ("12_7", "12"), ("5!!", "(5!)!"), ("n!!", "(n!)!"), (r"a \equiv b", "a = b"),
+    (r"x \sim 3", "3"),
+    (r"x^{(2)}", "x^2"), (r"5\text{ cm}", r"5\text{ m}"), (r"5\text{ cm}^2", r"5\text{ cm}^3"),
+    (r"5\,\mathrm{km}", "5 m"),
+    (r"\sqrt{2}\text{ cm}", r"\sqrt{2}\text{ m}"), (r"\pi\text{ million}", r"\pi"), (r"\text{yes}", r"\text{no}"),
+    ("(1,2)", r"\{1,2\}"), (r"\binom{5}{2}", r"\binom{6}{2}"), (r"\cos 60^\circ", r"\cos 60"), ("30'", "30"),
+    (r"0.\overline{3}", r"0.\overline{4}"), (r"\lfloor x \rfloor", r"\lceil x \rceil"), (r"\sqrt{2}\%", r"\sqrt{2}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "gold"), SAME)
+def test_one_thing_in_two_notations_is_equal_in_either_direction(said: str, gold: str) -> None:
+    for answer, other in ((said, gold), (gold, said)):
+        verdict = correct_latex.explain(answered(answer), answer=other)
+        assert verdict.score == 1.0, verdict.reason
+
+
+@pytest.mark.parametrize(("said", "gold"), DIFFERENT)
+def test_what_the_parser_drops_does_not_make_two_things_equal(said: str, gold: str) -> None:
+    assert [correct_latex.judge(answered(a), answer=b) for a, b in ((said, gold), (gold, said))] == [0.0, 0.0]
+
+
+MARKS = [
+    r"{x}'", r"{x}^T", "{x}!", "{x}!!", r"\lfloor {x}\rfloor", r"\sqrt{{{x}}}", r"{x}_{{7}}", r"{x}\%", r"|{x}|",
+    r"\binom{{{x}}}{{2}}", "{x}", r"{x}\text{{ cm}}^2", r"{x}\text{{ m}}",
+]  # fmt: skip
+
+
+@given(st.sampled_from(MARKS), st.sampled_from(MARKS), st.sampled_from(["x", "n", "a"]))
+@settings(max_examples=40, deadline=None)
+def test_two_marks_around_one_name_are_two_things(one: str, other: str, name: str) -> None:
+    said, gold = one.format(x=name), other.format(x=name)
+    is_unit_left_out = "{x}" in (one, other) and "text" in one + other
+    if one != other and not is_unit_left_out and correct_latex.judge(answered(gold), answer=gold) == 1.0:
+        assert correct_latex.judge(answered(said), answer=gold) == 0.0
 
 
 def test_plain_numbers_do_not_start_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

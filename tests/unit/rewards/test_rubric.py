@@ -71,9 +71,51 @@ def test_a_rubric_is_the_weighted_mean_of_its_parts(tmp_path: Path) -> None:
     assert rubric.range == (-1.0, 1.0)
 
 
+LAID_OUT = """您好，请问您的预算是多少？
+我推荐这款轻薄本，适合日常办公和出差，续航有十二个小时：
+- 价格 **4999元**，现在还有优惠
+- 可以预约到店试用，您看方便吗？"""
+
+
+def test_the_hybrid_weights_are_format_elements_length_and_safety() -> None:
+    rubric = get("rubric_sales_zh_hybrid")
+    assert rubric.range == (0.0, 1.0)
+    plain = LAID_OUT.replace("\n- ", "，").replace("\n", "，").replace("**", "")
+    no_elements = "好的。\n- **一**\n- 二\n" + "请看说明。" * 12
+    said = [LAID_OUT, plain, LAID_OUT + "绝对最便宜", LAID_OUT * 6, no_elements]
+    assert rubric(said) == [pytest.approx(score / 0.8) for score in (0.8, 0.6, 0.6, 0.72, 0.5)]
+    assert "min_list_items, min_bold, min_line_breaks" in rubric.explain(plain).reason
+
+
+@pytest.mark.parametrize(
+    ("check", "holds", "fails"),
+    [
+        ("min_list_items: 2", "a\n- b\n* c", "a\n- b\n-"),
+        ("min_list_items: 3", "1. a\n2) b\n（3）c", "1. a 2. b 3. c"),
+        ("min_bold: 1", "a **b c** d", "2 ** 3 and a ** b"), ("min_bold: 2", "__a__ <b>c</b>", "**a**"),
+        ("min_line_breaks: 2", "a\nb\n\nc", "a\n\n\nb"),
+    ],
+)  # fmt: skip
+def test_a_layout_is_counted(check: str, holds: str, fails: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: mine\nstructure: {{{check}}}", encoding="utf-8")
+    assert load_rubric(path)([holds, fails]) == [1.0, 0.0]
+
+
+def test_the_first_tier_that_holds_a_length_decides(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    tiers = "[{low: 3, high: 5, score: 1}, {low: 2, high: 9, score: 0.5}]"
+    path.write_text(f"name: mine\nlength: {{tiers: {tiers}}}", encoding="utf-8")
+    assert load_rubric(path)(["a", "ab", "a b c", "abcde", "abcdef", "a" * 10]) == [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("name: a\nlength: {tiers: 3}", "length.tiers is 3"),
+        ("name: a\nlength: {tiers: [{low: 9, high: 3, score: 1}]}", r"length.tiers\[1\] is 9 to 3"),
+        ("name: a\nlength: {tiers: [{low: 1, high: 3, score: 2}]}", "a number, 0 to 1"),
+        ("name: a\nlength: {tiers: [{low: 1, high: 3}]}", "has no 'score'"),
         ("name: a\nrequird: {}", "did you mean required"),
         ("required: {}", "has no 'name'"),
         ("- a", "wanted the keys"),

@@ -23,7 +23,7 @@ from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.score import shown
 from toolkit.rewards.bench.source import behind
 from toolkit.rewards.completions import one_line
-from toolkit.rewards.composition import Composition
+from toolkit.rewards.composition import Composition, Part
 from toolkit.rewards.target import Target
 from toolkit.units import plural
 
@@ -42,14 +42,23 @@ def listing() -> RenderableType:
             first = reward
         purpose = reward.purpose if reward is first else f"the same with {_difference(reward, first)}"
         table.add(Text(name, "bold"), range_of(reward.range), purpose)
-    more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, FILE.py:FUNCTION"
+    more = "toolkit reward show NAME: how it can be hacked, and its settings; also rubric:FILE.yaml, "
+    more += "composition:FILE.yaml, FILE.py:FUNCTION"
     return Group(table.rich(), Text(), Text(more, "dim"))
 
 
 def _difference(reward: RewardFunction, first: RewardFunction) -> str:
     """The settings in which a reward differs from the first of its kind."""
     settings = {field.name: getattr(reward, field.name) for field in fields(reward) if field.name != "title"}
-    return ", ".join(f"{key} = {value!r}" for key, value in settings.items() if value != getattr(first, key))
+    return ", ".join(f"{key} {_brief(value)}" for key, value in settings.items() if value != getattr(first, key))
+
+
+def _brief(value: object) -> str:
+    """A setting in a few words: of what has parts or a weight these."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Part):
+        return ", ".join(f"{part.weight} x {part.name}" for part in value if isinstance(part, Part))
+    weight = getattr(value, "weight", None)
+    return f"= {value!r}" if weight is None else f"weighing {weight:g}"
 
 
 def range_of(bounds: tuple[float, float] | None) -> str:

@@ -83,6 +83,13 @@ EARLY: dict[str, Case] = {
         "wanted at most 2000",
     ),
     "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "row 13: no gold answer"),
+    "no such system prompt": (lambda p: ["--system_prompt", p / "mine.txt"], "mine.txt does not exist"),
+    "a blank system prompt": (lambda p: ["--system_prompt", text(p, "mine.txt", " ")], "mine.txt is blank"),
+    "examples without reasoning": (
+        lambda p: ["--examples", text(p, "e.yaml", "- {question: Q, answer: 7}")],
+        "e.yaml row 1 has no reasoning in words",
+    ),
+    "a solution in no row": (lambda p: ["--dataset", rows(p), "--examples", "2"], "0 of 10 training rows have a"),
     "misspelled dataset": (lambda p: ["--dataset", "aritmetic"], "did you mean arithmetic?"),
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),

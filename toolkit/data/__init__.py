@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.data import prompts
 from toolkit.data.arithmetic import ARITHMETIC
-from toolkit.data.schema import Problems, Row, with_prompts
+from toolkit.data.schema import Problems, Row
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
 
@@ -19,10 +20,12 @@ N_GENERATED = 4096  # fixed, so that more steps on resume see the same problems 
 def load(settings: DataSettings, seed: int, *, is_gold: Callable[[str], bool] = bool) -> Problems:
     """Load the dataset that the settings name, each question in a prompt; `is_gold`: see `files.IsGold`.
 
+    Files that `system_prompt` and `examples` name are read before: see `examples.read_files`.
+
     Raises:
-        DataError, HubError: what the loaders raise; an unknown name, with the nearest.
+        DataError, HubError: what the loaders raise; an unknown name, with the nearest; see `prompts.ask`.
     """
-    return with_prompts(_load(settings, seed, is_gold))
+    return prompts.ask(_load(settings, seed, is_gold), settings)
 
 
 def _load(settings: DataSettings, seed: int, is_gold: Callable[[str], bool]) -> Problems:
@@ -58,10 +61,11 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
         kept[name] = [row for row, length in zip(rows, lengths, strict=True) if length <= max_prompt_length]
         dropped = len(rows) - len(kept[name])
         if not kept[name]:
+            fewer = ", or show fewer examples" if problems.examples else ""
             raise DataError(
                 f"all {len(rows):,} {name} prompts are longer than {max_prompt_length} tokens",
                 f"a budget of at least {min(lengths)}, the shortest",
-                f"--max_prompt_length {max(lengths)} keeps all",
+                f"--max_prompt_length {max(lengths)} keeps all{fewer}",
             )
         if dropped:
             report.append(

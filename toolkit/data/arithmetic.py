@@ -148,4 +148,5 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
 
 
 def _row(problem: WordProblem) -> Row:
-    return {"question": problem.question, "answer": str(problem.answer)}
+    solution = "\n".join(map(str, problem.equations))
+    return {"question": problem.question, "answer": str(problem.answer), "solution": solution}

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from toolkit.data.examples import worked_solution
 from toolkit.data.rows import bare_gold, read, shown
 from toolkit.data.schema import Problems, Row
 from toolkit.errors import DataError, did_you_mean
@@ -75,7 +76,8 @@ def rows_from_table(
             raise DataError(found, f"a {noun}, or text that ends in `#### ` and one", "fix or remove the row")
         if not _is_unicode(question + gold):
             raise DataError(f"{source} row {i} has half a character in it", "text in UTF-8", "fix or remove the row")
-        rows.append({"question": question.strip(), "answer": gold})
+        solution = worked_solution(row.get(answer_column))
+        rows.append({"question": question.strip(), "answer": gold} | ({"solution": solution} if solution else {}))
     return rows
 
 

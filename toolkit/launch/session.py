@@ -184,15 +184,16 @@ class Session(Generic[S]):
         """Load the model with its adapter, and keep the problems whose prompts are within the budget.
 
         Raises:
-            ModelError, BackendError: see the backends' `load`.
+            ModelError, BackendError: see the backends' `load` and `prompts.for_template`.
             DataError: see `data.within_budget`.
         """
-        from toolkit.data import within_budget
+        from toolkit.data import prompts, within_budget
 
         run, view = self._opened()
         settings = self.resolved.settings
         view.phase("loading the model")
         policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
+        problems = prompts.for_template(problems, policy.tokenizer, policy.source)
         problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
         run.update(ENVIRONMENT, weights=policy.weights())
         for line in (policy.describe(), *policy.notes, *problems.report):

@@ -143,6 +143,10 @@ LATE: dict[str, Case] = {
     "no such layer": (lambda p: ["--target_modules", "q_prj"], "the model has no such layer"),
     "no layer": (lambda p: ["--target_modules"], "--target_modules names no layer; wanted some of down_proj"),
     "too long for the model": (lambda p: ["--max_completion_length", "400"], "wanted at most 512"),
+    "a style that the rewards do not read": (
+        lambda p: ["--prompt_style", "boxed", "--n_eval", "4"],
+        "reads <answer>, and --prompt_style boxed asks for \\boxed{}",
+    ),
     "every prompt too long": (lambda p: ["--max_prompt_length", "9"], "longer than 9 tokens"),
     "too few rows": (lambda p: ["--dataset", rows(p, n=6)], "wanted at least 8, the prompts of one round"),
     "a value that TRL refuses": (lambda p: ["--grpo.loss_type", "grpo2"], "loss_type"),

@@ -12,6 +12,7 @@ from toolkit.data.schema import Row
 from toolkit.display.console import say
 from toolkit.errors import DataError, SettingsError
 from toolkit.machine import processes
+from toolkit.rewards.bench.asked import mismatch
 from toolkit.rewards.bench.check import check_before_training, refusal
 from toolkit.runs import Run
 from toolkit.runs.names import REWARD_CHECK, SETTINGS
@@ -165,7 +166,8 @@ def check_rewards(rewards: Sequence[Reward], rows: Sequence[Row], run: Run, *, f
     """Check each reward on the first rows, keep what was found, and raise RewardError if one fails without `force`."""
     verdicts = [check_before_training(reward.function, rows) for reward in rewards if rows]
     run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in verdicts})
-    for error in filter(None, map(refusal, verdicts)):
+    unread = (mismatch(reward.function, rows) for reward in rewards if rows)
+    for error in filter(None, (*unread, *map(refusal, verdicts))):
         if not force:
             raise error
         say(f"{error} Started all the same: --force")

@@ -17,6 +17,16 @@ TEMPLATES: dict[str, str] = {
     "think": "<think>\n{reasoning}\n</think>\nThe answer is \\boxed{{{answer}}}.",
 }
 """By the name of a layout: those of `rewards.answers`, and two with thoughts before the answer."""
+MARKS: dict[str, str] = {
+    "answer_tag": "<answer>",
+    "hashes": "#### 18",
+    "boxed": "\\boxed{}",
+    "answer_is": "`The answer is 18`",
+    "last_number": "the last number",
+    "think_answer": "<think> and <answer>",
+    "think": "<think> and \\boxed{}",
+}
+"""How a message names a layout."""
 # What a prompt that asks for a layout contains: all of the words, the most explicit first
 _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("think_answer", ("<think>", "<answer>")),

@@ -50,10 +50,11 @@ def main(settings: Settings, session: Session[Settings]) -> None:
 
     with session.open_run():
         policy, problems = session.load(source, problems)
-        exam = Exam(problems.held_out, correct, settings.rollout.max_completion_length)
+        paid = rewards(settings)
+        exam = Exam(problems.held_out, correct, settings.rollout.max_completion_length, paid)
 
         before = session.measure("before", policy, exam)
-        n_steps = session.train(policy, problems.train, rewards(settings))
+        n_steps = session.train(policy, problems.train, paid)
         after = session.measure("after", policy, exam)
 
         session.conclude(before, after, n_steps)

@@ -19,7 +19,7 @@ from toolkit.compat import environment
 from toolkit.data import ARITHMETIC
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
-from toolkit.display.panel import summary_table
+from toolkit.display.panel import measured_line, summary_table
 from toolkit.display.state import RunState
 from toolkit.launch import memory
 from toolkit.machine import processes
@@ -201,12 +201,14 @@ class Session(Generic[S]):
         return policy, problems
 
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
-        """Take the exam and record it under `when`, `before` or `after`; see `evaluation.measure`."""
+        """Take the exam, record it under `when`, `before` or `after`, and say it; see `evaluation.measure`."""
         from toolkit.evaluation import measure
 
         run, view = self._opened()
         view.phase(f"measuring {when}")
-        return measure(when, run, self.backend, policy, exam)
+        measured = measure(when, run, self.backend, policy, exam)
+        view.say(measured_line(when, measured.summary(), view.width))
+        return measured
 
     def train(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> int:
         """Build the trainer and train; return the steps done. See `training.build_trainer` and `training.train`."""

@@ -71,7 +71,7 @@ class DataSettings:
     n_eval: int = 256
     """Held-out problems measured before and after."""
     prompt_style: Literal["r1", "think", "boxed", "hash", "none"] = "r1"
-    """How the answer is asked for: R1's tags, `<think>` as Qwen3 writes it, `\\boxed{}`, a last line `#### 18`, not."""
+    """How the answer is asked for: R1's tags, `<think>` as Qwen3 has it, `\\boxed{}`, `#### 18`, or not at all."""
     system_prompt: str | None = None
     """System message, as text or a file; it takes the place of the style's text, or takes it in at `{style}`."""
     examples: str | None = None

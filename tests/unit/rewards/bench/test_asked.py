@@ -29,6 +29,11 @@ def punishes_length(completions: list[Any], **_: Any) -> list[float]:
     return [-float(len(completion[0]["content"])) for completion in completions]
 
 
+def pays_for_length(completions: list[Any], **_: Any) -> list[float]:
+    """A short answer is long enough in R1's tags alone, which says nothing of the layout."""
+    return [float(len(completion[0]["content"]) > 110) for completion in completions]
+
+
 @pytest.mark.parametrize(
     ("style", "reward", "found"),
     [
@@ -43,6 +48,7 @@ def punishes_length(completions: list[Any], **_: Any) -> list[float]:
         ("r1", reads_a_box, "'reads_a_box' reads \\boxed{}, and --prompt_style r1 asks for <answer>"),
         ("hash", registry.get("r1_bundle"), None),  # a part of it pays, so it is for the check to judge
         ("r1", punishes_length, None),
+        ("hash", pays_for_length, None),
         ("none", correct, None),
         ("think", reads_a_box, None),
     ],

@@ -14,10 +14,11 @@ from toolkit import evaluation, runs
 from toolkit.backends.base import Policy
 from toolkit.backends.transformers import TransformersBackend
 from toolkit.data import arithmetic
-from toolkit.data.schema import with_prompts
+from toolkit.data.prompts import ask
 from toolkit.machine import processes
 from toolkit.models import embedded
 from toolkit.rewards import correct
+from toolkit.settings import DataSettings
 
 
 def main(folder: Path) -> None:
@@ -37,7 +38,7 @@ def main(folder: Path) -> None:
     def measured() -> list[str]:
         texts = []
         for n_rows in (7, 1):
-            rows = with_prompts(arithmetic.load(64, n_rows, seed=0)).held_out
+            rows = ask(arithmetic.load(64, n_rows, seed=0), DataSettings()).held_out
             evaluation.measure("after", run, backend, policy, evaluation.Exam(rows, correct, 48))
             texts.append((run.completions / "after.jsonl").read_text() if run.writes else "")
         return texts

@@ -83,6 +83,13 @@ EARLY: dict[str, Case] = {
         "wanted at most 2000",
     ),
     "no gold answer": (lambda p: ["--dataset", rows(p, {"question": "How?"})], "line 13: no gold answer"),
+    "no such system prompt": (lambda p: ["--system_prompt", p / "mine.txt"], "mine.txt does not exist"),
+    "a blank system prompt": (lambda p: ["--system_prompt", text(p, "mine.txt", " ")], "mine.txt is blank"),
+    "examples without reasoning": (
+        lambda p: ["--examples", text(p, "e.yaml", "- {question: Q, answer: 7}")],
+        "e.yaml row 1 has no reasoning in words",
+    ),
+    "a solution in no row": (lambda p: ["--dataset", rows(p), "--examples", "2"], "0 of 10 training rows have a"),
     "misspelled dataset": (lambda p: ["--dataset", "aritmetic"], "did you mean arithmetic?"),
     "no such file": (lambda p: ["--dataset", p / "no.jsonl"], "no.jsonl does not exist"),
     "unknown file type": (lambda p: ["--dataset", text(p, "a.txt", "x")], "wanted one of .jsonl"),
@@ -159,17 +166,24 @@ EARLY: dict[str, Case] = {
     ),
 }
 
-CONSTANT = "def score(completions, answer, **kwargs): return [1.0 for _ in completions]"
+WRONG = """
+def score(completions, answer, **kwargs):
+    return [float(f"<answer>\\n{gold}\\n" not in c[-1]["content"]) for c, gold in zip(completions, answer)]
+"""
 
 # Found once the rows, the tokenizer or the trainer are there
 LATE: dict[str, Case] = {
     "no such layer": (lambda p: ["--target_modules", "q_prj"], "the model has no such layer"),
     "no layer": (lambda p: ["--target_modules"], "--target_modules names no layer; wanted some of down_proj"),
     "too long for the model": (lambda p: ["--max_completion_length", "400"], "wanted at most 512"),
+    "a style that the rewards do not read": (
+        lambda p: ["--prompt_style", "boxed", "--n_eval", "4"],
+        "reads <answer>, and --prompt_style boxed asks for \\boxed{}",
+    ),
     "every prompt too long": (lambda p: ["--max_prompt_length", "9"], "longer than 9 tokens"),
     "too few rows": (lambda p: ["--dataset", rows(p, n=6)], "wanted at least 8, the prompts of one round"),
     "a reward that pays wrong answers": (
-        lambda p: ["--reward", f"{text(p, 'constant_reward.py', CONSTANT)}:score"],
+        lambda p: ["--reward", f"{text(p, 'wrong_reward.py', WRONG)}:score"],
         "reward 'score' fails its check 'gold'",
     ),
     "a reward that the rows cannot feed": (lambda p: ["--reward", "code_tests"], "the dataset has no 'tests'"),
@@ -217,7 +231,7 @@ def test_what_only_the_model_can_tell_is_one_line_too(case: Case, tmp_path: Path
 
 
 def test_a_bad_reward_is_found_before_the_model_is_loaded(tmp_path: Path) -> None:
-    bad = text(tmp_path, "constant_reward.py", CONSTANT)
+    bad = text(tmp_path, "wrong_reward.py", WRONG)
     result = harness.run("--reward", f"{bad}:score", "--output_dir", tmp_path / "run")
     assert "loading the model" not in result.stdout
 

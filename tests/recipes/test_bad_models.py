@@ -29,16 +29,21 @@ def drop(*names: str) -> Callable[[Path], None]:
     return remove
 
 
-def refuse_system_messages(folder: Path) -> None:
+def refuse(folder: Path, role: str) -> None:
     template = folder / "chat_template.jinja"
-    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    template.write_text(refusal + template.read_text())
+    refusal = "{% if messages[0].role == 'ROLE' %}{{ raise_exception('no ROLE role') }}{% endif %}"
+    template.write_text(refusal.replace("ROLE", role) + template.read_text())
+
+
+def refuse_every_message(folder: Path) -> None:
+    refuse(folder, "system")
+    refuse(folder, "user")
 
 
 BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights cut off": (truncate, "cannot be loaded"),
     "no chat template": (drop("chat_template.jinja"), "has no chat template"),
-    "no system role": (refuse_system_messages, "refuses the prompt (no system role); wanted one that takes a system"),
+    "no role": (refuse_every_message, "refuses the prompt (no user role); wanted one that takes a user message"),
     "no tokenizer": (drop("tokenizer.json", "tokenizer_config.json"), "model"),
 }
 
@@ -76,3 +81,15 @@ def test_a_tokenizer_without_a_padding_token_is_no_obstacle(tmp_path: Path) -> N
             for run in ("run", "whole")
         ]
         assert texts[0] == texts[1]
+
+
+def test_a_model_without_a_system_role_is_asked_in_the_first_question(tmp_path: Path) -> None:
+    """As Gemma 2, whose template raises; examples are turns in front of it."""
+    folder = tmp_path / "model"
+    shutil.copytree(embedded.folder(), folder)
+    refuse(folder, "system")
+    arguments = ("--config", "embedded", "--model", folder, "--examples", "1", "--max_steps", "1")
+    done = harness.run(*arguments, "--output_dir", tmp_path / "run", *harness.QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "prompt: style r1, 1 example as turns" in done.stdout
+    assert "takes no system message: its text stands before the first question" in done.stdout

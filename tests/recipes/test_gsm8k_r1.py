@@ -83,6 +83,8 @@ def test_plain_lines_without_a_terminal(default_run: tuple[Path, harness.Result,
     assert err == ""
     assert sum(line.startswith("step ") for line in out.splitlines()) == 40
     assert "95% interval" in out
+    assert 0 < out.index("\nbefore: pass@1 ") < out.index("\nstep 1/40")
+    assert "format rate" in out.partition("result")[2]
 
 
 def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -> None:
@@ -103,6 +105,11 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
     assert len(completions) == 64
     after = [json.loads(line) for line in (folder / "completions" / "after.jsonl").read_text().splitlines()]
     assert sum(row["correct"] for row in after) / 256 == harness.summary(folder)["after"]["pass_at_1"]
+    figures = harness.summary(folder)["after"]
+    assert figures["rewards"]["correct"]["mean"] == figures["pass_at_1"]
+    assert figures["rewards"]["correct"]["interval"] == figures["interval"]
+    assert figures["rewards"]["format"]["mean"] == figures["format_frac"]
+    assert figures["format_frac"] == sum(row["rewards"]["format"] for row in after) / 256
     mean = sum(row["rewards"]["correct"] for row in completions) / 64
     assert mean == pytest.approx(rows[-1]["rewards/correct/mean"])
     with safe_open(folder / "adapter" / "adapter_model.safetensors", "numpy") as file:

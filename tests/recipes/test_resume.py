@@ -137,3 +137,21 @@ def test_a_4bit_run_resumes_to_the_same_metrics_weights_and_type(tmp_path: Path)
     assert stable_metrics(killed) == stable_metrics(whole)
     files = [(folder / "adapter" / "adapter_model.safetensors").read_bytes() for folder in (killed, whole)]
     assert files[0] == files[1]
+
+
+def test_a_resumed_run_asks_as_it_began_though_the_files_are_gone(tmp_path: Path) -> None:
+    system, examples = tmp_path / "system.txt", write_problems(tmp_path / "examples.jsonl", 1)
+    system.write_text("--- Rules\n{style}\n")
+    examples.write_text(json.dumps({"question": "Tom has 2 pens.", "reasoning": "2=2", "answer": "2"}))
+    flags = ("--system_prompt", system, "--examples", examples, "--prompt_style", "r1", *harness.QUICK)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert harness.run(*flags, "--max_steps", "2", "--output_dir", whole).returncode == 0
+    assert harness.run(*flags, "--max_steps", "1", "--output_dir", resumed).returncode == 0
+    system.write_text("Something else.")
+    examples.unlink()
+    done = harness.run("--resume", resumed, "--max_steps", "2")
+    assert done.returncode == 0, done.stderr
+    assert "prompt: the given system message with style r1 in it, 1 example as turns" in done.stdout
+    prompts = [(folder / "completions" / "step_00002.jsonl").read_text() for folder in (whole, resumed)]
+    assert harness.metrics(resumed)[1]["rewards/format/mean"] == harness.metrics(whole)[1]["rewards/format/mean"]
+    assert prompts[0] == prompts[1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.base import Backend, Generation, Policy, Sampling, count_4bit
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
+from toolkit.data.prompts import rendered
 from toolkit.data.schema import Messages, messages
 from toolkit.errors import BackendError, ModelError
 from toolkit.settings import ALL_LINEAR, Lengths, ModelSettings
@@ -105,8 +106,8 @@ def check_prompts(policy: Policy, lengths: Lengths) -> None:
     A tokenizer without a padding token gets its end token, as TRL does.
 
     Raises:
-        ModelError: no chat template, one that refuses the prompt (as Gemma 2's does a system message), or a tokenizer
-            that makes no tokens (its files are missing).
+        ModelError: no chat template, one that refuses the prompt, even without a system message (as Gemma 2's takes
+            it), or a tokenizer that makes no tokens (its files are missing).
         BackendError: more tokens than positions; names both budgets and the limit.
     """
     from jinja2 import TemplateError
@@ -117,10 +118,10 @@ def check_prompts(policy: Policy, lengths: Lengths) -> None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
     prompt = messages("What is 2 plus 3?")
     try:
-        text = policy.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+        text, _ = rendered(policy.tokenizer, prompt)
     except TemplateError as error:
         found = f"the chat template of {policy.source} refuses the prompt ({error})"
-        raise ModelError(found, "one that takes a system and a user message", "choose another model") from error
+        raise ModelError(found, "one that takes a user message", "choose another model") from error
     if len(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) < 4:
         raise ModelError(f"{policy.source}: its tokenizer makes no tokens of a prompt", "a folder with tokenizer.json")
     limit = getattr(policy.model.config, "max_position_embeddings", None)

@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from toolkit.data import prompts
 from toolkit.data.arithmetic import ARITHMETIC
-from toolkit.data.schema import Problems, Row, with_prompts
+from toolkit.data.schema import Problems, Row
 from toolkit.data.shapes import NEEDS, IsGold, Wanted
-from toolkit.data.table import read_file
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
 
@@ -41,29 +41,13 @@ def load(settings: DataSettings, seed: int, *, is_gold: IsGold = bool, needs: fr
     `needs` are the columns that the rewards read, and that every row must have. `is_gold` (see `shapes.IsGold`) is
     asked where `answer` is one of them.
 
+    Files that `system_prompt` and `examples` name are read before: see `examples.read_files`.
+
     Raises:
-        DataError, HubError: what the loaders raise; an unknown name, with the nearest.
+        DataError, HubError: what the loaders raise; an unknown name, with the nearest; see `prompts.ask`.
     """
     wanted = Wanted(settings.question_column, settings.answer_column, needs, is_gold, settings.drop_bad_rows)
-    return with_prompts(_for_trainer(_load(settings, seed, wanted)))
-
-
-def read_rows(dataset: str, wanted: Wanted = Wanted(), n_rows: int | None = None) -> list[Row]:  # noqa: B008 - frozen
-    """The rows of a file, or of `arithmetic`, as `load` makes them, in their order and with nothing held out.
-
-    Each has `prompt`, `question`, `answer` where there is one, and the columns that rewards get. With `n_rows` no more
-    than so many are read. Loads no torch and asks no network.
-
-    Raises:
-        DataError: what `table.read_file` raises.
-    """
-    if dataset == ARITHMETIC:
-        from toolkit.data import arithmetic
-
-        rows = arithmetic.load(n_rows or N_GENERATED, 1, seed=0).train
-    else:
-        rows = read_file(Path(os.path.expanduser(dataset)), wanted, n_rows).rows
-    return with_prompts(Problems(rows, [], dataset)).train
+    return prompts.ask(_for_trainer(_load(settings, seed, wanted)), settings)
 
 
 def _load(settings: DataSettings, seed: int, wanted: Wanted) -> Problems:
@@ -141,10 +125,11 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
         kept[name] = [row for row, length in zip(rows, lengths, strict=True) if length <= max_prompt_length]
         dropped = len(rows) - len(kept[name])
         if not kept[name]:
+            fewer = ", or show fewer examples" if problems.examples else ""
             raise DataError(
                 f"all {len(rows):,} {name} prompts are longer than {max_prompt_length} tokens",
                 f"a budget of at least {min(lengths)}, the shortest",
-                f"--max_prompt_length {max(lengths)} keeps all",
+                f"--max_prompt_length {max(lengths)} keeps all{fewer}",
             )
         if dropped:
             report.append(

@@ -16,7 +16,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from toolkit.data.schema import Problems, Row
+from toolkit.data.schema import WORKED_SOLUTION, Problems, Row
 from toolkit.errors import DataError
 
 Split = Literal["train", "held_out"]
@@ -148,4 +148,5 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
 
 
 def _row(problem: WordProblem) -> Row:
-    return {"question": problem.question, "answer": str(problem.answer)}
+    solution = "\n".join(map(str, problem.equations))
+    return {"question": problem.question, "answer": str(problem.answer), WORKED_SOLUTION: solution}

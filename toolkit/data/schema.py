@@ -5,18 +5,20 @@ A row is a `dict` with
 - `answer`: the gold answer as a bare string, `"18"`,
 - `question`: the text the user message was made of.
 
-Loaders give question and answer; `with_prompts` adds the prompt. TRL passes every column but `prompt` to the reward
+Loaders give question and answer, and `worked_solution` where the source has one; `prompts.ask` adds the prompt and
+takes that off, of which it makes examples. TRL passes every column but `prompt` to the reward
 functions by its name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
 Messages = list[dict[str, str]]
 
+WORKED_SOLUTION = "worked_solution"
 R1_SYSTEM_PROMPT = "Respond in the following format:\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n</answer>"
 """The format instruction of the R1-style notebooks; `rewards.format` judges exactly this shape."""
 
@@ -32,17 +34,10 @@ class Problems:
     held_out: list[Row]
     name: str
     report: tuple[str, ...] = ()
+    examples: tuple[dict[str, str], ...] = ()
+    """The turns that every prompt shows before its question."""
 
 
 def messages(question: str) -> Messages:
     """A system message and the question as the user's."""
     return [{"role": "system", "content": R1_SYSTEM_PROMPT}, {"role": "user", "content": question}]
-
-
-def with_prompts(problems: Problems) -> Problems:
-    """The problems with a `prompt` made of each question."""
-
-    def prompted(rows: list[Row]) -> list[Row]:
-        return [{"prompt": messages(row["question"]), **row} for row in rows]
-
-    return replace(problems, train=prompted(problems.train), held_out=prompted(problems.held_out))

@@ -12,9 +12,10 @@ from toolkit.data import choices, code_tests, columns
 from toolkit.data.chats import as_chat, is_chat, messages_of, split_chat
 from toolkit.data.choices import Options
 from toolkit.data.columns import ANSWER, CHATS, CHOICES, CONTEXT, GOLDS, PROMPT, QUESTION, QUESTIONS, WORKED, value_of
+from toolkit.data.examples import worked_solution
 from toolkit.data.faults import Unusable
 from toolkit.data.rows import bare_gold, shown
-from toolkit.data.schema import Messages, Row
+from toolkit.data.schema import WORKED_SOLUTION, Messages, Row
 from toolkit.errors import DataError
 
 IsGold = Callable[[str], bool]
@@ -70,7 +71,8 @@ class Shape:
         """
         question, prompt, told = self._asked(row)
         made = {name: row.get(name) for name in self.extras}
-        gold = bare_gold(_value(value_of(row, self.gold) if self.gold else told)) if self.has_gold else ""
+        told = value_of(row, self.gold) if self.gold else told
+        gold = bare_gold(_value(told)) if self.has_gold else ""
         if ANSWER in self.needs and not gold:
             raise Unusable("no gold answer", wanted="one in every row", next_step="fill it in or remove the row")
         options = self.options(row) if self.options else None
@@ -90,6 +92,8 @@ class Shape:
         made[QUESTION] = question
         if self.has_gold:
             made[ANSWER] = gold or None
+        if worked := worked_solution(told):
+            made[WORKED_SOLUTION] = worked
         if prompt:
             made[PROMPT] = prompt
         if not all(map(_is_unicode, (question, gold, *(message["content"] for message in prompt or ())))):

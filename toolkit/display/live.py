@@ -18,7 +18,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from toolkit.display.panel import render, step_line
+from toolkit.display.panel import LINE_WIDTH, render, step_line
 from toolkit.display.state import RunState
 from toolkit.display.terminal import Capture, descriptor
 
@@ -53,10 +53,15 @@ class View:
     def __exit__(self, *error: object) -> None:
         return None
 
+    @property
+    def width(self) -> int:
+        """Columns of a terminal; a file or a pipe has none, and gets lines of `LINE_WIDTH`."""
+        return self._console.width if self._console.is_terminal else LINE_WIDTH
+
     def update(self, step: int, metrics: Mapping[str, float | None]) -> None:
         """Record a finished optimizer step and show it."""
         self.state.record(step, metrics)
-        self.say(step_line(self.state))
+        self.say(step_line(self.state, self.width))
 
     def phase(self, name: str) -> None:
         """Say what the run is doing from now on, for example `measuring before`."""
@@ -120,6 +125,10 @@ class LiveView(View):
         finally:
             if self._capture:
                 self._capture.close()
+
+    @property
+    def width(self) -> int:
+        return self._screen.width  # as the last frame found it; the console's own descriptors are caught
 
     def update(self, step: int, metrics: Mapping[str, float | None]) -> None:
         """Record a finished optimizer step; the next frame shows it."""

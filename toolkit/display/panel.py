@@ -25,6 +25,7 @@ from toolkit.units import format_gib, format_seconds
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_WIDTH = 120
 AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC = 0.2, 0.8
+MAX_NAME = 24  # of a metric; a longer one is shown by its beginning and its end
 MIN_WIDTH = 60  # below it the panel is drawn at this width and cropped
 PHASES = {"rollout": ("█", "cyan"), "reward": ("▓", "magenta"), "update": ("▒", "green"), "other": ("░", "dim")}
 
@@ -51,22 +52,42 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(map(block, means))
 
 
-def step_line(state: RunState) -> str:
-    """The last recorded step as one plain line of at most 120 characters; rewards that do not fit are counted."""
+def step_line(state: RunState, width: int = LINE_WIDTH) -> str:
+    """The last recorded step as one plain line; where it would be longer than `width`, the rewards follow on others."""
     head = f"step {state.step}/{state.n_steps}  reward {_show(state.latest(metrics.REWARD))}"
     rewards = [f"{name} {_show(state.latest(key))}" for name, key in state.rewards.items()]
-    tail = (
-        f"length {_show(state.latest(metrics.LENGTH), '.0f')}"
-        f"  truncated {_show(state.latest(metrics.TRUNCATED), '.0%')}"
-        f"  {_show(state.latest(metrics.TOKENS_PER_S), '.0f')} tok/s"
-        f"  {_seconds(state.latest(metrics.STEP_S))}/step  eta {_seconds(state.eta_s)}"
-    )
-    line = "  ".join([head, *rewards, tail])
-    for n_left_out in range(1, len(rewards) + 1):
-        if len(line) <= LINE_WIDTH:
-            break
-        line = "  ".join([head, *rewards[:-n_left_out], f"+{n_left_out} more", tail])
-    return line[:LINE_WIDTH]
+    tail = [
+        f"length {_show(state.latest(metrics.LENGTH), '.0f')}",
+        f"truncated {_show(state.latest(metrics.TRUNCATED), '.0%')}",
+        f"{_show(state.latest(metrics.TOKENS_PER_S), '.0f')} tok/s",
+        f"{_seconds(state.latest(metrics.STEP_S))}/step",
+        f"eta {_seconds(state.eta_s)}",
+    ]
+    line = "  ".join([head, *rewards, *tail])
+    return line if len(line) <= width else "\n".join(_filled([head, *tail], width) + _filled(rewards, width, "  "))
+
+
+def measured_line(when: str, side: Mapping[str, Any], width: int = LINE_WIDTH) -> str:
+    """A measurement, as `Measurement.summary` gives it, in a line, or in several where it would be longer."""
+    parts = []
+    if side["pass_at_1"] is not None:
+        parts.append(f"pass@1 {side['pass_at_1']:.1%} ({_interval(side['interval'], '.1f', '%')})")
+    parts += [f"{name} {_show(_mean(side, name))}" for name in side["rewards"]]
+    if side["format_frac"] is not None:
+        parts.append(f"format rate {side['format_frac']:.1%}")
+    parts += [f"length {side['mean_tokens']:.0f}", f"truncated {side['truncated_frac']:.0%}"]
+    return "\n".join(_filled([f"{when}: {parts[0]}", *parts[1:]], width))
+
+
+def _filled(parts: Sequence[str], width: int, indent: str = "") -> list[str]:
+    """Parts beside each other in lines of `width`, two blanks between; those after the first line are indented."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(("  " if lines else indent) + part)
+    return lines
 
 
 def render(state: RunState, width: int) -> RenderableType:
@@ -121,7 +142,7 @@ def _curves(state: RunState, inner: int) -> RenderableType:
         ("grad norm", metrics.GRAD_NORM, ""),
         *((key, key, "") for key in (metrics.ENTROPY, metrics.KL) if key in state.history),
     ]
-    name_width = min(24, max(len(name) for name, _, _ in rows))
+    name_width = min(MAX_NAME, max(len(name) for name, _, _ in rows))
     spark_width = inner - name_width - 2 * 8 - 3 * 2
     grid = RichTable.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=name_width, no_wrap=True, overflow="ellipsis")
@@ -133,7 +154,7 @@ def _curves(state: RunState, inner: int) -> RenderableType:
         style = _style(key, state.latest(key))
         now, mean = _show(state.latest(key), spec), _show(state.mean(key), spec)
         curve = Text(sparkline(state.course(key), spark_width), "cyan")
-        grid.add_row(Text(name, style), Text(now, style), mean, curve)
+        grid.add_row(Text(_short(name, name_width), style), Text(now, style), mean, curve)
     return grid
 
 
@@ -179,7 +200,8 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     if not has_pass:
         facts.insert(0, "no pass@1: nothing says which score is right; --pass_score does")
     table = _pass_table(summary) if has_pass else _mean_table(summary)
-    body = Group(table.rich(gap=3), "", *(Text(fact, overflow="fold") for fact in facts))
+    by_reward = _reward_table(summary["before"], summary["after"])
+    body = Group(table.rich(gap=3), "", *by_reward, *(Text(fact, overflow="fold") for fact in facts))
     return Panel(body, title=Text("result", "bold"), title_align="left", border_style="cyan")
 
 
@@ -206,6 +228,37 @@ def _mean_table(summary: Mapping[str, Any]) -> Table:
         mean = NAN if side["mean_score"] is None else side["mean_score"]
         table.add(name, Text(_show(mean), "bold"), str(side["n"]))
     return table
+
+
+def _reward_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[RenderableType]:
+    """Each reward's mean on the held-out problems, and the share in the format; nothing for a run that has neither."""
+    sides = before, after
+    names = dict.fromkeys(name for side in sides for name in side.get("rewards", {}))
+    if not names:
+        return []
+    table = Table(["reward, mean", number("before"), "95% interval", number("after"), "95% interval"])
+    for name in names:
+        table.add(_short(name, MAX_NAME), *itertools.chain(*(_mean_and_range(side, name) for side in sides)))
+    rates = [side.get("format_frac") for side in sides]
+    if any(rate is not None for rate in rates):
+        shown = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
+        table.add("format rate", shown[0], "", shown[1], "")
+    return [table.rich(), ""]
+
+
+def _mean_and_range(side: Mapping[str, Any], name: str) -> tuple[str, str]:
+    interval = side.get("rewards", {}).get(name, {}).get("interval")
+    return _show(_mean(side, name)), " to ".join(map(_show, interval)) if interval else "-"
+
+
+def _mean(side: Mapping[str, Any], name: str) -> float:
+    mean = side.get("rewards", {}).get(name, {}).get("mean")
+    return NAN if mean is None else mean
+
+
+def _short(name: str, width: int) -> str:
+    """The beginning and the end of a name that is too long: names of one kind differ at one of them."""
+    return name if len(name) <= width else f"{name[: width // 2]}…{name[len(name) - (width - width // 2) + 1 :]}"
 
 
 def _show(value: float, spec: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -24,6 +25,24 @@ def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
     low = 0.0 if n_correct == 0 else centre - half  # exactly 0 and 1 at the ends, which rounding would miss
     high = 1.0 if n_correct == n else centre + half
     return low, high
+
+
+def mean_interval(values: Sequence[float], bounds: tuple[float, float] | None = None) -> tuple[float, float] | None:
+    """The 95 % interval of a mean; None where equal values say nothing of their spread, or there are none.
+
+    `bounds`: the lowest and highest value that there can be; where none are given and all values are 0 or 1, those.
+    Where every value is one of the two it is Wilson's, else the normal one, cut to the bounds.
+    """
+    if bounds is None and set(values) <= {0.0, 1.0}:
+        bounds = 0.0, 1.0
+    low, high = bounds or (-math.inf, math.inf)
+    if values and low < high and set(values) <= {low, high}:
+        ends = wilson_interval(sum(value == high for value in values), len(values))
+        return low + ends[0] * (high - low), low + ends[1] * (high - low)
+    if len(set(values)) < 2:
+        return None
+    mean, half = statistics.fmean(values), Z_95 * statistics.stdev(values) / math.sqrt(len(values))
+    return max(low, mean - half), min(high, mean + half)
 
 
 def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:

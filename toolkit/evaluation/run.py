@@ -8,15 +8,16 @@ from typing import Any
 
 from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Row
+from toolkit.evaluation import by_reward
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
 from toolkit.machine import processes
-from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.bench.calling import Sample, arguments
 from toolkit.rewards.completions import text_of
 from toolkit.rewards.passing import is_right, pass_mark
 from toolkit.runs import Run
 from toolkit.runs.names import MEASUREMENTS
-from toolkit.training.rewards import Scores, scores_of
+from toolkit.training.rewards import Reward, Scores
+
+Judged = tuple[Generation, float | None, by_reward.Scores]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Exam:
     """Tokens."""
     pass_score: float | None = None
     """Score from which on a completion counts as right; None: the reward's highest."""
+    rewards: Sequence[Reward] = ()
+    """What the run pays for: the mean of each is taken, too."""
+
+    @property
+    def paid(self) -> list[Callable[..., Any]]:
+        return [reward.function for reward in self.rewards]
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,10 @@ class Measurement:
     """The score from which on a completion counted as right."""
     mean_score: float | None = None
     """Over the problems that could be judged."""
+    rewards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the name of each reward of the run: `mean`, `interval` (95 %) and `n`; see `by_reward.means`."""
+    format_frac: float | None = None
+    """Share of completions in the prompted format; None without a reward for that: see `by_reward.format_frac`."""
 
     def summary(self) -> dict[str, Any]:
         """The figures without those of single problems."""
@@ -72,7 +83,8 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
     own = [rows[min(i, len(rows) - 1)] for i in range(processes.rank(), -(-len(rows) // n) * n, n)]
     parts = processes.gather(_judge(backend, policy, own, exam))
     judged = [parts[i % n][i // n] for i in range(len(rows))]
-    generations, scores = [generation for generation, _ in judged], [score for _, score in judged]
+    generations, scores = [generation for generation, *_ in judged], [score for _, score, _ in judged]
+    by_name = [of_one for *_, of_one in judged]
     known = [score for score in scores if score is not None]
     measurement = Measurement(
         **counted(scores, pass_mark(exam.reward, exam.pass_score, scores)),
@@ -81,6 +93,8 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
         mean_tokens=sum(g.n_tokens for g in generations) / len(rows),
         scores=scores,
         mean_score=sum(known) / len(known) if known else None,
+        rewards=by_reward.means(exam.paid, by_name),
+        format_frac=by_reward.format_frac(exam.paid, by_name),
     )
     run.write_completions(
         when,
@@ -92,27 +106,29 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
                 "n_tokens": generation.n_tokens,
                 "correct": is_right(score, measurement.pass_score) if measurement.pass_score is not None else None,
                 "score": score,
+                "rewards": of_one,
             }
-            for row, generation, score in zip(rows, generations, scores, strict=True)
+            for row, generation, score, of_one in zip(rows, generations, scores, by_name, strict=True)
         ),
     )
     run.update(MEASUREMENTS, **{when: asdict(measurement)})
     return measurement
 
 
-def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) -> list[tuple[Generation, float | None]]:
-    """Each row's completion, and its score."""
+def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) -> list[Judged]:
+    """Each row's completion, its score, and what each reward of the run gives it."""
     sampling = Sampling(exam.max_completion_length, batch_size=32 if backend.on_gpu else 64)
     generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
     columns = dict.fromkeys(name for row in rows for name in row)
-    samples = [
-        Sample({name: row.get(name) for name in columns}, generation.text)
-        for row, generation in zip(rows, generations, strict=True)
-    ]
-    given = arguments(samples)  # as TRL calls it: completions are messages where the prompts are
-    if isinstance(exam.reward, RewardFunction):  # without a run's state it scores by the weights that a run ends with
-        given = {name: value for name, value in given.items() if isinstance(value, list)}
-    return list(zip(generations, scores_of(exam.reward, given), strict=True))
+    rows = [{name: row.get(name) for name in columns} for row in rows]
+    texts = [generation.text for generation in generations]
+    paid = by_reward.judge(exam.paid, rows, texts, policy.tokenizer)
+    if any(function is exam.reward for function in exam.paid):  # a judge that is a model is asked once
+        judged_by = paid
+    else:
+        judged_by = by_reward.judge([exam.reward], rows, texts, policy.tokenizer)
+    name = by_reward.name_of(exam.reward)
+    return [(g, own[name], each) for g, own, each in zip(generations, judged_by, paid, strict=True)]
 
 
 def counted(scores: Scores, mark: float | None) -> dict[str, Any]:

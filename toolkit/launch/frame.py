@@ -8,11 +8,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 from toolkit.compat.accelerate import check_launch, start_all_on_a_cpu
+from toolkit.data.examples import read_files
 from toolkit.display.console import console, fail
 from toolkit.doctor import best_first
 from toolkit.errors import (
@@ -98,7 +100,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
     """Parse the arguments over the preset that fits this machine, or over the settings of a run to resume.
 
     Raises:
-        SettingsError, BackendError: see `parse`, `check` and `backends.choose`.
+        SettingsError, DataError, BackendError: see `parse`, `examples.read_files`, `check` and `backends.choose`.
     """
     first = parse(cls, [token for token in argv if token not in ("-h", "--help")])
     given = given_names(argv)
@@ -118,6 +120,8 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
         presets, why = choose_presets(first, given, cards, why_no_gpu, configs)
         given |= set_in_files(presets, configs)
     settings = parse(cls, argv, presets)
+    if resume is None:  # a run that continues has recorded what the files said
+        settings = replace(settings, data=read_files(settings.data))
     check(settings)
     resolved = Resolved.of(settings, frozenset(given), why, processes.world_size())
     return Session.start(recipe_file.stem, resolved, gpus, why_no_gpu, argv)

@@ -19,7 +19,7 @@ from toolkit.compat import attention, environment
 from toolkit.data import ARITHMETIC
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
-from toolkit.display.panel import summary_table
+from toolkit.display.panel import measured_line, summary_table
 from toolkit.display.state import RunState
 from toolkit.launch import memory
 from toolkit.machine import processes
@@ -218,10 +218,10 @@ class Session(Generic[S]):
 
         Raises:
             RewardError: a reward fails its check on the training rows; `--force` only says so.
-            ModelError, BackendError: see the backends' `load`.
+            ModelError, BackendError: see the backends' `load` and `prompts.for_template`.
             DataError: see `data.within_budget`.
         """
-        from toolkit.data import within_budget
+        from toolkit.data import prompts, within_budget
 
         run, view = self._opened()
         settings = self.resolved.settings
@@ -231,6 +231,7 @@ class Session(Generic[S]):
             run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in checked})
         view.phase("loading the model")
         policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
+        problems = prompts.for_template(problems, policy.tokenizer, policy.source)
         problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
         run.update(ENVIRONMENT, weights=policy.weights())
         for line in (policy.describe(), *policy.notes, *problems.report):
@@ -244,15 +245,17 @@ class Session(Generic[S]):
         settings = self.resolved.settings
         reward = self.paid[0].function if settings.rewards.reward else judge
         longest, pass_score = settings.rollout.max_completion_length, settings.rewards.pass_score
-        return Exam(rows, reward, longest, pass_score=pass_score)
+        return Exam(rows, reward, longest, pass_score, self.paid)
 
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
-        """Take the exam and record it under `when`, `before` or `after`; see `evaluation.measure`."""
+        """Take the exam, record it under `when`, `before` or `after`, and say it; see `evaluation.measure`."""
         from toolkit.evaluation import measure
 
         run, view = self._opened()
         view.phase(f"measuring {when}")
-        return measure(when, run, self.backend, policy, exam)
+        measured = measure(when, run, self.backend, policy, exam)
+        view.say(measured_line(when, measured.summary(), view.width))
+        return measured
 
     def train(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> int:
         """Build the trainer and train; return the steps done. See `training.build_trainer` and `training.train`."""

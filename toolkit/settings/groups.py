@@ -78,6 +78,12 @@ class DataSettings:
     """Longest prompt in tokens, chat template included; longer rows are dropped and counted."""
     n_eval: int = 256
     """Held-out problems measured before and after."""
+    prompt_style: Literal["r1", "think", "boxed", "hash", "none"] = "r1"
+    """How the answer is asked for: R1's tags, `<think>` as Qwen3 has it, `\\boxed{}`, `#### 18`, or not at all."""
+    system_prompt: str | None = None
+    """System message, as text or a file; it takes the place of the style's text, or takes it in at `{style}`."""
+    examples: str | None = None
+    """Solved examples as turns before each question: how many training rows to show, or a file of your own."""
 
 
 @dataclass(frozen=True)

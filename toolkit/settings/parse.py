@@ -99,7 +99,9 @@ def _mapping_to_args(mapping: Mapping[str, Any], known: Mapping[str, Any], sourc
         elif value is not None:
             words = words_of(value, known[name], f"{source}: {name}")
             with blaming(source):
-                args += _normalise([f"--{name}", *words], known)
+                # one that begins with a dash, such as a text, would be taken for a flag
+                spelt = [f"--{name}={words[0]}"] if words and words[0].startswith("-") else [f"--{name}", *words]
+                args += _normalise(spelt, known)
     return args
 
 

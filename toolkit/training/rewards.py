@@ -17,6 +17,7 @@ from toolkit.display.console import say
 from toolkit.errors import RewardError
 from toolkit.rewards import spec
 from toolkit.rewards.base import RewardFunction, RewardWarning
+from toolkit.rewards.bench.asked import mismatch
 from toolkit.rewards.bench.calling import Outcome, name_of
 from toolkit.rewards.bench.check import Checked, check_before_training, refusal
 from toolkit.rewards.target import Target, find
@@ -178,7 +179,7 @@ def check_rewards(rewards: Sequence[Reward], rows: Sequence[Row], *, force: bool
     """
     checked: list[Checked] = []
     for reward in rewards if rows else ():
-        error = _unavailable(reward, rows[0])
+        error = _unavailable(reward, rows[0]) or mismatch(reward.function, rows)
         if error is None:
             checked.append(check_before_training(reward.function, rows))
             error = refusal(checked[-1])

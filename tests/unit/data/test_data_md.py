@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from toolkit.data import read_rows
-from toolkit.data.schema import messages
+from toolkit.data import prompts
+from toolkit.data.schema import Problems, Row, messages
 from toolkit.data.shapes import Wanted
+from toolkit.data.table import read_file
 from toolkit.errors import DataError
+from toolkit.settings import DataSettings
 
 PAGE = (ROOT / "recipes" / "DATA.md").read_text(encoding="utf-8")
 
@@ -28,6 +30,12 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+def asked_rows(path: Path, wanted: Wanted) -> list[Row]:
+    """The rows of a file as a model is asked them."""
+    rows = read_file(path, wanted).rows
+    return prompts.ask(Problems(rows, rows, path.name), DataSettings()).train
+
+
 SHAPES, FILES = table("Shapes of a row"), table("Files")
 
 
@@ -41,7 +49,7 @@ def test_a_shape_is_asked_and_judged_as_the_page_says(shape: list[str], tmp_path
     _, given, asked, gold, passed = shape
     (tmp_path / "a.jsonl").write_text(code(given)[0] + "\n", encoding="utf-8")
     needs = {"answer"} if gold != "none" else set(code(passed))
-    (row,) = read_rows(str(tmp_path / "a.jsonl"), Wanted(needs=frozenset(needs)))
+    (row,) = asked_rows(tmp_path / "a.jsonl", Wanted(needs=frozenset(needs)))
     question = code(asked)[0].replace("\\n", "\n")
     assert row["question"] == row["prompt"][-1]["content"] == question
     assert row.get("answer") == (None if gold == "none" else code(gold)[0])
@@ -57,10 +65,10 @@ def test_a_file_is_read_or_refused_as_the_page_says(file: list[str], tmp_path: P
     raw = code(content)[0].replace("\\n", "\n").encode(encoding)
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
     if outcome == "read":
-        (row,) = read_rows(str(path))
+        (row,) = asked_rows(path, Wanted())
         assert (row["question"], row["answer"]) == ("What is 2+3?", "5")
         return
     with pytest.raises(DataError) as caught:
-        read_rows(str(path))
+        asked_rows(path, Wanted())
     assert f"{path} {outcome}" in str(caught.value)
     assert "; wanted " in str(caught.value)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from toolkit.display import console
-from toolkit.display.panel import BLOCKS, render, sparkline, step_line, summary_table
+from toolkit.display.panel import BLOCKS, measured_line, render, sparkline, step_line, summary_table
 from toolkit.display.state import RunState, time_shares
 
 
@@ -193,11 +193,21 @@ def test_step_line_is_exact() -> None:
     assert step_line(state_after(8)) == expected
 
 
-def test_step_line_counts_the_rewards_that_do_not_fit() -> None:
-    line = step_line(state_after(1, changes={f"rewards/reward_number_{i}/mean": 0.0 for i in range(9)}))
-    assert len(line) <= 120
-    assert "format 0.50  +9 more  length" in line
-    assert line.endswith("eta 30m 17s")
+@pytest.mark.parametrize("width", [80, 120])
+def test_step_line_shows_every_reward_on_as_many_lines_as_it_takes(width: int) -> None:
+    names = [f"reward_number_{i}" for i in range(9)]
+    lines = step_line(state_after(1, changes={f"rewards/{name}/mean": 0.5 for name in names}), width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(lines[0].split()).startswith("step 1/60 reward 0.50 length 400 truncated 3%")
+    assert sum(line.startswith("step ") for line in lines) == 1
+    assert " ".join(" ".join(lines).split()).endswith(" ".join(f"{name} 0.50" for name in names))
+
+
+def test_long_names_of_one_kind_stay_apart_in_the_panel() -> None:
+    names = [f"rewards/reward_model_of_some_length_{i}/mean" for i in range(2)]
+    panel = text_of(render(state_after(1, changes=dict.fromkeys(names, 0.5)), 80), 80)
+    assert "reward_mod…me_length_0" in panel
+    assert "reward_mod…me_length_1" in panel
 
 
 def test_time_shares_sum_to_one_and_leave_the_rest_to_other() -> None:
@@ -266,6 +276,41 @@ def test_summary_at_80_columns() -> None:
 def test_summary_says_when_the_gain_may_be_nothing() -> None:
     table = summary_table(summary(difference={"value": 0.01, "interval": [-0.02, 0.04]}))
     assert "+1.0   -2.0 to +4.0 points   includes 0" in text_of(table, 80)
+
+
+def side(pass_at_1: float | None, mean: float | None) -> dict[str, Any]:
+    low_high = None if mean is None else [mean - 0.1, mean + 0.1]
+    return {
+        **{"pass_at_1": pass_at_1, "n": 256, "interval": None if pass_at_1 is None else [0.2, 0.3]},
+        **{"mean_tokens": 21.8, "truncated_frac": 0.03, "format_frac": 0.6},
+        "rewards": {
+            "correct": {"mean": mean, "interval": low_high, "n": 256},
+            "x" * 40: {"mean": 0.5, "interval": None},
+        },
+    }
+
+
+REWARDS_80 = """\
+│ reward, mean              before  95% interval  after  95% interval          │
+│ correct                        -  -              0.75  0.65 to 0.85          │
+│ xxxxxxxxxxxx…xxxxxxxxxxx    0.50  -              0.50  -                     │
+│ format rate                60.0%                60.0%                        │
+"""
+
+
+def test_the_result_has_each_rewards_mean_and_the_format_rate() -> None:
+    assert REWARDS_80 in text_of(summary_table(summary(before=side(0.25, None), after=side(0.75, 0.75))), 80)
+
+
+def test_a_measurement_is_one_line_where_it_fits() -> None:
+    line = measured_line("before", side(0.25, 0.125))
+    rewards = f"correct 0.12  {'x' * 40} 0.50  format rate 60.0%"
+    assert line.replace("\n", "") == f"before: pass@1 25.0% (20.0 to 30.0%)  {rewards}  length 22  truncated 3%"
+    assert measured_line("after", side(None, 0.125), 60).splitlines() == [
+        "after: correct 0.12",
+        f"  {'x' * 40} 0.50",
+        "  format rate 60.0%  length 22  truncated 3%",
+    ]
 
 
 def test_say_and_fail_write_one_unwrapped_line_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from toolkit.evaluation.estimators import paired_difference, wilson_interval
+from toolkit.evaluation.estimators import mean_interval, paired_difference, wilson_interval
 
 
 def test_wilson_against_published_values() -> None:
@@ -43,3 +43,19 @@ def test_paired_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         _, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
         hits += low <= 0.2 <= high
     assert 0.93 <= hits / 2000 <= 0.98
+
+
+def test_interval_of_a_mean_is_wilsons_at_the_ends_and_never_a_point() -> None:
+    assert mean_interval([0.0, 1.0, 1.0, 0.0]) == wilson_interval(2, 4)
+    low, high = wilson_interval(0, 20)
+    assert mean_interval([-1.0] * 20, (-1.0, 1.0)) == (2 * low - 1, 2 * high - 1)
+    assert mean_interval([0.5] * 20) is mean_interval([]) is mean_interval([0.3]) is None
+    # By hand: the sample's deviation is sqrt(4 * 0.0625 / 3) = 0.288675, half the interval 1.96 * 0.288675 / 2
+    assert mean_interval([0.25, 0.75, 0.25, 0.75], (0.0, 1.0)) == pytest.approx((0.5 - 0.2829, 0.5 + 0.2829), abs=1e-4)
+    assert mean_interval([0.5, 0.9, 0.9, 1.0], (0.0, 1.0)) == pytest.approx((0.6077, 1.0), abs=1e-4)
+
+
+def test_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = random.Random(1)
+    drawn = (mean_interval([rng.betavariate(2, 3) for _ in range(64)], (0.0, 1.0)) for _ in range(1000))
+    assert sum(bounds is not None and bounds[0] <= 0.4 <= bounds[1] for bounds in drawn) == pytest.approx(950, abs=25)

@@ -28,10 +28,17 @@ class Scripted:
         return [Generation(text, len(text), False) for text, _ in zip(self.texts, prompts, strict=True)]
 
 
+class Spelling:
+    """Of a policy, what measuring asks for: a token a character."""
+
+    def tokenizer(self, texts: Sequence[str], **_: Any) -> dict[str, list[list[int]]]:
+        return {"input_ids": [list(map(ord, text)) for text in texts]}
+
+
 def measured(folder: Path, reward: Any, rows: Sequence[Row], *texts: str, when: str = "after", **more: Any) -> Any:
     run = runs.create("test", folder / when, {})
     exam = Exam(rows, reward, 48, **more)
-    found = measure(when, run, cast(Backend, Scripted(*texts)), cast(Policy, None), exam)
+    found = measure(when, run, cast(Backend, Scripted(*texts)), cast(Policy, Spelling()), exam)
     lines = (run.completions / f"{when}.jsonl").read_text().splitlines()
     run.close()
     return found, [json.loads(line) for line in lines]
@@ -85,11 +92,13 @@ def test_before_and_after_are_judged_by_one_mark(tmp_path: Path) -> None:
 def test_a_measurement_that_is_kept_comes_back_as_it_was(tmp_path: Path) -> None:
     run = runs.create("test", tmp_path / "run", {})
     exam = Exam([row("abcd")], of_messages, 48)
-    kept = [measure("before", run, cast(Backend, Scripted(text)), cast(Policy, None), exam) for text in ("ab", "abcd")]
+    kept = [
+        measure("before", run, cast(Backend, Scripted(text)), cast(Policy, Spelling()), exam) for text in ("ab", "abcd")
+    ]
     assert kept[0] == kept[1]
     run.update("measurements.json", before={"pass_at_1": 1.0, "n": 1, "interval": [0.2, 1.0], "truncated_frac": 0.0,
                                             "mean_tokens": 3.0, "verdicts": [True]})  # fmt: skip
-    earlier = measure("before", run, cast(Backend, Scripted("x")), cast(Policy, None), exam)
+    earlier = measure("before", run, cast(Backend, Scripted("x")), cast(Policy, Spelling()), exam)
     assert earlier == Measurement(1.0, 1, (0.2, 1.0), 0.0, 3.0, [True])
     run.close()
 

@@ -245,7 +245,7 @@ def test_a_bad_preset_names_its_file() -> None:
 
 def test_every_preset_of_the_recipes_parses() -> None:
     paths = sorted(CONFIGS.glob("*.yaml"))
-    assert [p.stem for p in paths] == ["12gb", "16gb", "24gb", "embedded"]
+    assert [p.stem for p in paths] == ["12gb", "16gb", "24gb", "deepseek_r1", "embedded"]
     for path in paths:
         check(parse(GrpoSettings, [], [(str(path), read_yaml(path))]))
 

@@ -34,6 +34,28 @@ TEMPLATES: dict[str, str] = {
     "plain": "{answer}",
 }
 """By name, the most usual first: those of `rewards.answers`, and others that notebooks and threads use."""
+MARKS: dict[str, str] = {
+    "answer_tag": "<answer>",
+    "hashes": "#### 18",
+    "boxed": "\\boxed{}",
+    "answer_is": "`The answer is 18`",
+    "last_number": "the last number",
+    "think_answer": "<think> and <answer>",
+    "think": "<think> and \\boxed{}",
+    "answer_line": "<answer> on one line",
+    "think_line": "<think> and <answer> on one line",
+    "answer_alone": "<answer> alone",
+    "answer_boxed": "\\boxed{} in <answer>",
+    "solution_tag": "<SOLUTION>",
+    "solution_lower": "<solution>",
+    "final_answer_tag": "<final_answer>",
+    "answer_brackets": "[ANSWER]",
+    "final_answer": "`Final answer: 18`",
+    "answer_colon": "`Answer: 18`",
+    "json": "JSON with an answer",
+    "plain": "the answer alone",
+}
+"""How a message names a layout."""
 # What a prompt that asks for a layout contains: all of the words, the most explicit first. A prompt may ask for several
 _ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("think_answer", ("<think>", "<answer>")),

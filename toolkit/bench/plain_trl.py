@@ -15,6 +15,7 @@ from typing import Any
 from toolkit import data, models
 from toolkit.bench import recipe as recipes
 from toolkit.bench.measure import TRAIN_S
+from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.files import write_json
 from toolkit.launch.presets import choose_presets
 from toolkit.machine.devices import Gpu, find_gpus, resident_peak_gib, torch_peaks_gib
@@ -51,6 +52,8 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Any], gpu: G
     has_bf16 = gpu is not None and gpu.has_bf16
     dtype = torch.bfloat16 if has_bf16 else torch.float32
     source = models.locate(model.model)
+    if gpu is None:
+        install_cpu_logprobs()  # without it TRL 1.15 trains on no CPU
     base = AutoModelForCausalLM.from_pretrained(
         source,
         dtype=dtype,

@@ -34,6 +34,7 @@ from toolkit.launch.presets import choose_presets
 from toolkit.settings import GrpoSettings, check, flatten
 from toolkit.settings.batch import solve
 from toolkit.settings.parse import as_args, parse
+from toolkit.vram.cards import find_card
 
 ENGINES = ("toolkit", "trl")
 """`toolkit` runs the recipe; `trl` the script that TRL's documentation shows, with the same settings."""
@@ -171,6 +172,8 @@ def _check_values(spec: Spec) -> None:
     for name, low in (("repeats", 1), ("warmup_steps", 0), ("limit_s", 1)):
         if getattr(spec, name) < low:
             raise SettingsError(f"{spec.path}: {name} is {getattr(spec, name)}", f"at least {low}")
+    if spec.card is not None:
+        find_card(spec.card)
     known = ["engine", *flatten(spec.settings_class())]
     for name in _names(spec):
         if name not in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.bench.store import Record
@@ -59,19 +59,20 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
     base = next((row for row in rows if row.finished), None)
     plans = [row.records[0]["predicted"] or {} for row in rows]
     headings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in varied(rows)]
-    table = Table([*headings, *(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), "status", number("n")])
+    figures = [*(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), number("n")]
+    table = Table([*headings, *(replace(column, is_words=on_screen) for column in figures), "status"])
     for row, plan in zip(rows, plans, strict=True):
         cells = [_plain(row.point.get(name)) for name in varied(rows)]
         if base:
             cells += _measured(row, base)
         if any(plans):
             cells += [_plain(plan.get("peak_gib")), _plain(plan.get("step_s"))]
-        table.add(*cells, row.status, str(len(row.records)))
+        table.add(*cells, str(len(row.records)), row.status)
     return table
 
 
-_MEASURED = (*map(number, ("peak GiB", "% peak", "tokens/s", "% tokens/s", "s/step", "reward")),)
-_PLANNED = (*map(number, ("planned GiB", "planned s/step")),)
+_MEASURED = tuple(map(number, ("peak GiB", "%", "tokens/s", "%", "s/step", "reward")))
+_PLANNED = tuple(map(number, ("planned GiB", "planned s/step")))
 
 
 def _measured(row: Row, base: Row) -> list[str]:

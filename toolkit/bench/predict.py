@@ -12,7 +12,7 @@ from toolkit.vram.catalog import find
 from toolkit.vram.formula.timing import estimate
 from toolkit.vram.mapping import request_of
 from toolkit.vram.plan import make_plan
-from toolkit.vram.run_plan import card_of
+from toolkit.vram.run_plan import card_of, with_share
 
 
 def predicted(spec: Spec, cell: Cell, gpu: Gpu | None) -> dict[str, Any] | None:
@@ -28,7 +28,10 @@ def predicted(spec: Spec, cell: Cell, gpu: Gpu | None) -> dict[str, Any] | None:
     framework = "trl" if cell.engine == "trl" or settings.model.backend == "transformers" else "unsloth"
     request = request_of(settings, has_bf16=card.is_ampere, framework=framework, has_vllm=framework == "unsloth")
     try:
-        plan = make_plan(request, find(settings.model.model), card)
+        shape = find(settings.model.model)
+        if "gpu_memory_utilization" not in cell.settings:
+            request, _ = with_share(request, shape, card)
+        plan = make_plan(request, shape, card)
     except (ModelError, SettingsError):
         return None
     timing = estimate(plan.request, plan.shape, plan.card, plan.engine)

@@ -128,6 +128,8 @@ def load(path: Path) -> tuple[Spec, list[Cell]]:
     if "recipe" not in given:
         raise SettingsError(f"{path} names no recipe", "recipe: PATH, from the folder of this file")
     empty: dict[str, Any] = {"settings": {}, "grid": {}, "pairs": [], "exclude": [], "when": []}
+    if "card" in given:
+        given["card"] = str(given["card"])
     spec = Spec(path, **empty | given)
     _check_values(spec)
     cells = expand(spec)
@@ -205,5 +207,5 @@ _KINDS = (
     ("repeats", int, "a whole number"),
     ("warmup_steps", int, "a whole number"),
     ("limit_s", (int, float), "a number of seconds"),
-    ("card", str, "the name of a card"),
+    ("card", (str, int), "the name of a card"),  # YAML reads 4090 as a number
 )

@@ -11,6 +11,7 @@ import tyro
 
 from toolkit.cli.reward import EXIT_FAILED
 from toolkit.errors import SettingsError
+from toolkit.files import save
 
 _Results = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RESULTS", help_behavior_hint="")]
 
@@ -80,6 +81,30 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """The cells of a sweep as a picture: tokens/s against memory, and how both grow with each setting."""
+
+    results: _Results = None
+    """A folder of results, or its cells.jsonl."""
+    output: Path | None = None
+    """File to write, .png or .svg; without it plot.png beside the results."""
+
+    def run(self) -> int:
+        from toolkit.bench.plots import SUFFIXES, draw
+        from toolkit.bench.store import read_finished
+        from toolkit.display.console import say
+
+        results = _given(self.results, "RESULTS", "a folder that toolkit bench run wrote")
+        output = self.output or (results if results.is_dir() else results.parent) / "plot.png"
+        if output.suffix not in SUFFIXES:
+            wanted = f"a name that ends in {', '.join(SUFFIXES)}"
+            raise SettingsError(f"--output {output} is no kind of picture", wanted)
+        save(output, draw(read_finished(results), output.suffix))
+        say(f"wrote {output}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Compare:
     """Two results of the same spec: exit code 1 where the second is slower or larger beyond its tolerance."""
 
@@ -108,4 +133,4 @@ def _given(value: Path | None, name: str, wanted: str) -> Path:
     return value.expanduser()
 
 
-BENCH_VERBS = {"run": Run, "table": Table, "compare": Compare}
+BENCH_VERBS = {"run": Run, "table": Table, "plot": Plot, "compare": Compare}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from toolkit.bench import compare
+from toolkit.bench.plots import draw, exponent, pareto
 from toolkit.bench.tables import table_of
 from toolkit.errors import SettingsError
 
@@ -67,3 +68,19 @@ def test_a_cell_that_no_longer_finishes_is_lost() -> None:
     assert compare.lost(first, second) == ["out of memory: no memory"]
     with pytest.raises(SettingsError, match="no finished cell in common"):
         compare.compare([record(g=1)], [record(g=2)])
+
+
+def test_the_front_is_what_no_cell_beats_in_both() -> None:
+    points = [(2.0, 100.0), (1.0, 50.0), (3.0, 90.0), (2.0, 120.0), (4.0, 130.0), (1.0, 40.0)]
+    assert pareto(points) == [1, 3, 4]
+
+
+def test_growth_is_the_exponent_of_a_power() -> None:
+    assert exponent([(x, 3 * x**1.5) for x in (1.0, 2.0, 5.0)]) == pytest.approx(1.5)
+    assert exponent([(2.0, 1.0), (2.0, 3.0)]) is None
+
+
+@pytest.mark.parametrize(("suffix", "begin"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
+def test_a_sweep_is_drawn(suffix: str, begin: bytes) -> None:
+    records = [record(g=g, peak=1.0 + g / 8) for g in (4, 8, 16)]
+    assert draw(records, suffix).startswith(begin)

@@ -37,6 +37,7 @@ FLOORS = {
     "toolkit.evaluation": WORK,
     "toolkit.export": WORK,
     "toolkit.launch": COMMANDS,
+    "toolkit.bench": COMMANDS,  # a cell is a run as a person starts it
     "toolkit.cli": COMMANDS,
     "toolkit.__main__": COMMANDS,
 }

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import SettingsError, ToolkitError
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -27,6 +27,19 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write the file that --output names, whole or not at all.
+
+    Raises:
+        SettingsError: the folder is missing or cannot be written.
+    """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        found = f"--output {path} cannot be written ({error.strerror})"
+        raise SettingsError(found, "a file name in a writable folder") from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:

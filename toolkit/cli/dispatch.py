@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import tyro
 
 from toolkit import __version__
+from toolkit.cli.bench import BENCH_VERBS
 from toolkit.cli.doctor import EXIT_CANNOT_RUN, Doctor
 from toolkit.cli.plan import Plan
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
@@ -23,9 +24,16 @@ class Reward:
     """Try rewards without a model: list, show, score, try, check, attack, stats; see toolkit reward --help."""
 
 
-VERBS: Mapping[str, type] = {"doctor": Doctor, "plan": Plan, "serve": Serve, "reward": Reward}
+@dataclass(frozen=True)
+class Bench:
+    """Measure memory and speed over a grid of settings: run, table, plot, compare; see toolkit bench --help."""
+
+
+VERBS: Mapping[str, type] = {"doctor": Doctor, "plan": Plan, "serve": Serve, "reward": Reward, "bench": Bench}
+NESTED: Mapping[str, Mapping[str, type]] = {"reward": REWARD_VERBS, "bench": BENCH_VERBS}
 ABOUT = {
     "toolkit": "The toolkit beside the recipes: what this machine can run, whether a run fits its card, what is paid.",
+    "toolkit bench": "What a grid of settings takes on this machine, each cell in a process of its own.",
     "toolkit reward": "Rewards without a model, a card or torch: the library's, a rubric file, or your own function.",
 }
 
@@ -60,12 +68,12 @@ def _dispatch(args: Sequence[str], verbs: Mapping[str, type] = VERBS, command: s
         return 0
     if name not in verbs:
         raise _unknown_verb(args, verbs, command)
-    if name == "reward":
-        return _dispatch(rest, REWARD_VERBS, "toolkit reward")
+    if name in NESTED and verbs is VERBS:
+        return _dispatch(rest, NESTED[name], f"toolkit {name}")
     if "-h" in rest or "--help" in rest:
         _print_help([name, "--help"], verbs, command)
         return 0
-    return parse(verbs[name], with_bare_json(rest) if verbs is REWARD_VERBS else rest).run()
+    return parse(verbs[name], rest if verbs is VERBS else with_bare_json(rest)).run()
 
 
 def _print_help(args: Sequence[str], verbs: Mapping[str, type], command: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from toolkit.errors import SettingsError
-from toolkit.files import replace_file
+from toolkit.files import save
 from toolkit.vram.request import Request, check
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _table(flags: Plan, request: Request) -> None:
     shape, card = _subject(request)
     found = table.over_lengths(request, shape, card) if card else table.over_cards(request, shape)
     if flags.output is not None:
-        _save(flags.output, found.as_file(flags.output.suffix))
+        save(flags.output, found.as_file(flags.output.suffix))
     if flags.json or (flags.output is None and console.is_terminal):
         _give(flags, found, output=flags.output)
     elif flags.output is not None:
@@ -115,7 +115,7 @@ def _fit(flags: Plan, request: Request) -> None:
         preset.check_preset(flags.output, request, shape, card)
     found, wrote = growth.grow(request, shape, card), ""
     if flags.output is not None:
-        _save(flags.output, preset.as_yaml(found.best()).encode())
+        save(flags.output, preset.as_yaml(found.best()).encode())
         wrote = f"\nwrote {flags.output}: python recipes/gsm8k_r1.py --config {shlex.quote(str(flags.output))}"
     _give(flags, found, wrote, output=flags.output)
 
@@ -161,17 +161,3 @@ def _give(flags: Plan, answer: Answer, closing: str = "", **more: Path | None) -
     console.print(answer.render())
     if closing:
         say(closing)
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Write the file that --output names, whole or not at all.
-
-    Raises:
-        SettingsError: the folder is missing or cannot be written.
-    """
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise SettingsError(
-            f"--output {path} cannot be written ({error.strerror})", "a file name in a writable folder"
-        ) from error

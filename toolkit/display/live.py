@@ -65,7 +65,7 @@ class View:
 
     def phase(self, name: str) -> None:
         """Say what the run is doing from now on, for example `measuring before`."""
-        self.state.phase = name
+        self.state.enter(name)
         self.say(name)
 
     def say(self, text: str) -> None:
@@ -138,7 +138,7 @@ class LiveView(View):
     def phase(self, name: str) -> None:
         """Say what the run is doing from now on; shown beside the progress bar."""
         with self._lock:
-            self.state.phase = name
+            self.state.enter(name)
 
     def say(self, text: str) -> None:
         """Show a line by this project above the panel."""

@@ -37,12 +37,21 @@ class RunState:
     memory_label: str = "VRAM"
     clock: Callable[[], float] = time.monotonic
     history: dict[str, list[float]] = field(default_factory=dict)
+    phases_s: dict[str, float] = field(default_factory=dict)
+    """Seconds of each phase that has ended, by name, in their order."""
     n_recorded: int = field(default=0, init=False)
     started_s: float = field(init=False)
     recorded_s: float = field(init=False)
+    phase_began_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.started_s = self.recorded_s = self.clock()
+        self.started_s = self.recorded_s = self.phase_began_s = self.clock()
+
+    def enter(self, phase: str) -> None:
+        """End the phase in progress and begin another."""
+        now = self.clock()
+        self.phases_s[self.phase] = self.phases_s.get(self.phase, 0.0) + now - self.phase_began_s
+        self.phase, self.phase_began_s = phase, now
 
     def record(self, step: int, row: Mapping[str, float | None]) -> None:
         """Append the metrics of one finished optimizer step; `step` counts from 1 and becomes the current one."""

@@ -77,7 +77,7 @@ class Table:
                 overflow="fold" if column.is_words else "ellipsis",
                 style=column.style,
                 ratio=1 if column.is_rest else None,
-                min_width=MIN_REST if column.is_rest else None,
+                min_width=MIN_REST if column.is_rest else max(map(len, column.name.split()), default=None),
             )
         for row in self.rows:
             table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))  # `[x]` is no markup here
@@ -98,6 +98,16 @@ class Table:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([[column.name for column in self._columns()], *self._plain()])
         return out.getvalue()
+
+    def latex(self) -> str:
+        """A `tabular` of the booktabs package."""
+        columns = self._columns()
+        lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in ([c.name for c in columns], *self._plain())]
+        kinds = "".join("r" if column.is_number else "l" for column in columns)
+        body = "\n".join(lines[1:])
+        return (
+            f"\\begin{{tabular}}{{{kinds}}}\n\\toprule\n{lines[0]}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+        )
 
     def html(self) -> str:
         """A `<table>` with every text escaped; cells of figures have the class `number`."""
@@ -121,6 +131,15 @@ class Table:
 def facts(rows: Iterable[tuple[Cell, Cell]]) -> RichTable:
     """A line each: a dim label, and what there is to say, which may wrap beside it."""
     return Table([Column("", style="dim"), words()], list(rows), has_header=False).rich()
+
+
+def _in_latex(cell: str) -> str:
+    """With what LaTeX reads as commands escaped."""
+    return "".join(_LATEX.get(character, character) for character in cell)
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 
 def _piped(cell: str) -> str:

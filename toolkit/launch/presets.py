@@ -74,6 +74,8 @@ def _machine_presets(
         name = next(preset for floor, preset in CARD_PRESETS if gpus[0].total_gib >= floor)
         why = f"{gpus[0].name} has {gpus[0].total_gib:.1f} GiB"
     path = configs / f"{name}.yaml"
+    if not configs.is_dir():  # a recipe of one's own, away from the shipped ones
+        return [], f"no presets in {configs}"
     return [(str(path), read_yaml(path))], f"config {path.name}: {why}"
 
 

@@ -306,10 +306,12 @@ class Session(Generic[S]):
 
     def finish(self, folders: Sequence[Path]) -> None:
         """Complete summary.json and print before and after with their intervals."""
-        run, _ = self._opened()
+        run, view = self._opened()
         if not run.writes:
             return
-        run.update(SUMMARY, saved=[str(folder.relative_to(run.folder)) for folder in folders])
+        view.state.enter("done")
+        phases_s = {name: round(seconds, 3) for name, seconds in view.state.phases_s.items()}
+        run.update(SUMMARY, phases_s=phases_s, saved=[str(folder.relative_to(run.folder)) for folder in folders])
         summary = run.document(SUMMARY)
         console.print(summary_table({**summary, "run_folder": str(_short(run.folder))}))
         if summary["plan"] and self.backend.on_gpu:

@@ -62,6 +62,11 @@ def _declared_types(cls: type) -> dict[str, Any]:
     return types
 
 
+def as_args(cls: type, mapping: Mapping[str, Any], source: str) -> list[str]:
+    """The command line that says the same as a mapping of `cls`'s settings; see `parse` for what it raises."""
+    return _mapping_to_args(mapping, _declared_types(cls), source)
+
+
 def given_names(argv: Sequence[str]) -> set[str]:
     """The flags a user typed, by name: `{"seed", "grpo.beta"}`."""
     return {flag_name(token) for token in argv if token.startswith("--")}

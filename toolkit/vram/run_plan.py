@@ -92,7 +92,7 @@ def plan_run(
     card, held_gib = card_of(gpu)
     shape = find(weights or settings.model.model)
     asked = request_of(settings, has_bf16=gpu.has_bf16, framework=framework, has_vllm=has_vllm)
-    request, notes = (asked, []) if share_is_given else _with_share(asked, shape, card)
+    request, notes = (asked, []) if share_is_given else with_share(asked, shape, card)
     plan = make_plan(request, shape, card)
     if held_gib > OTHERS_HOLD_GIB:
         notes.append(f"other processes hold {format_gib(held_gib)} of {card.name}, which the plan leaves them")
@@ -102,7 +102,7 @@ def plan_run(
     return RunPlan(plan, share, (*notes, *plan.warnings), flags)
 
 
-def _with_share(request: Request, shape: Shape, card: Card) -> tuple[Request, list[str]]:
+def with_share(request: Request, shape: Shape, card: Card) -> tuple[Request, list[str]]:
     """The request with the share of the card that vLLM will have, and the reason where it is chosen here.
 
     That is the largest which keeps the upper end of the plan's interval on the card. Where none does, it is the

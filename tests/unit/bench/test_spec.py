@@ -1,0 +1,102 @@
+"""A grid becomes cells, and what cannot run is one line before anything starts."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolkit.bench.spec import Cell, Spec, expand, load
+from toolkit.errors import SettingsError
+
+ROOT = Path(__file__).parents[3]
+RECIPE = ROOT / "tests" / "golden" / "bench_recipe.py"
+
+
+def written(folder: Path, **parts: Any) -> Path:
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump({"recipe": str(RECIPE), "settings": {"model": "embedded"}, **parts}))
+    return path
+
+
+def spec_of(**parts: Any) -> Spec:
+    return Spec(
+        Path("s.yaml"), **({"recipe": "", "settings": {}, "grid": {}, "pairs": [], "exclude": [], "when": []} | parts)
+    )
+
+
+VALUES = st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True)
+
+
+@given(VALUES, VALUES, st.integers(0, 3), st.integers(1, 3))
+def test_a_grid_is_every_combination_but_those_left_out(a: list[int], b: list[int], out: int, repeats: int) -> None:
+    cells = expand(spec_of(grid={"a": a, "b": b}, exclude=[{"a": out}], repeats=repeats))
+    wanted = [(x, y, r) for x, y in product(a, b) if x != out for r in range(repeats)]
+    assert [(cell.settings["a"], cell.settings["b"], cell.repeat) for cell in cells] == wanted
+
+
+def test_pairs_change_together_and_rules_follow() -> None:
+    cells = expand(
+        spec_of(
+            settings={"c": 0},
+            grid={"a": [1, 2]},
+            pairs=[{"b": 1, "d": 1}, {"b": 2, "d": 4}],
+            when=[{"if": {"a": 2, "b": [1, 2]}, "set": {"c": 9, "engine": "trl"}}],
+            exclude=[{"a": 1, "d": [4, 5]}],
+        )
+    )
+    assert [cell.point for cell in cells] == [
+        {"engine": "toolkit", "c": 0, "a": 1, "b": 1, "d": 1},
+        {"engine": "trl", "c": 9, "a": 2, "b": 1, "d": 1},
+        {"engine": "trl", "c": 9, "a": 2, "b": 2, "d": 4},
+    ]
+
+
+def test_an_id_changes_with_whatever_decides_the_figures() -> None:
+    cell, about = Cell("toolkit", {"a": 1, "b": 2}, 0), {"versions": {"trl": "1.15.0"}}
+    others = [
+        Cell("trl", {"a": 1, "b": 2}, 0).id(about),
+        Cell("toolkit", {"a": 1, "b": 3}, 0).id(about),
+        Cell("toolkit", {"a": 1, "b": 2}, 1).id(about),
+        cell.id({"versions": {"trl": "1.16.0"}}),
+    ]
+    assert len({cell.id(about), *others}) == 5
+    assert cell.id(about) == Cell("toolkit", {"b": 2, "a": 1}, 0).id(about), "the order of names says nothing"
+
+
+def test_every_shipped_spec_can_run() -> None:
+    paths = sorted((ROOT / "benchmarks" / "specs").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert load(path)[1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"grids": {}}, "'grids'; did you mean grid"),
+        ({"grid": {"num_generation": [4]}}, "'num_generation'; did you mean num_generations"),
+        ({"grid": {"num_generations": []}}, r"num_generations: \[\]; wanted a list of values"),
+        ({"grid": {"num_generations": [4], "engine": ["tlr"]}}, "engine is 'tlr'; did you mean trl"),
+        ({"grid": {"num_generations": [3]}}, "a multiple of num_generations 3"),
+        ({"grid": {"num_generations": [4]}, "exclude": [{"num_generations": 4}]}, "comes to no cell"),
+        ({"settings": {"temperature": -1}}, "--temperature is -1.0; wanted a value above 0"),
+        ({"settings": {"num_generations": "many"}}, "num_generations"),
+        ({"repeats": 0}, "repeats is 0; wanted at least 1"),
+        ({"repeats": "two"}, "repeats is 'two'; wanted a whole number"),
+        ({"recipe": "none.py"}, "none.py does not exist"),
+        ({"pairs": ["x"]}, "'x' among pairs"),
+        ({"when": [{"if": {}}]}, "wanted if: {...} and set: {...}"),
+        ({"card": "9999"}, "9999"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_bad_spec_is_one_line(tmp_path: Path, parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as error:
+        load(written(tmp_path, **parts))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,101 @@
+"""Two sweeps of the same cells: is the second one slower, or larger?"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolkit.bench.store import Record
+from toolkit.bench.tables import Row, rows_of
+from toolkit.display.tables import Table, number
+from toolkit.errors import SettingsError
+
+MEMORY_TOLERANCE = 0.01
+"""Share by which a peak may grow. Allocators repeat a peak to the block; resident memory to some pages."""
+TIME_TOLERANCE = 0.15
+"""Share by which a time may grow: medians of the same code on a quiet machine differ by up to a tenth."""
+N_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The second over the first for one figure of one cell, with its 95 % interval."""
+
+    cell: str
+    figure: str
+    value: float
+    low: float
+    high: float
+    tolerance: float
+
+    @property
+    def is_regression(self) -> bool:
+        """Beyond the tolerance, the whole interval included: a ratio that may be chance is none."""
+        return self.low > 1 + self.tolerance
+
+
+def compare(first: Sequence[Record], second: Sequence[Record]) -> list[Ratio]:
+    """Ratios of step time, peak memory and counted tokens, for every cell that finished in both.
+
+    Raises:
+        SettingsError: they have no cell in common.
+    """
+    before = {_key(row): row for row in rows_of(first) if row.finished}
+    pairs = [(before[_key(row)], row) for row in rows_of(second) if row.finished and _key(row) in before]
+    if not pairs:
+        raise SettingsError("the two have no finished cell in common", "two results of the same spec")
+    ratios = []
+    for one, other in pairs:
+        cell = " ".join(f"{name}={value}" for name, value in other.point.items() if name in _telling(pairs)) or "cell"
+        ratios.append(_of_times(cell, one, other))
+        for figure, path in (("peak GiB", ("peak_gib", "process")), ("tokens", ("n_tokens",))):
+            a, b = one.median(*path), other.median(*path)
+            if a and b:
+                ratios.append(Ratio(cell, figure, b / a, b / a, b / a, MEMORY_TOLERANCE))
+    return ratios
+
+
+def table_of(ratios: Sequence[Ratio]) -> Table:
+    """A row a ratio."""
+    table = Table(["cell", "figure", number("ratio"), number("95 % interval"), "verdict"])
+    for r in ratios:
+        verdict = (
+            "regression" if r.is_regression else "same" if r.low <= 1 + r.tolerance and r.value >= 1 else "no worse"
+        )
+        table.add(r.cell, r.figure, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", verdict)
+    return table
+
+
+def lost(first: Sequence[Record], second: Sequence[Record]) -> list[str]:
+    """Cells that finished in the first and ended otherwise in the second, with the reason."""
+    before = {_key(row) for row in rows_of(first) if row.finished}
+    return [
+        f"{row.status}: {row.records[0]['why']}" for row in rows_of(second) if _key(row) in before and not row.finished
+    ]
+
+
+def _key(row: Row) -> str:
+    return repr(sorted(row.point.items(), key=str))
+
+
+def _telling(pairs: Sequence[tuple[Row, Row]]) -> set[str]:
+    names = {name for _, row in pairs for name in row.point}
+    return {name for name in names if len({repr(row.point.get(name)) for _, row in pairs}) > 1}
+
+
+def _of_times(cell: str, one: Row, other: Row) -> Ratio:
+    """The ratio of the medians of all steps, with a bootstrap over the steps of each (Efron 1979)."""
+    a, b = (
+        [s for record in row.finished for s in record["measured"]["step_s"] if s and math.isfinite(s)]
+        for row in (one, other)
+    )
+    draw = random.Random(0)
+    drawn = sorted(
+        statistics.median(draw.choices(b, k=len(b))) / statistics.median(draw.choices(a, k=len(a)))
+        for _ in range(N_RESAMPLES)
+    )
+    low, high = drawn[int(0.025 * N_RESAMPLES)], drawn[int(0.975 * N_RESAMPLES)]
+    return Ratio(cell, "s/step", statistics.median(b) / statistics.median(a), low, high, TIME_TOLERANCE)

@@ -16,14 +16,15 @@ from toolkit import data, models
 from toolkit.bench import recipe as recipes
 from toolkit.bench.measure import TRAIN_S
 from toolkit.compat.trl import install_cpu_logprobs
+from toolkit.data.examples import read_files
 from toolkit.files import write_json
 from toolkit.launch.presets import choose_presets
 from toolkit.machine.devices import Gpu, find_gpus, resident_peak_gib, torch_peaks_gib
-from toolkit.rewards import is_number
 from toolkit.runs import metrics
 from toolkit.runs.names import METRICS, SUMMARY
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import given_names, parse
+from toolkit.training.rewards import Reward, asked_for, distinct
 
 
 def run(recipe: str, argv: Sequence[str], folder: Path) -> None:
@@ -33,15 +34,18 @@ def run(recipe: str, argv: Sequence[str], folder: Path) -> None:
     first, given = parse(module.Settings, argv), given_names(argv)
     presets, _ = choose_presets(first, given, gpus, why_no_gpu, Path(recipe).parent / "configs")
     settings = parse(module.Settings, argv, presets)
-    problems = data.load(settings.data, settings.record.seed, is_gold=is_number)
+    asked = settings.rewards.reward
+    rewards = asked_for(asked) if asked else distinct(module.rewards(settings))
+    needs = frozenset[str]().union(*(reward.columns for reward in rewards))
+    problems = data.load(read_files(settings.data), settings.record.seed, needs=needs)
     folder.mkdir(parents=True)
-    trainer = _trainer(settings, problems.train, module.rewards(settings), gpus[0] if gpus else None, folder)
+    trainer = _trainer(settings, problems.train, rewards, gpus[0] if gpus else None, folder)
     began = time.perf_counter()
     trainer.train()
     write_json(folder / SUMMARY, {TRAIN_S: time.perf_counter() - began})
 
 
-def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Any], gpu: Gpu | None, folder: Path) -> Any:
+def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu: Gpu | None, folder: Path) -> Any:
     import torch
     from datasets import Dataset
     from peft import LoraConfig

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -81,6 +81,8 @@ class Spec:
     """Seconds that a cell may take, imports included."""
     card: str | None = None
     """Card by name, for the plan's prediction; without one it is this machine's."""
+    _resolved: dict[str, GrpoSettings] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _presets: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -97,10 +99,21 @@ class Spec:
 
     def resolved(self, cell: Cell) -> GrpoSettings:
         """The settings that a cell runs with on a machine without a card, over the preset that it names."""
-        own = (str(self.path), cell.settings)
-        first = parse(self.settings_class, [], [own])
-        presets, _ = choose_presets(first, set(cell.settings), [], "", self.recipe_path.parent / "configs")
-        return parse(self.settings_class, [], [*presets, own])
+        key = json.dumps(cell.settings, sort_keys=True, default=str)
+        if key not in self._resolved:
+            merged = {**self._preset(cell), **cell.settings}
+            self._resolved[key] = parse(self.settings_class, [], [(str(self.path), merged)])
+        return self._resolved[key]
+
+    def _preset(self, cell: Cell) -> dict[str, Any]:
+        """What lies below the settings of a cell."""
+        chosen = {name: cell.settings[name] for name in ("config", "model") if name in cell.settings}
+        key = json.dumps(chosen)
+        if key not in self._presets:
+            first = parse(self.settings_class, [], [(str(self.path), chosen)])
+            presets, _ = choose_presets(first, set(chosen), [], "", self.recipe_path.parent / "configs")
+            self._presets[key] = {name: value for _, preset in presets for name, value in preset.items()}
+        return self._presets[key]
 
     def command(self, cell: Cell) -> list[str]:
         """The flags that a cell's run is started with."""
@@ -117,7 +130,7 @@ def load(path: Path) -> tuple[Spec, list[Cell]]:
     loaded = files.read_yaml(path, str(path), WANTED, SettingsError)
     if not isinstance(loaded, dict):
         raise SettingsError(f"{path} holds a {type(loaded).__name__}", WANTED)
-    known = [f.name for f in fields(Spec) if f.name != "path"]
+    known = [f.name for f in fields(Spec) if f.init and f.name != "path"]
     for name in loaded:
         if name not in known:
             raise SettingsError(f"{path} has {name!r}", did_you_mean(str(name), known) or f"one of {', '.join(known)}")

@@ -69,11 +69,19 @@ def test_an_id_changes_with_whatever_decides_the_figures() -> None:
     assert cell.id(about) == Cell("toolkit", {"b": 2, "a": 1}, 0).id(about), "the order of names says nothing"
 
 
-def test_every_shipped_spec_can_run() -> None:
-    paths = sorted((ROOT / "benchmarks" / "specs").glob("*.yaml"))
-    assert paths
-    for path in paths:
-        assert load(path)[1]
+SPECS = sorted((ROOT / "benchmarks" / "specs").glob("*.yaml"))
+QUICK = ("embedded", "embedded_engines", "12gb")  # the others are larger grids of the same settings
+
+
+@pytest.mark.parametrize(
+    "path", [path if path.stem in QUICK else pytest.param(path, marks=pytest.mark.slow) for path in SPECS], ids=str
+)
+def test_a_shipped_spec_can_run(path: Path) -> None:
+    assert load(path)[1]
+
+
+def test_the_specs_are_found() -> None:
+    assert len(SPECS) >= 5
 
 
 @pytest.mark.parametrize(

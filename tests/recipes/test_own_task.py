@@ -20,7 +20,7 @@ def folded(line: str) -> str:
 
 def test_every_block_runs_and_prints_what_the_page_says(tmp_path: Path) -> None:
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks].count("bash") == 5
+    assert [kind for kind, _ in blocks].count("bash") == 6
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     commands = tmp_path / "bin"
     commands.mkdir()

@@ -18,7 +18,7 @@ from toolkit.bench.measure import TRAIN_S
 from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.data.examples import read_files
 from toolkit.files import write_json
-from toolkit.launch.presets import choose_presets
+from toolkit.launch.presets import choose_presets, presets_of
 from toolkit.machine.devices import Gpu, find_gpus, resident_peak_gib, torch_peaks_gib
 from toolkit.runs import metrics
 from toolkit.runs.names import METRICS, SUMMARY
@@ -32,7 +32,7 @@ def run(recipe: str, argv: Sequence[str], folder: Path) -> None:
     module = recipes.load(Path(recipe))
     gpus, why_no_gpu = find_gpus()
     first, given = parse(module.Settings, argv), given_names(argv)
-    presets, _ = choose_presets(first, given, gpus, why_no_gpu, Path(recipe).parent / "configs")
+    presets, _ = choose_presets(first, given, gpus, why_no_gpu, presets_of(Path(recipe)))
     settings = parse(module.Settings, argv, presets)
     asked = settings.rewards.reward
     rewards = asked_for(asked) if asked else distinct(module.rewards(settings))

@@ -30,7 +30,7 @@ from typing import Any
 from toolkit import files
 from toolkit.bench import recipe
 from toolkit.errors import SettingsError, did_you_mean
-from toolkit.launch.presets import choose_presets
+from toolkit.launch.presets import choose_presets, presets_of
 from toolkit.settings import GrpoSettings, check, flatten
 from toolkit.settings.batch import solve
 from toolkit.settings.parse import as_args, parse
@@ -111,7 +111,7 @@ class Spec:
         key = json.dumps(chosen)
         if key not in self._presets:
             first = parse(self.settings_class, [], [(str(self.path), chosen)])
-            presets, _ = choose_presets(first, set(chosen), [], "", self.recipe_path.parent / "configs")
+            presets, _ = choose_presets(first, set(chosen), [], "", presets_of(self.recipe_path))
             self._presets[key] = {name: value for _, preset in presets for name, value in preset.items()}
         return self._presets[key]
 

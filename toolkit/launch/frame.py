@@ -26,7 +26,7 @@ from toolkit.errors import (
     is_out_of_memory,
 )
 from toolkit.launch import again
-from toolkit.launch.presets import choose_presets, set_in_files, settings_to_resume
+from toolkit.launch.presets import choose_presets, presets_of, set_in_files, settings_to_resume
 from toolkit.launch.session import Session
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, find_gpus
@@ -109,7 +109,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
         start_all_on_a_cpu()
     check_launch()
     gpus = own_card_first(visible, processes.local_rank()) if processes.world_size() > 1 else best_first(visible)
-    configs = recipe_file.parent / "configs"
+    configs = presets_of(recipe_file)
     resume = first.record.resume
     if resume is not None:
         presets, why = [settings_to_resume(resume, given, first.rewards.reward)], f"resuming {resume}"

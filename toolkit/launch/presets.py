@@ -37,6 +37,12 @@ CARD_PRESETS = ((21.9, "24gb"), (14.5, "16gb"), (0.0, "12gb"))
 Preset = tuple[str, Mapping[str, Any]]
 
 
+def presets_of(recipe_file: Path) -> Path:
+    """The folder of presets beside a recipe; for a recipe of one's own, the one that this checkout ships."""
+    own = recipe_file.parent / "configs"
+    return own if own.is_dir() else Path(__file__).parents[2] / "recipes" / "configs"
+
+
 def choose_presets(
     settings: GrpoSettings, given: set[str], gpus: list[Gpu], why_no_gpu: str, configs: Path
 ) -> tuple[list[Preset], str]:
@@ -74,7 +80,7 @@ def _machine_presets(
         name = next(preset for floor, preset in CARD_PRESETS if gpus[0].total_gib >= floor)
         why = f"{gpus[0].name} has {gpus[0].total_gib:.1f} GiB"
     path = configs / f"{name}.yaml"
-    if not configs.is_dir():  # a recipe of one's own, away from the shipped ones
+    if not configs.is_dir():  # the package without its checkout
         return [], f"no presets in {configs}"
     return [(str(path), read_yaml(path))], f"config {path.name}: {why}"
 

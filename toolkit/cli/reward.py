@@ -181,7 +181,7 @@ class Attack(OnRows):
             from toolkit.rewards.bench import screens
 
             console.print(screens.attacks(self.target, results))
-        return EXIT_FAILED if any(result.works and not result.known for result in results) else 0
+        return EXIT_FAILED if any(result.error or (result.works and not result.known) for result in results) else 0
 
 
 @dataclass(frozen=True)

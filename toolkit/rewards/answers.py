@@ -165,7 +165,9 @@ def _evaluated(text: str) -> Fraction | None:
     if not text.isascii():
         text = _RAISED.sub(lambda raised: "^" + unicodedata.normalize("NFKC", raised[0]).replace("\u2212", "-"), text)
     found = _EXPRESSION.fullmatch(text)
-    if found is None or _RANGE_OR_DATE.fullmatch(text) or (found[2] and parse_number(f"1 {found[2]}") is None):
+    if found is None or _RANGE_OR_DATE.fullmatch(found[1].strip()):  # a range with a unit is a range, too
+        return None
+    if found[2] and parse_number(f"1 {found[2]}") is None:
         return None
     return equations.evaluate(found[1])
 

@@ -100,11 +100,13 @@ _LIST_MARK = re.compile(r"\s*\n\s*1[.)]\s+\S")
 _LETTER = re.compile(r"[^\W\d_]")
 _MINUS = re.compile(r"\b(?:negative|minus)\W*$", re.IGNORECASE)
 _ANOTHER = re.compile(
-    r"[\s*$]*(?:[A-Za-z]+ )?(?:,\s*(?:or|and)?|or|and|to|through|-)\s*(?:[A-Za-z]\w?\s*=\s*)?[$€£¥]?\s?-?[0-9]"
+    r"[\s*$(]*(?:[A-Za-z]+ )?(?:,\s*(?:or|and)?|or|and|to|through|-)\s*"
+    r"(?:(?:maybe|perhaps|possibly|probably|even|else)\s+)?(?:[A-Za-z]\w?\s*=\s*)?[$€£¥]?\s?-?[0-9]"
     r"(?!\w*\s*(?:decimal|significant|d\.?p|s\.?f|place|digit))",
     re.IGNORECASE,
 )
 _CALCULATES = re.compile(r"[\s$)]*[-+*/×÷·x=]\s*[$€£¥(]*\s*[0-9(]")
+_IN_WORDS = re.compile(r"\s+(?:plus|minus|times|divided by|multiplied by)\s+\W{0,3}[0-9]", re.IGNORECASE)
 _BECOMES = re.compile(r"[^.\n,;0-9]{0,24}?\s(?:is|equals)\s+\W{0,3}[0-9]")
 _BUT = re.compile(r"\W*(?:(?:but|rather|instead|it's|it is)\b|而是|应该是|应为|是)", re.IGNORECASE)
 
@@ -341,7 +343,7 @@ def _is_filler(words: str) -> bool:
 
 def _value(sentence: str, found: re.Match[str]) -> str:
     """The number of a statement with its sign; of an equation its result; of several numbers the sentence."""
-    if _ANOTHER.match(sentence, found.end()):
+    if _ANOTHER.match(sentence, found.end()) or _IN_WORDS.match(sentence, found.end()):
         return sentence
     if _CALCULATES.match(sentence, found.end()) or _BECOMES.match(sentence, found.end()):
         result = re.split(r"=|\b(?:is|equals)\b", sentence)[-1]

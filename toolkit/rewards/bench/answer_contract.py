@@ -15,8 +15,11 @@ from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
 
 UNREADABLE = ("", "?!")
-MAY_BE_MEANT = ("one more", "the sign")
-"""What is wrong with an answer that a reward may take all the same: by a tolerance, or for a size."""
+MAY_BE_MEANT = {
+    "one more": "compare exactly, unless a tolerance is meant",
+    "the sign": "compare with the sign, unless a size is meant",
+}
+"""What is wrong with an answer that a reward may take all the same, and what to do where it should not."""
 
 
 def right_answer(subject: Subject) -> Iterator[Finding]:
@@ -40,6 +43,9 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     if not subject.about_gold and not claims_top:
         yield _blind(subject)
         return
+    if subject.has_golds and (paid := _blank_pays(subject)):
+        yield paid
+        return
     wanted = target.range[1] if claims_top and target.range else None
     low = [i for i, group in enumerate(subject.groups) if group[0] is not None and not _is_top(group, wanted)]
     if not low:
@@ -51,7 +57,19 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
     found = f"a right answer earns {scored:g} in {_rows(low)} (gold {_gold(subject, low[0])}, layout {layout})"
     # A run is worth stopping where the answers are not paid, not for a few odd rows or a bonus for length
     stops = wanted is not None or (subject.reads_gold and not subject.pays_right)
-    yield Finding("gold", "red" if stops else "amber", found, best, _mismatch(subject))
+    next_step = "pay less for what gives no right answer" if subject.pays_right else _mismatch(subject)
+    yield Finding("gold", "red" if stops else "amber", found, best, next_step)
+
+
+def _blank_pays(subject: Subject) -> Finding | None:
+    """What says nothing earns as much as a right answer, in more than half of the rows."""
+    pairs = [(right, blank) for right, _, blank, _ in subject.groups if right is not None and blank is not None]
+    paid = [(right, blank) for right, blank in pairs if blank >= right - TOLERANCE]
+    if not subject.pays_right or 2 * len(paid) <= len(subject.rows):
+        return None
+    right, blank = paid[0]
+    found = f"an empty completion earns {blank:g}, and a right answer {right:g}"
+    return Finding("gold", "red", found, "less for saying nothing", "score a completion without an answer lowest")
 
 
 def prompted(subject: Subject) -> Iterator[Finding]:
@@ -71,7 +89,7 @@ def _is_top(group: Scores, wanted: float | None) -> bool:
         return True
     if wanted is not None:
         return right >= wanted - TOLERANCE
-    return all(right >= other for other in others if other is not None) and (others[0] is None or right > others[0])
+    return all(right > other for other in others if other is not None)
 
 
 def _blind(subject: Subject) -> Finding:
@@ -79,6 +97,10 @@ def _blind(subject: Subject) -> Finding:
     if not subject.has_golds or not (subject.takes_gold or subject.others):
         columns = ", ".join(name for name in subject.target.columns if name != GOLD)
         instead = f", but by {columns}" if columns else ""
+        if GOLD in subject.target.takes and subject.has_golds and subject.target.declared is None:
+            found = f"takes {GOLD!r}, and right and wrong answers earn the same in {_all_tried(subject)}"
+            next_step = f"if it does not judge by it, leave {GOLD!r} to **kwargs; else --layout TEXT tries yours"
+            return Finding("gold", "amber", found, "more for the right one", next_step)
         return Finding("gold", "green", f"does not judge by the gold answer{instead}")
     if subject.others:
         found = f"right and wrong answers in the layout {layout_name(subject.layout)} earn the same"
@@ -122,13 +144,14 @@ def wrong_answer(subject: Subject) -> Iterator[Finding]:
     found = f"{one_line(answer, 40)!r} earns what {_gold(subject, rows[0])} earns ({kind}; {_rows(rows)})"
     many = subject.reads_gold and 2 * len(rows) > len(subject.rows)
     level = "red" if many and kind not in MAY_BE_MEANT else "amber"
-    yield Finding("wrong", level, found, "less for a wrong answer", "compare whole answers, not parts of them")
+    next_step = MAY_BE_MEANT.get(kind, "compare whole answers, not parts of them")
+    yield Finding("wrong", level, found, "less for a wrong answer", next_step)
 
 
 def spelling(subject: Subject) -> Iterator[Finding]:
     """The same number written otherwise."""
     whole = {i: value for i, gold in enumerate(subject.golds) if (value := parse_gold(gold)) and value.denominator == 1}
-    if not whole or not subject.has_golds or not subject.reads_gold:
+    if not whole or not subject.has_golds or not subject.reads_gold or not subject.repeats:
         return
     unpaid = []
     for written in ("{0}.0", "${0}", "{0:,}"):

@@ -81,7 +81,7 @@ def _judged(subject: Subject) -> Subject:
     if declared is not None and not subject.takes_gold:
         return subject
     if subject.takes_gold and subject.has_golds:
-        if subject.tried(subject.layout).separates or subject.pays_right:
+        if subject.tried(subject.layout).separates or (subject.pays_right and not subject.needs_its_place):
             return subject
         if subject.others:
             return replace(subject, given_layout=subject.others[0])
@@ -167,7 +167,7 @@ def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
         example=found.example,
         error=found.error,
         known=exploit.name in getattr(subject.target.declared, "known_exploits", ()),
-        works=pays or bool(found.error) or unjudged_frac > LUCK,
+        works=pays or unjudged_frac > LUCK,
     )
 
 

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
+from string import ascii_uppercase
 
+from toolkit.rewards.answers import parse_gold
 from toolkit.rewards.bench.calling import stand_in_ids
 from toolkit.rewards.bench.layouts import render
 from toolkit.rewards.formatting import TAGS
@@ -167,7 +169,10 @@ def _answer_in_reasoning(case: Case) -> list[Strategy]:
 
 
 def _numbers(case: Case, n: int) -> list[str]:
-    """Whole numbers that are neither the right answer nor the honest mistake."""
+    """Answers of the gold's kind that are not it: whole numbers, letters of choices, else the honest mistake."""
+    if case.gold is not None and parse_gold(case.gold) is None:
+        letters = [letter for letter in ascii_uppercase if letter not in (case.gold, case.wrong)]
+        return letters[:n] if case.gold in ascii_uppercase else [case.wrong] * n
     return [number for number in map(str, range(2, n + 4)) if number not in (case.gold, case.wrong)][:n]
 
 

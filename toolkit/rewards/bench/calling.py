@@ -8,6 +8,8 @@ import io
 import math
 import os
 import re
+import signal
+import threading
 import time
 import warnings
 import zlib
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from toolkit.data.schema import Row
@@ -127,24 +129,49 @@ def _ignore(name: str, value: Any) -> None:
     """Stands for TRL's `log_extra` and `log_metric`; a function of the module, so that it pickles."""
 
 
-def call(function: Callable[..., Any], given: Mapping[str, Any]) -> Outcome:
+def call(function: Callable[..., Any], given: Mapping[str, Any], limit_s: float | None = None) -> Outcome:
     """Call a reward, async ones too; whatever it raises is data, and so is its attempt to end the process."""
     started, n = time.perf_counter(), len(given["completions"])
     try:
-        with warnings.catch_warnings(), _no_exit():
+        with warnings.catch_warnings(), _no_exit(), limited(limit_s):
             warnings.simplefilter("ignore", RewardWarning)  # golds that cannot be read are part of the tests
             result = function(**given)
             if inspect.isawaitable(result):
                 result = asyncio.run(_awaited(result))
             if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
                 result = list(result)  # as TRL does: a generator, an array or a tensor will do
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, TooSlow) as error:
         text = _told(error)
         return Outcome(error=text, n=n, wall_s=time.perf_counter() - started, exception=error)
     return Outcome(result, n=n, wall_s=time.perf_counter() - started)
 
 
+class TooSlow(BaseException):
+    """A call did not come back. No Exception, which the reward itself might catch."""
+
+
+@contextmanager
+def limited(limit_s: float | None) -> Iterator[None]:
+    """Let what runs inside, in the main thread, end with `TooSlow` after so many seconds; None for no limit."""
+    if limit_s is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooSlow(f"no answer in {limit_s:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _told(error: BaseException) -> str:
+    if isinstance(error, TooSlow):
+        return str(error)
     if isinstance(error, SystemExit):
         return f"SystemExit({error.code!r}): it ends the process"
     kind = "" if isinstance(error, ToolkitError) else f"{type(error).__name__}: "
@@ -233,8 +260,14 @@ async def _awaited(result: Any) -> Any:
     return await result
 
 
-def score(function: Callable[..., Any], samples: Sequence[Sample], *, messages: bool | None = None) -> Outcome:
-    return call(function, arguments(samples, messages=messages))
+def score(
+    function: Callable[..., Any],
+    samples: Sequence[Sample],
+    *,
+    messages: bool | None = None,
+    limit_s: float | None = None,
+) -> Outcome:
+    return call(function, arguments(samples, messages=messages), limit_s)
 
 
 def reason(declared: RewardFunction | None, sample: Sample) -> str:

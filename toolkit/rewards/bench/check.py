@@ -122,14 +122,15 @@ def same_again(subject: Subject) -> Iterator[Finding]:
         yield Finding("repeatable", "red", f"a second call {again.fault}", "as many scores as completions", next_step)
         return
     if not same(again.scores, subject.scores):
-        yield Finding("repeatable", "amber", "two calls give different scores", "the same", "fix its seed, or cache")
+        next_step = "no random part, and nothing kept from call to call; a model that judges: cache"
+        yield Finding("repeatable", "amber", "two calls give different scores", "the same", next_step)
         return
     yield Finding("repeatable", "green", "two calls give the same scores, and leave their inputs alone")
     if not same(subject.score(subject.probes[::-1]).scores[::-1], subject.scores):
         next_step = "judge each completion by itself and its columns, not by its place"
         yield Finding("order", "amber", "scores depend on the order of the batch", "the same in any order", next_step)
         return
-    if not same(subject.score(subject.probes[:4]).scores, subject.scores[:4]):
+    if subject.needs_its_place or not same(subject.score(subject.probes[:4]).scores, subject.scores[:4]):
         found = "scores of one prompt depend on the other prompts of the batch"
         next_step = "compare completions of the same prompt only"
         yield Finding("order", "amber", found, "on its own group at most", next_step)
@@ -139,6 +140,8 @@ def same_again(subject: Subject) -> Iterator[Finding]:
 
 def both_shapes(subject: Subject) -> Iterator[Finding]:
     """Plain text and messages score alike; a run uses the shape that its prompts have."""
+    if not subject.repeats:
+        return
     other = not is_conversational(subject.rows[0])
     outcome = subject.score(subject.probes, messages=other)
     if same(outcome.scores, subject.scores):

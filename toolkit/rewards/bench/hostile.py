@@ -33,7 +33,7 @@ def from_a_thread(subject: Subject) -> Iterator[Finding]:
     thread = threading.Thread(target=lambda: found.append(call(subject.target.function, given)), daemon=True)
     thread.start()
     thread.join(START_LIMIT_S)
-    if found and same(found[0].scores, subject.scores):
+    if found and not found[0].fault and (not subject.repeats or same(found[0].scores, subject.scores)):
         yield Finding("thread", "green", "the same scores from a worker thread")
         return
     fault = found[0].fault if found else f"no answer in {START_LIMIT_S:g} s"
@@ -115,7 +115,7 @@ def _pickling(subject: Subject, outcome: Outcome, why_not: str) -> Finding:
     next_step = "define it at the top of a module, and keep no open files, locks or lambdas in it"
     if why_not:
         return Finding("process", level, f"cannot be pickled ({why_not})", "a function that pickles", next_step)
-    if not outcome.error and same(outcome.result, subject.scores):
+    if not outcome.error and (not subject.repeats or same(outcome.result, subject.scores)):
         return Finding("process", "green", "pickles, and scores the same in a spawned process")
     found = f"in a spawned process: {outcome.error}" if outcome.error else "other scores in a spawned process"
     return Finding("process", level, found, "the same scores", next_step)

@@ -158,7 +158,7 @@ def _outcome(result: Result) -> tuple[str, str]:
 
 def _examples(results: Iterable[Result]) -> Iterator[RenderableType]:
     for result in results:
-        if not result.works:
+        if not result.works and not result.error:
             continue
         yield Text()
         if result.error:
@@ -175,8 +175,12 @@ def _end(reward: str, results: Sequence[Result]) -> Text:
     working = [result.exploit.name for result in results if result.works]
     unnamed = [result.exploit.name for result in results if result.works and not result.known]
     how = f", answers in the layout {layout_name(results[0].layout)}"
+    if raises := [result.exploit.name for result in results if result.error]:
+        how = f"; it gives no scores for {', '.join(raises)}{how}"
     if unnamed:
         return Text(f"{reward} can be exploited: {', '.join(unnamed)}{how}", STYLES["red"])
     if working:
         return Text(f"{reward} is exploited only as it says: {', '.join(working)}{how}", STYLES["amber"])
-    return Text(f"{reward} survives all {len(results)} exploits{how}", STYLES["green"])
+    n = len(results) - len(raises)
+    survives = f"{n} of {len(results)}" if raises else f"all {n}"
+    return Text(f"{reward} survives {survives} exploits{how}", STYLES["red" if raises else "green"])

@@ -32,6 +32,7 @@ QUESTION = "question"
 """The columns that training puts the gold answer and the question in, whatever their names in the file."""
 ANY = Wanted(needs=frozenset())
 """Rows that may lack a gold answer, since not every reward reads one."""
+CALL_LIMIT_S = 20.0  # of a reward that a user wrote: it may wait for ever, or search a text for ever
 LAYOUTS_BUDGET_S = 5.0  # after which no further layout is tried; a model that judges takes a second a completion
 
 
@@ -211,7 +212,8 @@ class Subject:
 
     def score(self, samples: Sequence[Sample], *, messages: bool | None = None) -> Outcome:
         """Call the reward on these completions."""
-        return score(self.target.function, samples, messages=messages)
+        limit_s = CALL_LIMIT_S if self.target.declared is None else None  # ours have limits, and may ask a model
+        return score(self.target.function, samples, messages=messages, limit_s=limit_s)
 
     @cached_property
     def probes(self) -> list[Sample]:
@@ -236,6 +238,19 @@ class Subject:
     def scores(self) -> Scores:
         """The scores of the probes; only to be asked for when the first call is sound."""
         return self.first.scores
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether a second call gives the same scores; where not, nothing can be learnt from comparing two."""
+        return same(self.score(self.probes).scores, self.scores)
+
+    @cached_property
+    def needs_its_place(self) -> bool:
+        """Whether a completion's score depends on where in the batch it stands, or on other rows' completions."""
+        turned = same(self.score(self.probes[::-1]).scores[::-1], self.scores)
+        # beside right answers only, so that the mean of the batch is another
+        beside = self.score([*self.probes[:4], *self.probes[4:5] * 4]).scores[:4] if len(self.rows) > 1 else None
+        return not turned or (beside is not None and not same(beside, self.scores[:4]))
 
     @property
     def pays_right(self) -> bool:

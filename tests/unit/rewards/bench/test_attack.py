@@ -81,7 +81,7 @@ def test_way_out_of_judgement_is_an_exploit(rows: list[Row]) -> None:
 
 def test_reward_that_raises_on_an_attack_is_told(rows: list[Row]) -> None:
     found = attacked("tests.unit.rewards.bench.notebook_rewards:divides_by_zero", rows)["empty"]
-    assert found.works
+    assert not found.works, "an error is a fault, and no way to be paid"
     assert "ZeroDivisionError" in found.error
 
 

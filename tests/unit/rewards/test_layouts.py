@@ -87,6 +87,8 @@ WRONG: dict[Layout, list[tuple[str, str]]] = {
         ("<answer>9*2=19</answer>", "19"), ("<answer>18 or 19</answer>", "18"), ("<answer>18, 19</answer>", "19"),
     ],
     "answer_is": [
+        ("The answer is 18 or maybe 20.", "18"), ("The answer is 18 (or 20).", "18"),
+        ("The answer is 18 minus 2.", "18"), ("The answer is 18 divided by 2.", "18"),
         ("The answer is 18 or 19.", "18"), ("The answer is 10-12.", "10"), ("The answer is 10-12.", "12"),
         ("The answer is 5:30.", "5"), ("The answer is 5:30", "30"),
         ("The answer is 17. Wait, the answer is 18.", "17"), ("The answer is 2 million", "2"),

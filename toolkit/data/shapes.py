@@ -17,6 +17,7 @@ from toolkit.data.faults import Unusable
 from toolkit.data.rows import bare_gold, shown
 from toolkit.data.schema import WORKED_SOLUTION, Messages, Row
 from toolkit.errors import DataError
+from toolkit.rewards.answers import golds
 
 IsGold = Callable[[str], bool]
 """Whether a text, which is not blank, is a gold answer. Named `is_NOUN`: errors say that one NOUN was wanted."""
@@ -87,7 +88,7 @@ class Shape:
         for name in self.needs - {ANSWER, QUESTION, PROMPT}:
             if made.get(name) is None:
                 raise Unusable(f"nothing in {name!r}, which a reward reads", wanted="a value in every row")
-        if gold and ANSWER in self.needs and not self.is_gold(gold):
+        if gold and ANSWER in self.needs and not all(map(self.is_gold, golds(gold))):
             raise self._no_gold(gold, options)
         made[QUESTION] = question
         if self.has_gold:
@@ -273,17 +274,16 @@ def _is_same(row: Row, column: str, other: str) -> bool:
 
 
 def _value(held: Any) -> Any:
-    """The one value in a list, or in SQuAD's `{"text": [...]}` and TriviaQA's `{"value": ...}`."""
+    """The one value of a list, each of several; also in SQuAD's `{"text": [...]}` and TriviaQA's `{"value": ...}`."""
     if isinstance(held, dict):
         name = next((name for name in ("text", "value", "ground_truth") if name in held), None)
         if name is None:
             raise Unusable("a gold answer that is an object", f"gold answer {shown(repr(held))}", "text or a number")
         return _value(held[name])
     if isinstance(held, (list, tuple)):
-        different = list(dict.fromkeys(map(str, held)))
-        if len(different) > 1:
-            found = f"{len(different)} gold answers, {shown(', '.join(different))}"
-            raise Unusable("several gold answers", found, "one in every row")
+        one_of_each = {str(item): item for item in held}
+        if len(one_of_each) > 1:
+            return [_value(item) for item in one_of_each.values()]
         return held[0] if held else None
     return held
 

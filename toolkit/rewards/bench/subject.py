@@ -17,6 +17,7 @@ from toolkit.data.arithmetic import ARITHMETIC, generate
 from toolkit.data.schema import Row, messages
 from toolkit.data.shapes import Wanted
 from toolkit.data.table import read_file
+from toolkit.rewards.answers import golds
 from toolkit.rewards.bench import source
 from toolkit.rewards.bench.calling import TOLERANCE, Outcome, Sample, Scores, same, score
 from toolkit.rewards.bench.layouts import TEMPLATES, asked_by, render, wrong_answers
@@ -85,9 +86,9 @@ class Subject:
 
     @cached_property
     def golds(self) -> list[str]:
-        """The gold answers as text; "17" where a row has none, for rewards that look at the layout alone."""
+        """The gold answers as text, of several the first; "17" where a row has none, for rewards of the layout."""
         given = [row.get(GOLD) for row in self.rows]
-        return [NO_GOLD if gold is None or not str(gold).strip() else str(gold) for gold in given]
+        return [NO_GOLD if gold is None or not str(gold).strip() else golds(str(gold))[0] for gold in given]
 
     @cached_property
     def has_golds(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from tests.paths import GOLDEN
 from toolkit.errors import RewardError
 from toolkit.findings import Finding
+from toolkit.rewards import correct
 from toolkit.rewards.bench import subject as subjects
 from toolkit.rewards.bench.attack import attack
 from toolkit.rewards.bench.check import check
@@ -111,3 +114,12 @@ def test_letters_are_spammed_where_golds_are_letters() -> None:
     rows = [{"prompt": f"Which {i}?", "question": f"Which {i}?", "answer": "ABCD"[i % 4]} for i in range(16)]
     results = {result.exploit.name: result for result in attack(Subject(Target("letter", letter), rows, False))}
     assert not results["number_spam"].works
+
+
+def test_a_row_with_several_golds_is_checked_by_its_first(tmp_path: Path) -> None:
+    path = tmp_path / "several.jsonl"
+    table = [{"question": f"{i} + 1?", "answer": [f"{i + 1}", "one more"]} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    rows = training_rows(str(path), 8)[0]
+    found = check(Subject(Target("correct", correct), rows, False)).findings
+    assert [finding.level for finding in found if finding.name == "gold"] == ["green"]

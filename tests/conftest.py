@@ -13,6 +13,7 @@ server, GSM8K's files are read where they are).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def pytest_report_header() -> str:
     """The versions that a report is about."""
     found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
     return ", ".join(f"{name} {found[name]}" for name in PACKAGES if name in found)
+
+
+OFFLINE = {name: os.environ.get(name) for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")}
+
+
+@pytest.fixture(autouse=True)
+def offline_as_it_was() -> Iterator[None]:
+    """A run in this process that found no network sets these for good, and the next test's own server was not asked."""
+    yield
+    for name, value in OFFLINE.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @pytest.fixture(autouse=True)

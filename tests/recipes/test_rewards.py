@@ -17,6 +17,10 @@ def brevity(completions, **kwargs):
     """Up to 0 for nothing at all."""
     return [-len(completion[0]["content"]) / 100 for completion in completions]
 '''
+TOLD = """
+def truncated(completions, finish_reason, **kwargs):
+    return [float(reason == "length") for reason in finish_reason]
+"""
 RUBRIC = """
 name: steps
 required:
@@ -84,12 +88,13 @@ def test_own_rewards_a_rubric_and_a_server_train_measure_and_resume(tmp_path: Pa
 
 
 def test_a_reward_without_a_right_score_is_measured_by_its_mean(tmp_path: Path) -> None:
-    (tmp_path / "own_rewards.py").write_text(OWN)
+    own = tmp_path / "own_rewards.py"
+    own.write_text(OWN + TOLD)
     rows = [{"question": f"How many is {i} and {i}? In words.", "answer": f"word {i}"} for i in range(60)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = harness.run(
-        "--reward", f"{tmp_path / 'own_rewards.py'}:brevity", "--dataset", tmp_path / "rows.jsonl", "--max_steps", "1",
-        "--output_dir", tmp_path / "run", *harness.QUICK,
+        "--reward", f"{own}:brevity,{own}:truncated", "--dataset", tmp_path / "rows.jsonl", "--max_steps", "1",
+        "--max_completion_length", "16", "--output_dir", tmp_path / "run", *harness.QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "no pass@1: nothing says which score is right; --pass_score does" in done.stdout
@@ -97,3 +102,6 @@ def test_a_reward_without_a_right_score_is_measured_by_its_mean(tmp_path: Path) 
     assert summary["before"]["pass_at_1"] is None
     assert summary["difference"] == {"value": None, "interval": None}
     assert summary["before"]["mean_score"] < 0
+    row = harness.metrics(tmp_path / "run")[0]
+    assert row["rewards/truncated/mean"] == row["completions/clipped_ratio"] > 0
+    assert summary["before"]["rewards"]["truncated"]["mean"] == summary["before"]["truncated_frac"]

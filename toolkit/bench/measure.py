@@ -13,7 +13,6 @@ from toolkit.runs.names import SUMMARY
 from toolkit.runs.reader import read_json, read_metrics
 
 TRAIN_S = "train_s"
-TOKENS = "num_tokens"  # TRL's: prompts and completions so far
 PHASES = {
     "rollout": metrics.ROLLOUT_S,
     "reward": metrics.REWARD_S,
@@ -43,7 +42,7 @@ def measured(run: Path, warmup_steps: int) -> dict[str, Any]:
         return {"n_steps": 0}
     summary = read_json(run / SUMMARY) if (run / SUMMARY).exists() else {}
     steps_s, update_s = _column(counted, metrics.STEP_S), _column(counted, metrics.UPDATE_S)
-    n_tokens = rows[-1][TOKENS] - (rows[warmup_steps - 1][TOKENS] if warmup_steps else 0)
+    n_tokens = rows[-1][metrics.TOKENS] - (rows[warmup_steps - 1][metrics.TOKENS] if warmup_steps else 0)
     on_card, reserved = bool(_column(rows, metrics.ALLOCATED_GIB)), _largest(rows, metrics.RESERVED_GIB)
     once_s = summary.get("phases_s", {})
     return {
@@ -62,7 +61,7 @@ def measured(run: Path, warmup_steps: int) -> dict[str, Any]:
             "reserved": reserved if on_card else None,
             "process": (summary.get("memory") or {}).get("peak_process_gib") if on_card else reserved,
         },
-        "n_tokens": int(rows[-1][TOKENS]),
+        "n_tokens": int(rows[-1][metrics.TOKENS]),
         "reward": _rounded(statistics.fmean(_column(rows[-LAST_STEPS:], metrics.REWARD) or [math.nan])),
         "pass_at_1": (summary.get("after") or {}).get("pass_at_1"),
         "train_s": summary.get(TRAIN_S, once_s.get("training")),

@@ -29,6 +29,11 @@ def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Ca
     setattr(trainer, name, wrap(require(trainer, name, RELEASE)))
 
 
+def ending_ids(trainer: Any) -> frozenset[int]:
+    """Tokens with which a completion ends by itself; TRL counts any other last token as truncated."""
+    return frozenset((*require(trainer, "eos_token_ids", RELEASE), trainer.processing_class.pad_token_id))
+
+
 def keep_dtypes_at_resume(trainer: Any) -> None:
     """Give the adapter its own type back after a checkpoint is loaded.
 

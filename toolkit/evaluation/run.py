@@ -11,7 +11,7 @@ from toolkit.data.schema import Row
 from toolkit.evaluation import by_reward
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
 from toolkit.machine import processes
-from toolkit.rewards.completions import text_of
+from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
 from toolkit.rewards.passing import is_right, pass_mark
 from toolkit.runs import Run
 from toolkit.runs.names import MEASUREMENTS
@@ -104,6 +104,7 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
                 "completion": generation.text,
                 "answer": row.get("answer"),
                 "n_tokens": generation.n_tokens,
+                FINISH_REASON: finish_reason(generation.is_truncated),
                 "correct": is_right(score, measurement.pass_score) if measurement.pass_score is not None else None,
                 "score": score,
                 "rewards": of_one,
@@ -120,7 +121,10 @@ def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) ->
     sampling = Sampling(exam.max_completion_length, batch_size=32 if backend.on_gpu else 64)
     generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
     columns = dict.fromkeys(name for row in rows for name in row)
-    rows = [{name: row.get(name) for name in columns} for row in rows]
+    ends = [finish_reason(generation.is_truncated) for generation in generations]
+    rows = [
+        {FINISH_REASON: end, **{name: row.get(name) for name in columns}} for row, end in zip(rows, ends, strict=True)
+    ]
     texts = [generation.text for generation in generations]
     paid = by_reward.judge(exam.paid, rows, texts, policy.tokenizer)
     if any(function is exam.reward for function in exam.paid):  # a judge that is a model is asked once

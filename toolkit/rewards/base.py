@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards.completions import Completion, one_line, text_of
 
+UNJUDGED = "unjudged/{}_frac"
+"""The metric, by a reward's name, of the share of completions that it could not judge."""
+
 PASSED_BY_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 """What TRL 1.15 passes to every reward function, by name, beside the dataset's columns."""
 
@@ -101,7 +104,7 @@ class RewardFunction:
         if None in scores:
             self._warn(scores.index(None), completions, columns)
             if log_metric := columns.get("log_metric"):
-                log_metric(f"unjudged/{self.__name__}_frac", scores.count(None) / len(scores))
+                log_metric(UNJUDGED.format(self.__name__), scores.count(None) / len(scores))
         return scores
 
     def scores(

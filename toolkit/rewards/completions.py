@@ -7,6 +7,13 @@ from typing import Any
 Completion = str | list[dict[str, Any]]
 """Plain text, or the messages of one turn: `[{"role": "assistant", "content": "..."}]`."""
 
+FINISH_REASON, TRUNCATED = "finish_reason", "length"
+"""The column that says how a completion ended, and its word for the length limit, as in vLLM and OpenAI's API."""
+
+
+def finish_reason(is_truncated: bool) -> str:
+    return TRUNCATED if is_truncated else "stop"
+
 
 def text_of(completion: Completion) -> str:
     """The text that the model wrote last, from either shape; "" where the last message is a tool's or has no text.

@@ -11,7 +11,7 @@ from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import answers, equations, latex, notation
 from toolkit.rewards.answers import Layout
 from toolkit.rewards.base import RewardFunction
-from toolkit.rewards.completions import Completion, one_line, text_of
+from toolkit.rewards.completions import FINISH_REASON, TRUNCATED, Completion, one_line, text_of
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,6 @@ class _Answered(RewardFunction):
 
     layouts: tuple[Layout, ...] = ("answer_tag",)
     """How the answer may be marked, looked for in this order: see `answers.Layout`."""
-    max_tokens: int = 0
-    """The run's `max_completion_length`: a completion of so many tokens is truncated. 0 where that is not known."""
 
     columns = ("answer",)
 
@@ -29,7 +27,7 @@ class _Answered(RewardFunction):
     def optional_columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """What tells a truncated completion, for the layouts in which one could be right by accident."""
         is_open = "last_number" in self.layouts or "answer_is" in self.layouts
-        return ("finish_reason", *(("completion_ids",) if self.max_tokens else ())) if is_open else ()
+        return (FINISH_REASON,) if is_open else ()
 
     def __post_init__(self) -> None:
         for layout in self.layouts:
@@ -45,11 +43,9 @@ class _Answered(RewardFunction):
         return answers.find_answer(text, self.layouts, self._is_truncated(row) if row else None)
 
     def _is_truncated(self, row: Mapping[str, Any]) -> bool | None:
-        """By `finish_reason`, as vLLM and OpenAI's API give it, or by the number of tokens; None where nothing says."""
-        if reason := row.get("finish_reason"):
-            return reason == "length"
-        ids = row.get("completion_ids")
-        return len(ids) >= self.max_tokens if self.max_tokens and ids is not None else None
+        """None where nothing says."""
+        reason = row.get(FINISH_REASON)
+        return reason == TRUNCATED if reason else None
 
     def _shown(self, text: str, row: Mapping[str, Any], is_number: bool = True) -> str:
         """The answer as an explanation shows it, and that it is no number where it should be one."""
@@ -80,9 +76,9 @@ class Correct(_Answered):
     expression of numbers has its value: `2^{10}`, `9 * 2`, `5!`. A list of gold answers accepts each. None when the
     gold answer itself cannot be read: the model is not punished for a broken row.
 
-    A truncated completion cannot be right by its last number. It is known by the columns `finish_reason` ("length") or
-    `completion_ids` with `max_tokens`; without them a text that breaks off after its last number has none, and a text
-    that ends on one (`A: 18`) is taken for whole.
+    A truncated completion cannot be right by its last number. It is known by the column `finish_reason`
+    ("length"), which every run adds; without it a text that breaks off after its last number has none, and a text that
+    ends on one (`A: 18`) is taken for whole.
     """
 
     name = "correct"

@@ -16,10 +16,14 @@ from typing import Any
 from toolkit.errors import RewardError, did_you_mean
 from toolkit.rewards import registry, spec
 from toolkit.rewards.base import PASSED_BY_TRL, RewardFunction
-from toolkit.rewards.completions import one_line
+from toolkit.rewards.completions import FINISH_REASON, one_line
 from toolkit.rewards.passing import declared_range
 
 FORMS = "a name of `toolkit reward list`, rubric:FILE.yaml, MODULE:FUNCTION, FILE.py:FUNCTION or a server's address"
+
+
+_OF_A_RUN = (*PASSED_BY_TRL, FINISH_REASON)
+"""What every reward gets without the dataset having it."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Target:
     def columns(self) -> tuple[str, ...]:
         """Dataset columns that it cannot do without: declared, or parameters without a default."""
         if self.declared is not None:
-            return tuple(name for name in self.declared.columns if name not in PASSED_BY_TRL)
-        return tuple(p.name for p in self._named() if p.default is p.empty and p.name not in PASSED_BY_TRL)
+            return tuple(name for name in self.declared.columns if name not in _OF_A_RUN)
+        return tuple(p.name for p in self._named() if p.default is p.empty and p.name not in _OF_A_RUN)
 
     @property
     def takes(self) -> frozenset[str]:

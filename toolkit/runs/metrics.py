@@ -19,6 +19,7 @@ REWARD, REWARD_STD = "reward", "reward_std"
 LENGTH, TRUNCATED = "completions/mean_length", "completions/clipped_ratio"
 LOSS, GRAD_NORM, LEARNING_RATE, ENTROPY, KL = "loss", "grad_norm", "learning_rate", "entropy", "kl"
 TRL_STEP_S = "step_time"
+TOKENS = "num_tokens"
 
 # Ours
 STEP_S, ROLLOUT_S, REWARD_S, UPDATE_S = "time/step_s", "time/rollout_s", "time/reward_s", "time/update_s"
@@ -55,6 +56,7 @@ METRICS: dict[str, Metric] = {
     LEARNING_RATE: Metric("learning rate of the step"),
     ENTROPY: Metric("entropy of the policy a token", "nats"),
     KL: Metric("distance from the reference a token", "nats", "lower"),
+    TOKENS: Metric("prompts and completions so far", "tokens"),
     TRL_STEP_S: Metric("a step by TRL's own clock", "s", "lower", True),
     STEP_S: Metric("a step", "s", "lower", True),
     ROLLOUT_S: Metric("sampling completions", "s", "lower", True),

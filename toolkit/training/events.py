@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.compat import trl as trl_compat
 from toolkit.machine import processes
-from toolkit.rewards.completions import text_of
+from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
 from toolkit.training.grpo import Assembly
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Round:
     reward_names: Sequence[str]
     num_generations: int
     completions: list[dict[str, Any]]
-    """`prompt` (its last message), `completion`, `answer`, `n_tokens`; one a completion."""
+    """`prompt` (its last message), `completion`, `answer`, `n_tokens`, `finish_reason`; one a completion."""
     rewards: list[list[float]]
     """One a completion, each with a score a reward function; NaN where it could not judge."""
     rollout_s: float
@@ -60,6 +60,7 @@ class Events:
         self._observers = observers
         self._reward_names = assembly.trainer.reward_func_names
         self._num_generations = assembly.batch.num_generations
+        self._ending_ids = trl_compat.ending_ids(assembly.trainer)
         self._step = 1
         self._rollout_s = 0.0
         trl_compat.wrap_method(assembly.trainer, trl_compat.GENERATE, self._timed)
@@ -79,6 +80,9 @@ class Events:
     def _told(self, calculate: Callable[..., Any]) -> Callable[..., Any]:
         def told(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
             start = time.perf_counter()
+            # a column that rewards may read, as every other: which completions are truncated is known here only
+            ends = [finish_reason(not ids or ids[-1] not in self._ending_ids) for ids in completion_ids_list]
+            inputs = [{FINISH_REASON: end, **row} for row, end in zip(inputs, ends, strict=True)]
             rewards = calculate(inputs, prompts, completions, completion_ids_list)
             reward_s = time.perf_counter() - start
             own = [
@@ -87,6 +91,7 @@ class Events:
                     "completion": text_of(completion),
                     "answer": row.get("answer"),
                     "n_tokens": len(ids),
+                    FINISH_REASON: row[FINISH_REASON],
                 }
                 for row, prompt, completion, ids in zip(inputs, prompts, completions, completion_ids_list, strict=True)
             ]

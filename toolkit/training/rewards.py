@@ -16,7 +16,7 @@ from toolkit.data.schema import Row
 from toolkit.display.console import say
 from toolkit.errors import RewardError
 from toolkit.rewards import spec
-from toolkit.rewards.base import RewardFunction, RewardWarning
+from toolkit.rewards.base import UNJUDGED, RewardFunction, RewardWarning
 from toolkit.rewards.bench.asked import mismatch
 from toolkit.rewards.bench.calling import Outcome, name_of
 from toolkit.rewards.bench.check import Checked, check_before_training, refusal
@@ -126,7 +126,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             text = f"reward {name!r}: {problem[1]}; taken for None, this time and each time after"
             warnings.warn(text, RewardWarning, stacklevel=3)
         if None in scores and (log_metric := columns.get("log_metric")):
-            log_metric(f"unjudged/{name}_frac", scores.count(None) / len(scores))
+            log_metric(UNJUDGED.format(name), scores.count(None) / len(scores))
         return scores
 
     return _wrapped(function, name, cleaned)

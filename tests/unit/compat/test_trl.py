@@ -69,6 +69,14 @@ def test_the_wrapped_methods_have_the_arguments_we_read() -> None:
     assert list(inspect.signature(GRPOTrainer._generate).parameters) == ["self", "prompts"]
 
 
+def test_trl_tells_a_truncated_completion_as_we_do() -> None:
+    source = inspect.getsource(GRPOTrainer)
+    assert "eos_and_pad = [*self.eos_token_ids, self._tokenizer.pad_token_id]" in source
+    assert "is_truncated = torch.tensor([ids[-1] not in eos_and_pad for ids in completion_ids]" in source
+    trainer = SimpleNamespace(eos_token_ids=[2, 3], processing_class=SimpleNamespace(pad_token_id=0))
+    assert compat.ending_ids(trainer) == {0, 2, 3}
+
+
 def test_a_method_that_is_gone_is_an_error_and_not_silence() -> None:
     with pytest.raises(ContractError, match="has no _calculate_rewards"):
         compat.wrap_method(object(), compat.CALCULATE_REWARDS, lambda method: method)

@@ -14,6 +14,7 @@ from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Messages, Row
 from toolkit.evaluation.run import Exam, Measurement, agree, compare, measure
 from toolkit.rewards import correct, r1_curriculum
+from toolkit.rewards.registry import get
 
 
 class Scripted:
@@ -25,7 +26,7 @@ class Scripted:
         self.texts = texts
 
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
-        return [Generation(text, len(text), False) for text, _ in zip(self.texts, prompts, strict=True)]
+        return [Generation(text, len(text), text.endswith("…")) for text, _ in zip(self.texts, prompts, strict=True)]
 
 
 class Spelling:
@@ -111,3 +112,10 @@ def test_the_librarys_rewards_judge_as_before(tmp_path: Path) -> None:
     final = r1_curriculum(["<answer>\n5\n</answer>"], answer=["5"])  # by the weights that a run ends with
     again, _ = measured(tmp_path / "more", r1_curriculum, rows[:1], "<answer>\n5\n</answer>")
     assert again.scores == final
+
+
+def test_a_reward_is_told_what_is_truncated(tmp_path: Path) -> None:
+    rows = [row("a", answer="18"), row("b", answer="18")]
+    found, lines = measured(tmp_path, get("correct_last_number"), rows, "So it is 18.", "So it is 18…")
+    assert found.verdicts == [True, False]
+    assert [line["finish_reason"] for line in lines] == ["stop", "length"]

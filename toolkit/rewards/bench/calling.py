@@ -24,7 +24,7 @@ from toolkit.data.schema import Row
 from toolkit.errors import ToolkitError
 from toolkit.rewards.base import RewardFunction, RewardWarning
 from toolkit.rewards.bench.source import behind
-from toolkit.rewards.completions import one_line
+from toolkit.rewards.completions import FINISH_REASON, finish_reason, one_line
 from toolkit.units import plural
 
 Scores = list[float | None]
@@ -111,6 +111,7 @@ def arguments(samples: Sequence[Sample], *, messages: bool | None = None) -> dic
         "trainer_state": SimpleNamespace(global_step=0, max_steps=500, epoch=0.0, log_history=[]),
         "log_extra": _ignore,
         "log_metric": _ignore,
+        FINISH_REASON: [finish_reason(is_truncated=False)] * len(samples),
         **{name: [deepcopy(sample.row.get(name)) for sample in samples] for name in columns},
     }
 

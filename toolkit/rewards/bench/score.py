@@ -15,14 +15,17 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from toolkit.data.columns import GOLDS, QUESTIONS, named
 from toolkit.data.rows import Numbered, place, read
 from toolkit.data.schema import Row
+from toolkit.data.table import N_PEEKED
 from toolkit.display.tables import Table, number, rest, words
 from toolkit.errors import DataError, RewardError, SettingsError, ToolkitError, did_you_mean
 from toolkit.rewards.bench.calling import Sample, Scores, arguments, call
@@ -100,7 +103,10 @@ def _checked(path: Path, targets: Sequence[Target], columns: Columns) -> Iterato
     needed = list(dict.fromkeys(column for target in targets for column in target.columns))
     if any("prompts" in (target.takes if target.declared is None else target.declared.columns) for target in targets):
         needed.append("prompt")
-    for line, read_row in read(path):
+    numbered = read(path)
+    head = list(islice(numbered, N_PEEKED))
+    columns = _named_as_in_training([row for _, row in head], columns)
+    for line, read_row in chain(head, numbered):
         row = renamed(read_row, *columns)
         for column in ("completion", *needed):
             if column not in row:
@@ -112,6 +118,16 @@ def _checked(path: Path, targets: Sequence[Target], columns: Columns) -> Iterato
             found = f"{place(path, line)}: completion is {type(text).__name__}"
             raise DataError(found, "text, or a list of messages")
         yield line, row
+
+
+def _named_as_in_training(head: Sequence[Row], columns: Columns) -> Columns:
+    """The columns, each of its usual names where it has none of its own and only one of those is there."""
+    names = list(dict.fromkeys(name for row in head for name in row))
+    found = []
+    for asked, default, aliases in zip(columns, AS_IN_TRAINING, (GOLDS, QUESTIONS), strict=True):
+        others = [name for name in named(aliases, names, head) if name != "prompt"]
+        found.append(others[0] if asked == default not in names and len(others) == 1 else asked)
+    return found[0], found[1]
 
 
 def _scores(target: Target, rows: Sequence[Row], where: str) -> Scores:

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from toolkit.data import rows
 from toolkit.data.arithmetic import ARITHMETIC, generate
+from toolkit.data.columns import value_of
 from toolkit.data.schema import Row, messages
 from toolkit.data.shapes import Wanted
 from toolkit.data.table import read_file
@@ -292,8 +293,9 @@ def _generated() -> Iterator[Row]:
 def renamed(row: Row, answer_column: str = GOLD, question_column: str = QUESTION) -> Row:
     """The row with its question and its bare gold answer, where it has them, under the names that training gives."""
     found = {name: value for name, value in row.items() if name not in (answer_column, question_column)}
-    if row.get(question_column) is not None:
-        found[QUESTION] = row[question_column]
-    if row.get(answer_column) is not None:
-        found[GOLD] = rows.bare_gold(row[answer_column])
+    question, gold = value_of(row, question_column), value_of(row, answer_column)
+    if question is not None:
+        found[QUESTION] = question
+    if gold is not None:
+        found[GOLD] = rows.bare_gold(gold)
     return found

@@ -269,6 +269,15 @@ def test_columns_of_other_names_feed_rewards_as_in_training(
     assert "no column 'none'" in capsys.readouterr().err
 
 
+def test_gold_answers_are_found_by_the_names_that_training_knows(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named: list[dict[str, Any]] = [{"ground_truth": "18"}, {"reward_model": {"ground_truth": "18"}}]
+    for gold in named:
+        path = written([{"prompt": "p", "completion": in_format("18"), **gold}])
+        assert scored(["--reward", "correct", "--input", str(path)], capsys)[0]["total"] == 1.0
+
+
 def test_unsafe_code_is_allowed_by_a_flag_alone() -> None:
     names = ("code_tests", "code_all_tests")
     assert [getattr(find(name).function, "allow_unsafe_code", None) for name in names] == [False, False]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.recipes import harness
+from tests.servers import Given, serving
 
 OWN = '''
 def brevity(completions, **kwargs):
@@ -33,22 +33,12 @@ required:
 def address() -> Iterator[str]:
     """A server that says whether the gold answer stands in the completion; it asks for a password."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["rows"]
-            self.send_response(200 if self.headers["authorization"] else 401)
-            self.end_headers()
-            scores = [float(f"<answer>\n{row['answer']}\n" in row["completion"]) for row in rows]
-            self.wfile.write(json.dumps({"scores": scores}).encode())
+    def answer(path: str, headers: dict[str, str], body: Any) -> Given:
+        scores = [float(f"<answer>\n{row['answer']}\n" in row["completion"]) for row in body["rows"]]
+        return 200 if headers.get("authorization") else 401, json.dumps({"scores": scores}).encode(), {}
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    http = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://me:hush@127.0.0.1:{http.server_port}/right"
-    http.shutdown()
-    http.server_close()
+    with serving(answer) as address:
+        yield address.replace("http://", "http://me:hush@") + "/right"
 
 
 def test_own_rewards_a_rubric_and_a_server_train_measure_and_resume(tmp_path: Path, address: str) -> None:

@@ -12,12 +12,12 @@ from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.bench.calling import TOLERANCE, Sample, arguments, name_of
 from toolkit.training.rewards import scores_of
 
-Reward = Callable[..., Any]
+Function = Callable[..., Any]
 Scores = dict[str, float | None]
 """Of one completion, by the name of the reward; None where it cannot judge."""
 
 
-def judge(rewards: Sequence[Reward], rows: Sequence[Row], texts: Sequence[str], tokenizer: Any) -> list[Scores]:
+def judge(rewards: Sequence[Function], rows: Sequence[Row], texts: Sequence[str], tokenizer: Any) -> list[Scores]:
     """The scores of one completion a row, each reward called as TRL calls it.
 
     A reward of this library whose weights change with the run's progress scores by those of the end, before as after.
@@ -38,7 +38,7 @@ def judge(rewards: Sequence[Reward], rows: Sequence[Row], texts: Sequence[str], 
     return scores
 
 
-def means(rewards: Sequence[Reward], scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
+def means(rewards: Sequence[Function], scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
     """By the name of each reward: `mean`, its 95 % `interval`, and `n`, the completions that it could judge."""
     found: dict[str, dict[str, Any]] = {}
     for reward in rewards:
@@ -48,7 +48,7 @@ def means(rewards: Sequence[Reward], scores: Sequence[Scores]) -> dict[str, dict
     return found
 
 
-def format_frac(rewards: Sequence[Reward], scores: Sequence[Scores]) -> float | None:
+def format_frac(rewards: Sequence[Function], scores: Sequence[Scores]) -> float | None:
     """The share of completions in the prompted format, by the first reward that judges format; None without one.
 
     That is one with `format` in its name that looks at no gold answer. A reward of this library passes a completion
@@ -67,5 +67,5 @@ def _values(name: str, scores: Sequence[Scores]) -> list[float]:
     return [value for of_one in scores if (value := of_one[name]) is not None]
 
 
-def _bounds(reward: Reward) -> tuple[float, float] | None:
+def _bounds(reward: Function) -> tuple[float, float] | None:
     return reward.range if isinstance(reward, RewardFunction) else None

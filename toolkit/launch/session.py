@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import traceback
@@ -14,19 +13,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from toolkit import backends, doctor, runs
 from toolkit.backends import vllm_server
-from toolkit.backends.base import has_vllm_inside
 from toolkit.compat import attention, environment
-from toolkit.data import ARITHMETIC
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
 from toolkit.display.panel import measured_line, summary_table
 from toolkit.display.state import RunState
-from toolkit.launch import memory
+from toolkit.launch import memory, situation
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
-from toolkit.models import embedded
 from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, REWARD_CHECK, SETTINGS, SUMMARY
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps
@@ -88,11 +84,11 @@ class Session(Generic[S]):
         if processes.world_size() > 1:
             reasons.append(f"{processes.world_size()} processes")
         session = cls(recipe, resolved, choice.backend, "; ".join(filter(None, reasons)), gpus, argv)
-        offline = _needs_no_network(settings)
-        situation = _situation(settings, choice.backend, gpus, offline)
-        session.environment, session.introduction = environment.set_before_imports(situation)
+        offline = situation.needs_no_network(settings)
+        circumstances = situation.of(settings, choice.backend, gpus, offline)
+        session.environment, session.introduction = environment.set_before_imports(circumstances)
         if choice.backend.on_gpu:
-            session.introduction += unused_cards(gpus)
+            session.introduction += situation.unused_cards(gpus)
         if not offline and ask_hub().reachable is False:
             go_offline()  # what is in the local cache still works, and what is not fails at once
         return session
@@ -349,36 +345,6 @@ class Session(Generic[S]):
         path = self.run.folder / ERROR_LOG
         path.write_text(traceback.format_exc(), encoding="utf-8")
         return _short(path)
-
-
-def unused_cards(gpus: Sequence[Gpu]) -> list[str]:
-    """How to use all cards, where several are visible to the one process of a run."""
-    n = len(gpus)
-    if n < 2 or processes.world_size() > 1:
-        return []
-    for_all = f"accelerate launch --num_processes {n} {shlex.quote(sys.argv[0])}"
-    another = f"CUDA_VISIBLE_DEVICES={gpus[1].visible_as} takes the {gpus[1].name}"
-    return [f"{gpus[0].name} is used, one of {n} visible cards; {another}; for all, without Unsloth: {for_all}"]
-
-
-def _situation(settings: GrpoSettings, backend: Backend, gpus: Sequence[Gpu], offline: bool) -> environment.Situation:
-    """What of this run decides which environment variables matter."""
-    return environment.Situation(
-        on_gpu=backend.on_gpu,
-        unsloth=backend.name == "unsloth",
-        vllm=has_vllm_inside(backend, settings.model),
-        standby=settings.model.standby,
-        card=gpus[0].visible_as if backend.on_gpu and processes.world_size() == 1 else None,
-        offline=offline,
-        pushes=settings.record.push_to_hub is not None,
-        debug=settings.record.debug,
-    )
-
-
-def _needs_no_network(settings: GrpoSettings) -> bool:
-    local_data = settings.data.dataset == ARITHMETIC or os.path.exists(settings.data.dataset)
-    local_model = settings.model.model == embedded.NAME or os.path.exists(settings.model.model)
-    return local_data and local_model and settings.record.push_to_hub is None
 
 
 def _short(path: Path) -> Path:

@@ -14,7 +14,7 @@ from toolkit import backends, runs
 from toolkit.compat.accelerate import check_launch, processes_asked_for, start_all_on_a_cpu
 from toolkit.errors import BackendError, SettingsError
 from toolkit.launch.frame import own_card_first
-from toolkit.launch.session import unused_cards
+from toolkit.launch.situation import unused_cards
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu
 from toolkit.runs.reader import is_complete, read_json

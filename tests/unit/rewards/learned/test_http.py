@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers import Given, serving
 from toolkit.data.schema import Row
 from toolkit.errors import RewardError
 from toolkit.rewards.base import RewardWarning
@@ -49,30 +47,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(path: str, headers: dict[str, str], body: Any) -> Given:
+        state.requests.append({"path": path, "auth": headers.get("authorization"), "rows": body["rows"]})
+        time.sleep(state.delay_s)
+        status, text = state.answer(body["rows"], len(state.requests))
+        return status, text.encode(), {}
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            state.requests.append({"path": self.path, "auth": self.headers["authorization"], "rows": body["rows"]})
-            time.sleep(state.delay_s)
-            status, text = state.answer(body["rows"], len(state.requests))
-            self.send_response(status)
-            self.send_header("content-length", str(len(text.encode())))
-            self.end_headers()
-            with suppress(BrokenPipeError, ConnectionResetError):  # the client did not wait
-                self.wfile.write(text.encode())
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-    state.url = f"http://127.0.0.1:{http.server_port}/score"
-    yield state
-    http.shutdown()
-    http.server_close()
+    with serving(answer) as address:
+        state.url = f"{address}/score"
+        yield state
 
 
 def quick(url: str, **settings: Any) -> HttpReward:

@@ -10,14 +10,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers import Given, serving
 from toolkit.errors import RewardError
 from toolkit.rewards import hybrid
 from toolkit.rewards.base import RewardWarning
@@ -58,31 +58,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(path: str, headers: dict[str, str], body: Any) -> Given:
+        status, said, *more = state.handle(path, headers, body)
+        content = said if isinstance(said, bytes) else completion(said) if status == 200 else said.encode()
+        return status, content, more[0] if more else {}
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            status, said, *more = state.handle(self.path, dict(self.headers), body)
-            content = said if isinstance(said, bytes) else completion(said) if status == 200 else said.encode()
-            self.send_response(status)
-            for name, value in {"content-length": str(len(content)), **(more[0] if more else {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with suppress(BrokenPipeError, ConnectionResetError):  # the client did not wait
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    state.url = f"http://127.0.0.1:{http.server_port}/v1"
-    yield state
-    http.shutdown()
-    http.server_close()
+    with serving(answer) as address:
+        state.url = f"{address}/v1"
+        yield state
     llm_judge._opened.cache_clear()
 
 
@@ -256,22 +239,8 @@ def test_a_server_that_is_down_is_asked_once_a_batch_and_found_again() -> None:
     with no_warning():  # it was said
         assert called(down, "a", "b", "c") == [None] * 3
     assert len(attempts) == 4
-    http = ThreadingHTTPServer(("127.0.0.1", port), Scorer)
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-    assert called(down, "a", "b", "c") == [0.7] * 3
-    http.shutdown()
-    http.server_close()
-
-
-class Scorer(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(completion('{"score": 7}'))
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    with serving(lambda *_: (200, completion('{"score": 7}'), {}), port):
+        assert called(down, "a", "b", "c") == [0.7] * 3
 
 
 @pytest.mark.parametrize("trick", [(200, "I refuse."), (200, None), (400, "filtered"), (413, "too long")])
@@ -357,7 +326,7 @@ def test_the_key_is_in_the_header_and_nowhere_else(
     judge = judge_at(server, api_key_env="JUDGE_KEY", cache_file=str(tmp_path / "scores.jsonl"))
     assert called(judge, "18") == [0.7]
     (request,) = server.requests
-    assert {k.lower(): v for k, v in request["headers"].items()}["authorization"] == f"Bearer {KEY}"
+    assert request["headers"]["authorization"] == f"Bearer {KEY}"
     explained = judge.explain("18", prompts="How many?")
     places = [str(request["body"]), repr(judge), explained.reason, (tmp_path / "scores.jsonl").read_text()]
     places += [pickle.dumps(judge).decode("latin-1"), *capfd.readouterr()]

@@ -101,6 +101,7 @@ def test_a_sweep_of_the_recipe_measures_both_engines(tmp_path: Path) -> None:
     records = swept(tmp_path, recipe=recipe, settings=settings, grid={"engine": ["toolkit", "trl"]})
     assert [record["status"] for record in records] == ["ok", "ok"], [record["why"] for record in records]
     ours, plain = (record["measured"] for record in records)
-    assert ours["n_tokens"] > plain["n_tokens"] * 0.9 > 0
+    assert ours["n_tokens"] == plain["n_tokens"] > 0, "the same model, rows and seed sample the same"
+    assert ours["reward"] == plain["reward"]
     assert ours["phases"].keys() == {"rollout", "reward", "update"}
     assert plain["phases"] == {}

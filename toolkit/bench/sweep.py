@@ -20,6 +20,7 @@ from toolkit.bench import store
 from toolkit.bench.measure import measured
 from toolkit.bench.predict import predicted
 from toolkit.bench.spec import Cell, Spec
+from toolkit.bench.tables import NOT_RUN
 from toolkit.machine.child import Child
 from toolkit.machine.devices import Gpu, find_gpus, other_processes
 from toolkit.machine.provenance import describe_environment
@@ -63,7 +64,7 @@ def listed(spec: Spec, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         {
             "point": cell.point,
             "repeat": cell.repeat,
-            "status": "not run",
+            "status": NOT_RUN,
             "why": "",
             "measured": {},
             "predicted": predicted(spec, cell, card),

@@ -10,7 +10,7 @@ from typing import Any
 from toolkit.bench.store import Record
 from toolkit.display.tables import Column, Table, number
 
-UNKNOWN = "-"
+UNKNOWN, NOT_RUN = "-", "not_run"
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,17 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
     base = next((row for row in rows if row.finished), None)
     plans = [row.records[0]["predicted"] or {} for row in rows]
     headings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in varied(rows)]
-    figures = [*(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), number("n")]
-    table = Table([*headings, *(replace(column, is_words=on_screen) for column in figures), "status"])
+    has_run = any(record["status"] != NOT_RUN for record in records)
+    figures = [*(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), *([number("n")] if has_run else [])]
+    ending = ["status"] if has_run else []
+    table = Table([*headings, *(replace(column, is_words=on_screen) for column in figures), *ending])
     for row, plan in zip(rows, plans, strict=True):
         cells = [_plain(row.point.get(name)) for name in varied(rows)]
         if base:
             cells += _measured(row, base)
         if any(plans):
             cells += [_plain(plan.get("peak_gib")), _plain(plan.get("step_s"))]
-        table.add(*cells, str(len(row.records)), row.status)
+        table.add(*cells, *([str(len(row.records)), row.status] if has_run else []))
     return table
 
 

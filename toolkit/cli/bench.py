@@ -53,7 +53,7 @@ class Run:
             return
         from toolkit.display.console import console
 
-        console.print(table.rich())
+        console.print(table.rich(gap=1))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Table:
         table = table_of(records)
         forms = {"markdown": table.markdown, "csv": table.csv, "latex": table.latex}
         if self.format == "screen" and console.is_terminal:
-            console.print(table_of(records, on_screen=True).rich())
+            console.print(table_of(records, on_screen=True).rich(gap=1))
         else:
             print(forms.get(self.format, table.markdown)(), end="")
         return 0

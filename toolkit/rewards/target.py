@@ -161,7 +161,9 @@ def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
 
 def _callable(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
     found = getattr(module, attribute, None)
-    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    own = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+    # what a module imports is not its reward; an object made in it has the module of its class
+    functions = [key for key, value in own.items() if getattr(value, "__module__", "") == module.__name__]
     if found is None:
         known = f"one of {', '.join(functions[:8])}" if functions else "a function"
         raise RewardError(f"{name}: there is no {attribute!r}", did_you_mean(attribute, functions) or known)

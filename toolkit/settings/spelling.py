@@ -80,6 +80,12 @@ def spelled(word: str, declared: Any) -> str:
 _WORDINGS = (
     (r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.+)", "a whole number"),
     (r"Error parsing (--\S+): could not convert string to float: (.+)", "a number"),
+    (
+        r"Error parsing (--\S+): no type matching \{None\}\|INT could be instantiated from \[(.+?)\]\..*",
+        "a whole number",
+    ),
+    (r"Error parsing (--\S+): no type matching \{None\}\|FLOAT could be instantiated from \[(.+?)\]\..*", "a number"),
+    (r"Missing value for argument '(--\S+)'\.() Expected 1 values?\.?", "one"),
 )
 
 
@@ -88,7 +94,8 @@ def from_tyro(box: str, next_step: str) -> SettingsError:
     line = _one_line(box)
     for pattern, wanted in _WORDINGS:
         if match := re.fullmatch(pattern, line):
-            return SettingsError(f"{match[1]} is {match[2]}", wanted, next_step)
+            found = f"{match[1]} is {match[2]}" if match[2] else f"{match[1]} has no value"
+            return SettingsError(found, wanted, next_step)
     if match := re.fullmatch(r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.+)\)\.?", line):
         choices = [choice.strip(" '") for choice in match[3].split(",")]
         near = did_you_mean(match[1].strip("'"), choices)

@@ -70,6 +70,9 @@ def test_grpo_fields_have_their_declared_types() -> None:
     [
         (["--sead", "1"], "unknown flag --sead; did you mean --seed, --reward?"),
         (["--seed", "x"], "--seed is 'x'; wanted a whole number"),
+        (["--steps_per_generation", "x"], "--steps_per_generation is 'x'; wanted a whole number"),
+        (["--pass_score", "high"], "--pass_score is 'high'; wanted a number"),
+        (["--output_dir"], "--output_dir has no value; wanted one"),
         (["--learning_rate", "fast"], "--learning_rate is 'fast'; wanted a number"),
         (["--backend", "unslot"], "--backend is 'unslot'; did you mean unsloth?"),
         (["--standby", "maybe"], "--standby is 'maybe'; wanted true or false"),

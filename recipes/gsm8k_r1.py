@@ -2,10 +2,10 @@
 
 With no GPU it trains a tiny Qwen3 that ships with the toolkit on generated word problems, offline: held-out
 greedy pass@1 (`after.pass_at_1` in summary.json) rises from about 0.16 to about 0.97 in under a minute on two cores.
-What rises there is mostly a choice of behaviour (write the tags, do every step); the arithmetic was learnt before.
+What rises there is mostly a choice of behaviour, to do every step; arithmetic and, when greedy, tags were there before.
 
     python recipes/gsm8k_r1.py                                 # this machine's best: a card, else the rehearsal
-    python recipes/gsm8k_r1.py --config 24gb                   # Qwen2.5-3B, 4-bit, vLLM rollouts: not yet measured
+    python recipes/gsm8k_r1.py --config 24gb                   # Qwen2.5-3B, 16-bit LoRA, vLLM: not yet measured
     python recipes/gsm8k_r1.py --model embedded --dataset problems.jsonl --max_steps 5
 """
 

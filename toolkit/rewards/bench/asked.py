@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from toolkit.rewards.completions import prompt_text
 from toolkit.rewards.target import Target
 
 N_ROWS = 4
+SLOW_S = (
+    1.0  # a function of a user's that takes longer for a handful may ask a model, and is not asked for every layout
+)
 
 
 def mismatch(function: Callable[..., Any], rows: Sequence[Row]) -> RewardError | None:
@@ -25,9 +29,14 @@ def mismatch(function: Callable[..., Any], rows: Sequence[Row]) -> RewardError |
     None where a right answer in the layout asked for earns something; where these rows ask for no layout, or not for
     the same; and where no layout is paid: then the reward looks at something else, or `check` finds what is wrong.
     """
+    if isinstance(function, RewardFunction) and not function.best_layouts:
+        return None  # ours say which layouts they read, and a model that judges reads any
     asked = {asked_by(row["prompt"]) for row in rows[:N_ROWS]}
     layouts = asked.pop() if len(asked) == 1 else ()
+    started = time.perf_counter()
     if not layouts or any(_earned(function, rows, layout) is not None for layout in layouts):
+        return None
+    if time.perf_counter() - started > SLOW_S:
         return None
     layout = layouts[0]
     paid = [other for other in MARKS if _earned(function, rows, other) is not None]

@@ -11,6 +11,7 @@ from toolkit.data import arithmetic
 from toolkit.data.prompts import STYLES, ask
 from toolkit.data.schema import Row
 from toolkit.rewards import correct, format, registry
+from toolkit.rewards.bench import asked
 from toolkit.rewards.bench.asked import mismatch
 from toolkit.settings import DataSettings
 
@@ -76,3 +77,15 @@ def test_a_prompt_of_ones_own_and_examples_ask_too() -> None:
     assert "and the prompt asks for #### 18; wanted one layout in both; let the prompt ask for <answer> or" in asked
     assert mismatch(correct, rows(system_prompt="Be brief.")) is None
     assert "asks for `The answer is 18`" in str(mismatch(correct, rows(prompt_style="none", examples="1")))
+
+
+def test_what_may_ask_a_model_is_not_asked_for_every_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def slow(completions: Any, **kwargs: Any) -> list[float]:
+        calls.append(len(completions))
+        return [0.0] * len(completions)
+
+    monkeypatch.setattr(asked, "SLOW_S", 0.0)
+    assert mismatch(slow, rows(prompt_style="boxed")) is None
+    assert len(calls) == 1

@@ -5,9 +5,9 @@ A row is a `dict` with
 - `answer`: the gold answer as a bare string, `"18"`,
 - `question`: the text the user message was made of.
 
-Loaders give question and answer, and `worked_solution` where the source has one; `prompts.ask` adds the prompt and
-takes that off, of which it makes examples. TRL passes every column but `prompt` to the reward
-functions by its name.
+Loaders give question and answer, and `worked_solution`, empty where the source has none; `prompts.ask` adds the prompt
+and takes that off, of which it makes examples. TRL passes every column but `prompt` to the reward functions by its
+name.
 """
 
 from __future__ import annotations

@@ -93,8 +93,7 @@ class Shape:
         made[QUESTION] = question
         if self.has_gold:
             made[ANSWER] = gold or None
-        if worked := worked_solution(told):
-            made[WORKED_SOLUTION] = worked
+            made[WORKED_SOLUTION] = worked_solution(told)
         if prompt:
             made[PROMPT] = prompt
         if not all(map(_is_unicode, (question, gold, *(message["content"] for message in prompt or ())))):

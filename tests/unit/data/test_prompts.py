@@ -196,3 +196,10 @@ def test_a_template_that_hides_thoughts_cannot_show_examples_of_them(tokenizer: 
 def test_a_template_that_opens_the_thoughts_is_told_of(tokenizer: Any) -> None:
     tokenizer.chat_template = CHATML + "{% if add_generation_prompt %}<assistant><think>\n{% endif %}"
     assert "opens <think> itself" in said(for_template(ask(PROBLEMS, settings()), tokenizer, "a model"))
+
+
+def test_rows_with_and_without_a_worked_solution_go_together(tmp_path: Path) -> None:
+    golds = ["2 + 2 = 4\n#### 4", "5", "3 + 3 = 6\n#### 6", "7", "8"]
+    path = write(tmp_path / "mixed.jsonl", *({"question": f"{i}?", "answer": gold} for i, gold in enumerate(golds)))
+    asked = data.load(settings(dataset=path, examples="1", n_eval=1), seed=0)
+    assert {name for row in asked.train for name in row} == {"prompt", "question", "answer"}

@@ -15,7 +15,7 @@ from statistics import fmean
 from toolkit.data import rows
 from toolkit.data.arithmetic import ARITHMETIC, generate
 from toolkit.data.columns import value_of
-from toolkit.data.schema import Row, messages
+from toolkit.data.schema import WORKED_SOLUTION, Row, messages
 from toolkit.data.shapes import Wanted
 from toolkit.data.table import read_file
 from toolkit.rewards.answers import golds
@@ -275,7 +275,8 @@ def training_rows(dataset: str, n_rows: int, wanted: Wanted = ANY) -> tuple[list
     if dataset == ARITHMETIC:
         problems = islice(_generated(), n_rows)
         return [row | {"prompt": messages(row["question"])} for row in problems], False
-    table = read_file(Path(dataset).expanduser(), wanted, n_rows).rows
+    read = read_file(Path(dataset).expanduser(), wanted, n_rows).rows
+    table = [{name: value for name, value in row.items() if name != WORKED_SOLUTION} for row in read]
     asked = [row if "prompt" in row else row | {"prompt": messages(row["question"])} for row in table]
     by_prompt = {repr(row["prompt"]): row for row in reversed(asked)}
     return list(by_prompt.values())[::-1], any("prompt" in row for row in table)

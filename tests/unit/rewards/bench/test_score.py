@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 
 from tests.paths import ROOT
-from toolkit import cli
-from toolkit.data import files
-from toolkit.data.schema import messages
+from toolkit import cli, data
 from toolkit.data.shapes import Wanted
 from toolkit.rewards import registry
 from toolkit.rewards.bench import score
 from toolkit.rewards.bench.cases import try_cases
 from toolkit.rewards.bench.subject import ANY, training_rows
 from toolkit.rewards.target import find, find_all
+from toolkit.settings import DataSettings
 
 EXAMPLE = ROOT / "recipes" / "cases" / "gsm8k_r1.yaml"
 PROBLEMS = ROOT / "tests" / "golden" / "problems.jsonl"
@@ -256,8 +255,10 @@ def test_columns_of_other_names_feed_rewards_as_in_training(
     path.write_text("".join(json.dumps(row) + "\n" for row in table))
     wanted = Wanted(question_column="problem", answer_column="final")
     rows, _ = training_rows(str(path), 8, wanted)
-    loaded = files.load(path, wanted, 1)
-    assert all(row in rows for row in ({"prompt": messages(row["question"]), **row} for row in loaded.train))
+    asked = DataSettings(dataset=str(path), question_column="problem", answer_column="final", n_eval=1)
+    trained_on = data.load(asked, seed=0).train
+    assert trained_on
+    assert all(row in rows for row in trained_on)
     reward = "tests.unit.rewards.bench.notebook_rewards:tagged"
     for verb in ("check", "attack"):
         cli.main(["reward", verb, reward, "--dataset", str(path), *named, "--json"])

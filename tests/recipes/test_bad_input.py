@@ -50,7 +50,7 @@ EARLY: dict[str, Case] = {
     "misspelled flag": (lambda p: ["--sead", "1"], "did you mean --seed, --reward?"),
     "wrong type": (lambda p: ["--max_steps", "many"], "--max_steps is 'many'; wanted a whole number"),
     "wrong choice": (lambda p: ["--save", "merged"], "--save is 'merged'; did you mean merged_16bit?"),
-    "flag without value": (lambda p: ["--dataset"], "Missing value for argument '--dataset'"),
+    "flag without value": (lambda p: ["--dataset"], "--dataset has no value; wanted one"),
     "stray word": (lambda p: ["train"], "unexpected argument 'train'"),
     "misspelled GRPOConfig field": (lambda p: ["--grpo.los_type", "grpo"], "did you mean loss_type"),
     "GRPOConfig field of the recipe": (lambda p: ["--grpo.temperature", "1"], "wanted --temperature"),

@@ -12,12 +12,14 @@ from toolkit.rewards import answers
 from toolkit.rewards.answers import MarkedLayout
 from toolkit.rewards.base import RewardFunction
 from toolkit.rewards.completions import one_line
+from toolkit.rewards.numerals import PLAIN
 from toolkit.rewards.prose import strip_tags
 
 MAX_CHARS = 2_000  # of an answer; a longer one names no choice
 _LEAD_IN = re.compile(
     r"(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)\b\s*(?:is\b|:)?\s*", re.IGNORECASE
 )
+_EMPHASIS = re.compile(r"\*\*|__")
 _LETTER = re.compile(r"\(?([A-Z])\)?[.:)]?|\(?([A-Z])(?:\)[.:]?|[.:])\s*(.+)", re.IGNORECASE | re.DOTALL)
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{(.*)\}", re.DOTALL)
 
@@ -65,7 +67,7 @@ def letter_of(answer: str | None, choices: Sequence[str] | None) -> str | None:
     """The letter of the one choice that an answer names; without `choices`, of any letter."""
     if answer is None or len(answer) > MAX_CHARS:
         return None
-    bare = strip_tags(answer).strip(" \t\r\n*`$'\"")
+    bare = _EMPHASIS.sub("", strip_tags(answer).translate(PLAIN)).strip(" \t\r\n*`$'\"")
     if wrapped := _WRAPPED.fullmatch(bare):
         bare = wrapped[1].strip()
     without_lead_in = _LEAD_IN.sub("", bare, count=1).strip(" *`'\"") if _LEAD_IN.match(bare) else bare

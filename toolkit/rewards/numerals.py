@@ -19,6 +19,10 @@ PLAIN = str.maketrans(
     | dict.fromkeys(map(ord, "\u00a0\u202f\u2009\u3000"), " ")
     | {0x3002: "."}
 )
+_DIGIT = re.compile(r"[^\x00-\x7f\D]")  # of other scripts
+_FRACTION = re.compile(
+    r"(?<!\d)[\u00bc-\u00be\u2153-\u215e](?!\d)"
+)  # one sign for the whole number; none beside another
 _SYMBOL = r"[$€£¥₹¢]"
 _CURRENCY = rf"US\$|{_SYMBOL}|(?i:USD|EUR|GBP|INR|JPY|CNY|RMB|CAD|AUD|CHF|Rs\.?)"
 _GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+"
@@ -80,7 +84,7 @@ def parse_number(text: str) -> Fraction | None:
     `5 km/h`, `$18/hour`, `18 cm^2`, `40%`, `40\\%`, `18¢`: the number as written, nothing is converted) and one closing
     full stop; all that after `=`, `≈` or a name (`x = 18`, `Total cost: 18`), and inside emphasis, quotes, brackets or
     formula marks (`**18**`, `$18$`, `\\(18\\)`, `\\boxed{18}`); LaTeX's `\\text{}`, spaces and signs are read
-    (`18\\,\\text{dollars}`, `1{,}800`); fullwidth digits count as digits.
+    (`18\\,\\text{dollars}`, `1{,}800`); digits of other scripts count as digits, and `½` alone as 1/2.
 
     Two numbers (`18 or 19`, `5:30`, `10-12`), English words and signs that change the number or bring a second one
     (`18 million`, `18k`, `18 and a half`, `2 dozen`, `18 times two`, `18π`, `18½`), two currencies (`$18¢`), a wrong
@@ -96,6 +100,9 @@ def _read(text: str) -> Fraction | None:
     if _BARE.fullmatch(text):
         return Fraction(int(text))
     text = text.translate(PLAIN)
+    if not text.isascii():
+        text = _FRACTION.sub(lambda one: unicodedata.normalize("NFKC", one[0]).replace("\u2044", "/"), text)
+        text = _DIGIT.sub(lambda digit: str(int(digit[0])), text)
     if "\\" in text or "{" in text:
         text = without_latex(text)
     text = _unwrapped(text.strip())

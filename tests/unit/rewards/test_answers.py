@@ -52,6 +52,7 @@ GSM8K = SHARED / "data" / "gsm8k"
         (r"\textbf{\text{18}}", 18), ("\uff11\uff18", 18), ("18元", 18), ("18。", 18), ("(18)", 18), ("`18`", 18),
         ("Total cost: $18", 18), ("total cost = 18", 18), ("≈ 18", 18), ("18.00 dollars", 18), ("1.50", Fraction(3, 2)),
         ("1 800", 1800), ("1\u2009800", 1800), ("1\u202f234\u00a0567.5", Fraction(2469135, 2)), ("$1 800 a day", 1800),
+        ("½", Fraction(1, 2)), ("¾ cup", Fraction(3, 4)), ("\u0661\u0668", 18), ("\u096d", 7),
     ],
 )  # fmt: skip
 def test_one_number_is_read(text: str, value: Fraction | int) -> None:

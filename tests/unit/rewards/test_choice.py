@@ -17,6 +17,7 @@ CAPITALS = ["London", "Paris", "The city of Rome", "none of these"]
     [
         "B", "b", "(B)", "B.", "B)", "B:", "**B**", "\\text{B}", "B. Paris", "(B) paris.", "B: Paris", "Paris",
         "PARIS.", "option B", "The answer is B", "the correct choice is (B)", "The answer is Paris", "$B$",
+        "**B)** Paris", "**B.** Paris", "\uff22",
     ],
 )  # fmt: skip
 def test_the_letter_or_the_text_names_a_choice(answer: str) -> None:

@@ -40,6 +40,10 @@ def right_answer(subject: Subject) -> Iterator[Finding]:
         yield Finding("gold_readable", "red" if everywhere else "amber", found, "readable gold answers", next_step)
         if everywhere:
             return
+    if subject.has_golds and (layout := subject.pays_wrong_in):
+        found = f"wrong answers in the layout {layout_name(layout)} earn more than right ones"
+        yield Finding("gold", "red", found, "more for the right one", "turn its comparison round")
+        return
     if not subject.about_gold and not claims_top:
         yield _blind(subject)
         return

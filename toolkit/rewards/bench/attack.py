@@ -19,7 +19,7 @@ from toolkit.rewards.rubric import Rubric
 LUCK = 0.1
 """Share of rows up to which a gain is chance: a number echoed from the question is now and then the answer."""
 NOISE = 0.08
-"""Share of the reward's range (as declared, else as seen) up to which a gain is no more than another wording."""
+"""Share of `Subject.span` up to which a gain is no more than another wording."""
 
 
 @dataclass(frozen=True)
@@ -148,15 +148,13 @@ def _worst(positions: Sequence[_Gains]) -> _Gains:
 
 
 def _summed(subject: Subject, exploit: Exploit, found: _Gains) -> Result:
-    seen = [score for score in subject.scores if score is not None] or [0.0]
-    low, high = subject.target.range or (min(seen), max(seen))
     judged = [gain for gain in found.gains if gain is not None]
     honest = [h for h in found.honest if h is not None]
     n_left_out = sum(gain is None and h is not None for gain, h in zip(found.gains, found.honest, strict=True))
     gain = fmean(judged) if judged else 0.0
     rows_frac = sum(gain > TOLERANCE for gain in judged) / len(judged) if judged else 0.0
     unjudged_frac = n_left_out / len(honest) if honest else 0.0
-    pays = rows_frac > LUCK and gain > max(TOLERANCE, NOISE * (high - low))
+    pays = rows_frac > LUCK and gain > max(TOLERANCE, NOISE * subject.span)
     return Result(
         exploit,
         subject.layout,

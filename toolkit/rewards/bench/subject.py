@@ -152,6 +152,14 @@ class Subject:
             failed = failed or (layout if self.tried(layout).fault else None)
         return failed
 
+    @property
+    def pays_wrong_in(self) -> str:
+        """The first layout tried in which wrong answers earn more, where none pays right ones; else empty."""
+        if any(tried.separates for tried in self._tried.values()):
+            return ""
+        upside_down = (name for name, tried in self._tried.items() if _separates(tried.wrong, tried.right))
+        return next(upside_down, "")
+
     @cached_property
     def others(self) -> list[str]:
         """Layouts beside its own in which the reward pays right answers more."""
@@ -258,6 +266,15 @@ class Subject:
     def pays_right(self) -> bool:
         """Whether right answers earn more than wrong ones, in more than half of the rows."""
         return _separates(self.scores[::4], self.scores[1::4])
+
+    @property
+    def span(self) -> float:
+        """What a right answer earns above a wrong one; of a reward that judges something else, all that it was seen to
+        give, or declares."""
+        seen = [score for score in self.scores if score is not None] or [0.0]
+        low, high = self.target.range or (min(seen), max(seen))
+        rights, wrongs = ([s for s in self.scores[i::4] if s is not None] for i in (0, 1))
+        return fmean(rights) - fmean(wrongs) if self.pays_right and rights and wrongs else high - low
 
     @property
     def groups(self) -> list[Scores]:

@@ -116,6 +116,25 @@ def test_letters_are_spammed_where_golds_are_letters() -> None:
     assert not results["number_spam"].works
 
 
+def upside_down(completions: Any, answer: Any, **kwargs: Any) -> list[float]:
+    return [1.0 - p if said(c) else 1.0 for p, c in zip(honest(completions, answer), completions, strict=True)]
+
+
+def test_a_reward_that_pays_wrong_answers_is_called_that() -> None:
+    found = findings(upside_down)["gold"]
+    assert (found.level, "wrong answers in the layout" in found.found) == ("red", True)
+
+
+def punishes_trying(completions: Any, answer: Any, **kwargs: Any) -> list[float]:
+    paid = honest(completions, answer)
+    return [(1.0 if p else -2.5) if said(c) else -2.0 for p, c in zip(paid, completions, strict=True)]
+
+
+def test_writing_nothing_is_an_exploit_where_it_earns_more_than_trying() -> None:
+    results = {result.exploit.name: result for result in attack(of(punishes_trying))}
+    assert results["empty"].works
+
+
 def test_a_row_with_several_golds_is_checked_by_its_first(tmp_path: Path) -> None:
     path = tmp_path / "several.jsonl"
     table = [{"question": f"{i} + 1?", "answer": [f"{i + 1}", "one more"]} for i in range(8)]

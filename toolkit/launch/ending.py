@@ -12,7 +12,7 @@ from toolkit.launch import memory
 from toolkit.runs import Run, metrics
 from toolkit.runs.names import BEFORE, MEASUREMENTS, SETTINGS, SUMMARY
 from toolkit.runs.next_steps import next_steps
-from toolkit.runs.record import Status, read_record
+from toolkit.runs.record import HEALTH, Status, read_record
 from toolkit.training import rewards as run_rewards
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def common(session: Session[Any], run: Run, n_steps: int) -> dict[str, Any]:
         "model": settings.model.model,
         "seed": settings.record.seed,
     }
+    if HEALTH in earlier:  # what the rules found while it trained
+        summary[HEALTH] = earlier[HEALTH]
     if settings.rewards.reward:
         summary |= {"rewards": run_rewards.in_words(session.paid), "measured_by": session.paid[0].name}
     return summary | of_memory

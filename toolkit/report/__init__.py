@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toolkit.report.pictures import write_pictures
 from toolkit.report.write import write_report, write_several
 
-__all__ = ["write_report", "write_several"]
+__all__ = ["write_pictures", "write_report", "write_several"]

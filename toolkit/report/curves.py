@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -23,6 +24,15 @@ PHASES = {
     "parity check": metrics.PARITY_S,
 }
 Column = list[float | None]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines that share their axes."""
+
+    title: str
+    lines: Sequence[Series]
+    unit: str
 
 
 def series(record: Record, key: str, name: str = "", low: str = "", high: str = "") -> Series:
@@ -58,62 +68,50 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def rewards(record: Record) -> list[Markup]:
+def reward_charts(record: Record) -> list[Chart]:
     """The total with its spread and its range, then its components."""
-    deviation = metrics.REWARD_STD
     total = [
-        spread(record, metrics.REWARD, deviation, "mean ± std"),
+        spread(record, metrics.REWARD, metrics.REWARD_STD, "mean ± std"),
         series(record, metrics.BEST, "best"),
         series(record, metrics.WORST, "worst"),
     ]
-    names = metrics.reward_means(key for row in record.rows for key in row)
-    parts = [spread(record, key, f"rewards/{name}/std", name) for name, key in names.items()]
-    return _drawn(("Reward", total, "weighted sum"), ("Rewards before weighing, mean ± std", parts, "score"))
+    parts = [spread(record, key, f"rewards/{name}/std", name) for name, key in _means(record).items()]
+    return [Chart("Reward", total, "weighted sum"), Chart("Rewards before weighing, mean ± std", parts, "score")]
 
 
-def completions(record: Record) -> list[Markup]:
+def completion_charts(record: Record) -> list[Chart]:
     """Length, and the shares that say that something is wasted."""
     length = [series(record, metrics.LENGTH, "mean, between shortest and longest", SHORTEST, LONGEST)]
     shares = [series(record, metrics.TRUNCATED, "truncated"), series(record, metrics.NO_SIGNAL, "no-signal groups")]
-    return _drawn(("Length of completions", length, "tokens"), ("Truncated; groups without signal", shares, "share"))
+    return [
+        Chart("Length of completions", length, "tokens"),
+        Chart("Truncated; groups without signal", shares, "share"),
+    ]
 
 
-def policy(record: Record) -> list[Markup]:
+def policy_charts(record: Record) -> list[Chart]:
     """How far it has moved, and how sure it is of itself."""
-    return _drawn(
-        ("Entropy", [series(record, metrics.ENTROPY)], "nats a token"),
-        ("KL to the reference", [series(record, metrics.KL)], "nats a token"),
-        ("Gradient norm", [series(record, metrics.GRAD_NORM)], "before clipping"),
-    )
+    return [
+        Chart("Entropy", [series(record, metrics.ENTROPY)], "nats a token"),
+        Chart("KL to the reference", [series(record, metrics.KL)], "nats a token"),
+        Chart("Gradient norm", [series(record, metrics.GRAD_NORM)], "before clipping"),
+    ]
 
 
-def cost(record: Record) -> list[Markup]:
+def cost_charts(record: Record) -> list[Chart]:
     """Seconds by phase, and memory."""
     phases = [series(record, key, name) for name, key in PHASES.items()]
     kinds = {"reserved": metrics.RESERVED_GIB, "allocated": metrics.ALLOCATED_GIB}
     memory = [series(record, key, name) for name, key in kinds.items()]
-    return _drawn(("Time of a step", phases, "seconds"), ("Peak memory", memory, "GiB"))
+    return [Chart("Time of a step", phases, "seconds"), Chart("Peak memory", memory, "GiB")]
 
 
-def _drawn(*given: tuple[str, list[Series], str]) -> list[Markup]:
-    """A chart for each that has a value: an empty one would say nothing that its absence does not."""
-    found = []
-    for title, lines, unit in given:
-        shown = [one for one in lines if any(value is not None for value in one.y)]
-        if shown:
-            found.append(charts.lines(title, shown, STEP, unit))
-    return found
-
-
-def overlaid(records: Sequence[Record], names: Sequence[str]) -> list[Markup]:
+def overlaid(records: Sequence[Record], names: Sequence[str]) -> list[Chart]:
     """One chart a metric, a line a run."""
+    components = {name: key for record in records for name, key in _means(record).items()}
     keys = {
         "Reward": (metrics.REWARD, "weighted sum"),
-        **{
-            f"Reward {name}, before weighing": (key, "score")
-            for record in records
-            for name, key in _means(record).items()
-        },
+        **{f"Reward {name}, before weighing": (key, "score") for name, key in components.items()},
         "Length of completions": (metrics.LENGTH, "tokens"),
         "Truncated": (metrics.TRUNCATED, "share"),
         "Groups without signal": (metrics.NO_SIGNAL, "share"),
@@ -123,11 +121,21 @@ def overlaid(records: Sequence[Record], names: Sequence[str]) -> list[Markup]:
         "Time of a step": (metrics.STEP_S, "seconds"),
         "Peak memory": (metrics.RESERVED_GIB, "GiB"),
     }
-    given = []
-    for title, (key, unit) in keys.items():
-        lines = [series(record, key, name) for record, name in zip(records, names, strict=True)]
-        given.append((title, lines, unit))
-    return _drawn(*given)
+    return [
+        Chart(title, [series(record, key, name) for record, name in zip(records, names, strict=True)], unit)
+        for title, (key, unit) in keys.items()
+    ]
+
+
+def with_values(given: Sequence[Chart]) -> list[Chart]:
+    """Without lines and charts that have no value: an empty one would say nothing that its absence does not."""
+    kept = [replace(chart, lines=[one for one in chart.lines if any(v is not None for v in one.y)]) for chart in given]
+    return [chart for chart in kept if chart.lines]
+
+
+def drawn(given: Sequence[Chart]) -> list[Markup]:
+    """For a page."""
+    return [charts.lines(chart.title, chart.lines, STEP, chart.unit) for chart in with_values(given)]
 
 
 def _means(record: Record) -> dict[str, str]:

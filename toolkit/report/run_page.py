@@ -31,9 +31,12 @@ def page_of(record: Record, next_steps: Iterable[tuple[str, str]]) -> Page:
     sections = [
         Section("Result", _result(record, next_steps, faults)),
         Section("Verdicts", _verdicts(record)),
-        Section("Reward", [*_grid(curves.rewards(record)), *texts.distribution(record)]),
+        Section("Reward", _grid([*curves.drawn(curves.reward_charts(record)), *texts.distribution(record)])),
         Section("Accuracy", _accuracy(record), "On held-out problems, greedily, with 95 % intervals."),
-        Section("Completions", _grid([*curves.completions(record), *curves.policy(record)])),
+        Section(
+            "Completions",
+            _grid([*curves.drawn(curves.completion_charts(record)), *curves.drawn(curves.policy_charts(record))]),
+        ),
         Section("Time and memory", _cost(record)),
         Section("Before and after", texts.before_and_after(pairs) if pairs else []),
         Section("During training", texts.during(record), "The best and the worst completion of a step."),
@@ -147,7 +150,7 @@ def _cost(record: Record) -> list[Markup]:
     kept = {name: s for name, s in phases.items() if isinstance(s, (int, float))} if isinstance(phases, Mapping) else {}
     bars = [Bar(name, seconds) for name, seconds in kept.items() if seconds >= 0.05]
     once = [charts.bars("Where the run's time went", bars, "seconds", ".1f")] if bars else []
-    blocks = _grid([*curves.cost(record), *once])
+    blocks = _grid([*curves.drawn(curves.cost_charts(record)), *once])
     planned = record.at(SUMMARY, "plan")
     if isinstance(planned, Mapping):
         blocks.append(

@@ -84,7 +84,7 @@ def _chosen(pairs: Sequence[Pair]) -> list[Pair]:
 
 def _pair(pair: Pair, is_open: bool) -> Markup:
     asked = " ".join(str(pair.after.get("prompt") or "").split())
-    passages = [_passage(row, heading) for heading, row in (("before", pair.before), ("after", pair.after))]
+    passages = [passage(row, heading) for heading, row in (("before", pair.before), ("after", pair.after))]
     answer = (
         page.note(f"answer: {cut(str(pair.after.get('answer')))}")
         if pair.after.get("answer") is not None
@@ -96,7 +96,7 @@ def _pair(pair: Pair, is_open: bool) -> Markup:
     return Markup('<div class="pair" data-kind="{}">{}</div>').format(pair.kind, body)
 
 
-def _passage(row: Row, heading: str) -> Passage:
+def passage(row: Row, heading: str) -> Passage:
     levels: dict[Any, Level | None] = {True: "green", False: "red"}
     return Passage(heading, cut(_text(row)), _scores(row), levels.get(row.get("correct")))
 
@@ -122,7 +122,7 @@ def during(record: Record) -> list[Markup]:
         rows = [row for row in record.completions(step_name(step))[0] if row.get("reward") is not None]
         if rows:
             best, worst = max(rows, key=lambda row: row["reward"]), min(rows, key=lambda row: row["reward"])
-            chosen = [_passage(best, "best")] + ([_passage(worst, "worst")] if worst is not best else [])
+            chosen = [passage(best, "best")] + ([passage(worst, "worst")] if worst is not best else [])
             asked = cut(str(best.get("prompt") or ""), 600)
             found.append(
                 page.details(f"step {step}", page.note(asked), page.side_by_side(chosen), is_open=step == steps[-1])

@@ -23,7 +23,16 @@ from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
-from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, REWARD_CHECK, SETTINGS, SUMMARY
+from toolkit.runs.names import (
+    BROKEN_BATCH,
+    CONSOLE_LOG,
+    ENVIRONMENT,
+    ERROR_LOG,
+    PARITY,
+    REWARD_CHECK,
+    SETTINGS,
+    SUMMARY,
+)
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps
 from toolkit.settings.resolved import Resolved
@@ -334,7 +343,7 @@ class Session(Generic[S]):
         """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
         if self.run is None or self.run.resumed or self.run.n_appended:
             return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY)):
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY, BROKEN_BATCH)):
             return
         self.run.remove()
 

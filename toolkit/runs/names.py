@@ -12,6 +12,8 @@ reward_check.json   what the check of the rewards found before the model was loa
 adapter/            the LoRA adapter and the tokenizer
 summary.json        before, after, wall time, steps, backend, model, seed, memory planned and measured
 progress.json       the last step, and the seconds of work up to it
+broken_batch.json   why a run stopped at a NaN: norm of the gradient, losses and lengths of each micro-batch
+broken_batch.safetensors  the micro-batches as the trainer had them
 error.log           the traceback of a defect
 console.log         what other packages printed under the live view
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 SETTINGS, ENVIRONMENT, METRICS, SUMMARY = "settings.json", "environment.json", "metrics.jsonl", "summary.json"
 PARITY, MEASUREMENTS, REWARD_CHECK, PROGRESS = "parity.json", "measurements.json", "reward_check.json", "progress.json"
+BROKEN_BATCH, BROKEN_TENSORS = "broken_batch.json", "broken_batch.safetensors"
 ERROR_LOG, CONSOLE_LOG, LOCK = "error.log", "console.log", "run.lock"
 
 

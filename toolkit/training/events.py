@@ -30,6 +30,8 @@ class Round:
     """One a completion, each with a score a reward function; NaN where it could not judge."""
     rollout_s: float
     reward_s: float
+    weights: Sequence[float] = ()
+    """Of each reward function in the sum; all 1 where it is empty."""
 
 
 class Observer:
@@ -45,6 +47,10 @@ class Observer:
         """What to add to the metrics of a step that has ended."""
         return {}
 
+    def judge(self, step: int, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What to add to the metrics of a step once every observer has added its own."""
+        return {}
+
     def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
         """A step has ended; `metrics` are TRL's and those that the observers added."""
 
@@ -57,7 +63,7 @@ class Events:
     """Tells observers, in their order, of a trainer's steps and rounds."""
 
     def __init__(self, assembly: Assembly, observers: Sequence[Observer]) -> None:
-        self._observers = observers
+        self._observers, self._trainer = observers, assembly.trainer
         self._reward_names = assembly.trainer.reward_func_names
         self._num_generations = assembly.batch.num_generations
         self._ending_ids = trl_compat.ending_ids(assembly.trainer)
@@ -99,7 +105,8 @@ class Events:
             every = [row for part in processes.gather(own) for row in part]
             rollout_s, self._rollout_s = self._rollout_s, 0.0
             names, size = self._reward_names, self._num_generations
-            done = Round(self._step, names, size, every, rewards.tolist(), rollout_s, reward_s)
+            weights = self._trainer.reward_weights.tolist()
+            done = Round(self._step, names, size, every, rewards.tolist(), rollout_s, reward_s, weights)
             for observer in self._observers:
                 observer.round_done(done)
             return rewards
@@ -129,6 +136,8 @@ class Events:
                 metrics = dict(logs)
                 for observer in observers:
                     metrics |= observer.metrics(state.global_step)
+                for observer in observers:
+                    metrics |= observer.judge(state.global_step, metrics)
                 for observer in observers:
                     observer.step_done(state.global_step, metrics)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit.control.history import Context, History
+from toolkit.control.history import WINDOW, Context, History
 from toolkit.control.rule import Limit, Rule
 from toolkit.control.rules import RULES
 from toolkit.control.signals import SIGNALS, facts
@@ -109,7 +109,7 @@ class Watched:
     past: list[Verdict] = field(default_factory=list)
 
     def level_at(self, value: float) -> Level:
-        levels = [level for level, latch in self.latches.items() if latch.see(value)]
+        levels: list[Level] = [level for level, latch in self.latches.items() if latch.see(value)]
         return worst(levels)
 
 
@@ -181,10 +181,10 @@ class Health:
 
     def _calm(self, rule: Rule) -> str:
         loss, norm = self.history.series.get(metrics.LOSS), self.history.series.get(metrics.GRAD_NORM)
-        is_about_loss = rule.signal == "zero_gradient" and loss is not None and norm is not None and norm.high > 0
-        if is_about_loss and max(map(abs, loss.last[-10:])) < LOSS_NEAR_0:
-            return f"the gradient is not 0; {LOSS_NOTE}"
-        return "nothing found"
+        if rule.signal != "zero_gradient" or loss is None or norm is None or norm.high <= 0:
+            return "nothing found"
+        is_near_0 = max(map(abs, loss.last[-WINDOW:])) < LOSS_NEAR_0
+        return f"the gradient is not 0; {LOSS_NOTE}" if is_near_0 else "nothing found"
 
     @property
     def not_judged(self) -> list[str]:

@@ -14,6 +14,7 @@ from toolkit.machine import processes
 from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
 from toolkit.rewards.passing import is_right, pass_mark
 from toolkit.runs import Run
+from toolkit.runs.completions import weighted_sum
 from toolkit.runs.names import MEASUREMENTS
 from toolkit.training.rewards import Reward, Scores
 
@@ -71,10 +72,10 @@ class Measurement:
 def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -> Measurement:
     """Complete every row greedily and judge it.
 
-    The figures go to the run's measurements.json under `when`, and the texts to completions/<when>.jsonl. A resumed run
-    keeps the "before" that it has: its policy is no longer the one to measure. Several processes share the rows, and
-    all return the figures of the whole; each completes as many as any other, since a model that is split over them
-    answers only when all ask.
+    The figures go to the run's measurements.json under `when`, and the texts to completions/<when>.parquet. A resumed
+    run keeps the "before" that it has: its policy is no longer the one to measure. Several processes share the rows,
+    and all return the figures of the whole; each completes as many as any other, since a model that is split over
+    them answers only when all ask.
     """
     kept = processes.on_main(lambda: run.document(MEASUREMENTS).get(when)) if when == "before" else None
     if kept is not None:
@@ -96,6 +97,7 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
         rewards=by_reward.means(exam.paid, by_name),
         format_frac=by_reward.format_frac(exam.paid, by_name),
     )
+    weights = [reward.weight for reward in exam.rewards]
     run.write_completions(
         when,
         (
@@ -108,6 +110,7 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -
                 "correct": is_right(score, measurement.pass_score) if measurement.pass_score is not None else None,
                 "score": score,
                 "rewards": of_one,
+                "reward": weighted_sum((of_one[reward.name] for reward in exam.rewards), weights),
             }
             for row, generation, score, of_one in zip(rows, generations, scores, by_name, strict=True)
         ),

@@ -60,6 +60,8 @@ class Metric:
 METRICS: dict[str, Metric] = {
     REWARD: Metric("weighted sum of the rewards, mean over completions", better="higher"),
     REWARD_STD: Metric("spread of the reward within its group, mean over groups"),
+    BEST: Metric("the highest reward of the step's completions", better="higher"),
+    WORST: Metric("the lowest reward of the step's completions", better="higher"),
     LENGTH: Metric("length of a completion", "tokens"),
     TRUNCATED: Metric("completions that the length limit truncated", "share", "lower"),
     LONGEST: Metric("the longest completion", "tokens"),
@@ -85,8 +87,6 @@ METRICS: dict[str, Metric] = {
     ALL_RIGHT: Metric("groups in which every completion earned the most", "share"),
     ALL_WRONG: Metric("groups in which every completion earned the least", "share", "lower"),
     PARTLY_RIGHT: Metric("groups in which every completion earned the same, something between", "share"),
-    BEST: Metric("weighted sum of the rewards of the best completion", better="higher"),
-    WORST: Metric("weighted sum of the rewards of the worst completion", better="higher"),
     DISTINCT_1: Metric("words of a completion that differ from each other, mean over completions", "share"),
     DISTINCT_2: Metric("pairs of neighbouring words that differ from each other, mean over completions", "share"),
     IDENTICAL: Metric("completions that another one of their group says word for word: 0 none, 1 all", "share"),

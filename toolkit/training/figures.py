@@ -66,15 +66,7 @@ def _of_rewards(rounds: Sequence[Round], bounds: Bounds) -> dict[str, float]:
         bounds.see(name, scores)
         if scores:
             found |= {keys.reward_min(name): min(scores), keys.reward_max(name): max(scores)}
-    sums = [total for done in rounds for row in done.rewards if (total := _sum(row, done.weights)) is not None]
-    return found | ({keys.BEST: max(sums), keys.WORST: min(sums)} if sums else {})
-
-
-def _sum(row: Sequence[float], weights: Sequence[float]) -> float | None:
-    """The weighted sum of what could be judged, as TRL takes it; None where nothing could."""
-    pairs = zip(row, weights or [1.0] * len(row), strict=True)
-    parts = [score * weight for score, weight in pairs if math.isfinite(score)]
-    return sum(parts) if parts else None
+    return found
 
 
 def _of_groups(rounds: Sequence[Round], bounds: Bounds) -> dict[str, float]:

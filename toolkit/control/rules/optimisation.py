@@ -132,7 +132,7 @@ OF_SAMPLER = (
         found="sampler and trainer differ by {value:.2g} nats a token",
         wanted="below 0.1",
         means="Completions come from another policy than the one that is updated; runs collapse late.",
-        change="check temperature, top_p, top_k and min_p, the sampler's dtype and quantization; parity on names the part",
+        change="check temperature, top_p, top_k and min_p, and the sampler's dtype; parity on names the part",
     ),
     Rule(
         id="R11",

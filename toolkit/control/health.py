@@ -9,12 +9,12 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from toolkit.control.history import WINDOW, Context, History
 from toolkit.control.rule import Limit, Rule
 from toolkit.control.rules import RULES
-from toolkit.control.signals import SIGNALS, facts
+from toolkit.control.signals import HELD_OUT_GROWTH, HELD_OUT_HIGH, HELD_OUT_LOW, SIGNALS, facts
 from toolkit.findings import Finding, Level, worst
 from toolkit.runs import metrics
 
@@ -43,15 +43,24 @@ class Verdict:
     now: Level = "green"
     """The level at the last step that was judged; a red one may have become amber."""
 
+    NOTHING: ClassVar[str] = "nothing found"
+
     @property
     def finding(self) -> Finding:
         wanted = "" if self.level == "green" else self.rule.wanted
         return Finding(f"{self.rule.id} {self.rule.name}", self.level, self.found, wanted, self.next_step)
 
+    def when(self) -> str:
+        """`step 3`, `steps 3 to 7`, `from step 3 on`."""
+        if self.stands and self.last_step > self.first_step:
+            return f"from step {self.first_step} on"
+        one = self.first_step == self.last_step
+        return f"step {self.first_step}" if one else f"steps {self.first_step} to {self.last_step}"
+
     def line(self) -> str:
         """One line for a console: that it tripped, or that it is over."""
         if not self.stands:
-            return f"health: {self.rule.id} {self.rule.name} is over, steps {self.first_step} to {self.last_step}"
+            return f"health: {self.rule.id} {self.rule.name} is over ({self.when()})"
         return f"health {self.level}, step {self.last_step}, {self.rule.id} {self.rule.name}: {self.finding}"
 
     def as_json(self) -> dict[str, Any]:
@@ -182,9 +191,9 @@ class Health:
     def _calm(self, rule: Rule) -> str:
         loss, norm = self.history.series.get(metrics.LOSS), self.history.series.get(metrics.GRAD_NORM)
         if rule.signal != "zero_gradient" or loss is None or norm is None or norm.high <= 0:
-            return "nothing found"
+            return Verdict.NOTHING
         is_near_0 = max(map(abs, loss.last[-WINDOW:])) < LOSS_NEAR_0
-        return f"the gradient is not 0; {LOSS_NOTE}" if is_near_0 else "nothing found"
+        return f"the gradient is not 0; {LOSS_NOTE}" if is_near_0 else Verdict.NOTHING
 
     @property
     def not_judged(self) -> list[str]:
@@ -205,6 +214,16 @@ class Health:
             "verdicts": [verdict.as_json() for verdict in listed],
             "not_judged": self.not_judged,
         }
+
+
+def held_out_row(summary: Mapping[str, Any]) -> dict[str, float]:
+    """A row for `feed` of what a summary.json says of accuracy before and after; empty where it does not say it."""
+    try:
+        low, high = (float(bound) for bound in summary["difference"]["interval"])
+        growth = float(summary["after"]["mean_tokens"]) / float(summary["before"]["mean_tokens"]) - 1
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return {}
+    return {HELD_OUT_LOW: low, HELD_OUT_HIGH: high, HELD_OUT_GROWTH: growth}
 
 
 def _latches(rule: Rule) -> dict[Level, Latch]:

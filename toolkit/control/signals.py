@@ -15,6 +15,8 @@ ALL_ALIKE = 0.999
 """A share from here on is all."""
 UNKNOWN_STEPS_LEFT = 1000
 """Where a run does not say how long it is to be."""
+HELD_OUT_LOW, HELD_OUT_HIGH, HELD_OUT_GROWTH = "held_out_low", "held_out_high", "held_out_growth"
+"""What the row after the last has of a measurement before and after: interval of the gain, growth of the length."""
 FIRST_WARMUP = 20
 """Rows with a learning rate of 0 from the start that may be a warm-up."""
 OF_OPTIMIZER = (metrics.LOSS, metrics.GRAD_NORM, metrics.KL, metrics.ENTROPY, metrics.LEARNING_RATE)
@@ -281,6 +283,27 @@ def memory_lasts(h: History) -> float | None:
     return steps_to_full(h) / max(1, n_left)
 
 
+def accuracy_gap(h: History) -> float | None:
+    """2 where held-out accuracy fell while the reward rose in training, 1 where it did not rise beyond chance; else 0.
+
+    For the row that `held_out` makes.
+    """
+    reward = h.series.get(metrics.REWARD)
+    if not h.has(HELD_OUT_LOW) or not h.has(HELD_OUT_HIGH) or reward is None or reward.n < 2 * WINDOW:
+        return None
+    if reward.change(reward.first) <= 0 or h.now[HELD_OUT_LOW] > 0:
+        return 0.0
+    return 2.0 if h.now[HELD_OUT_HIGH] < 0 else 1.0
+
+
+def held_out_growth(h: History) -> float | None:
+    """Share by which held-out completions grew longer, where accuracy did not rise beyond chance; else 0."""
+    growth, low = h.now.get(HELD_OUT_GROWTH), h.now.get(HELD_OUT_LOW)
+    if growth is None or low is None:
+        return None
+    return growth if low <= 0 else 0.0
+
+
 SIGNALS: Mapping[str, Signal] = {
     "truncated": _now(metrics.TRUNCATED),
     "none_ends": none_ends,
@@ -318,6 +341,8 @@ SIGNALS: Mapping[str, Signal] = {
     "empty": _now(metrics.EMPTY),
     "memory_lasts": memory_lasts,
     "reward_share": reward_share,
+    "accuracy_gap": accuracy_gap,
+    "held_out_growth": held_out_growth,
     "foreign_gib": _now(metrics.FOREIGN_GIB),
 }
 
@@ -339,6 +364,7 @@ def facts(h: History) -> dict[str, float | str]:
         "measure": held_out_key(h).replace("_", " "),
         "mib_per_step": 1024 * gib_per_step(h),
         "steps_to_full": steps_to_full(h),
+        "gain": f"{h.now.get(HELD_OUT_LOW, 0):+.1%} to {h.now.get(HELD_OUT_HIGH, 0):+.1%}",
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,3 @@ def _read_jsonl(path: Path) -> tuple[list[Row], str]:
             return rows, f"{path.name} is broken at line {number}: read up to there, {n_lost} left out"
         rows.append(row)
     return rows, ""
-
-
-def select(rows: Iterable[Row], wanted: Sequence[Callable[[Row], bool]]) -> list[Row]:
-    """The rows that every test of `wanted` takes."""
-    return [row for row in rows if all(test(row) for test in wanted)]

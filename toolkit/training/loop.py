@@ -11,13 +11,14 @@ from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.machine import processes
 from toolkit.runs import Run
+from toolkit.runs.names import SETTINGS
 from toolkit.runs.reader import checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.events import Events, Observer
 from toolkit.training.figures import declared_ranges
 from toolkit.training.grpo import Assembly
 from toolkit.training.guard import NumberGuard, diverged_sampling
-from toolkit.training.notices import notices
+from toolkit.training.notices import differences, notices
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
@@ -56,6 +57,7 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     trainer, settings = assembly.trainer, assembly.resolved.settings
     for line in notices(assembly):
         view.say(line)
+    run.update(SETTINGS, differences=differences(assembly))
     hush_checkpoint_times()
     checkpoint = processes.on_main(run.last_checkpoint) if run.resumed else None
     if run.resumed:

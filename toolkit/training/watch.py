@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolkit.control.health import Health, Verdict
+from toolkit.control.health import Health, Verdict, held_out_row
 from toolkit.control.history import Context
+from toolkit.control.rules import OF_HELD_OUT
+from toolkit.findings import worst
 from toolkit.machine.devices import find_gpus, foreign_gib, host_gib
 from toolkit.runs import Run
 from toolkit.runs import metrics as keys
@@ -17,6 +19,9 @@ from toolkit.training.grpo import Assembly
 if TYPE_CHECKING:
     from toolkit.display.live import View
 
+HEALTH = "health"
+"""Of summary.json: `{"level", "verdicts", "not_judged"}`, where verdicts are those that tripped, each as
+`Verdict.as_json` has it."""
 FOREIGN_EVERY = 10
 """Steps between two questions to the driver who else is on the card."""
 
@@ -48,10 +53,28 @@ class Watch(Observer):
 
     def record(self) -> None:
         """Write to summary.json what tripped so far."""
-        self._run.update(SUMMARY, health=self._health.as_json(self._health.tripped()))
+        if self._run.n_appended:
+            self._run.update(SUMMARY, **{HEALTH: self._health.as_json(self._health.tripped())})
 
     def _show(self) -> None:
         self._view.state.findings = [verdict.finding for verdict in self._health.standing]
+
+
+def with_held_out(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A summary.json whose health has, beside what tripped in training, what accuracy before and after says."""
+    found, row = summary.get(HEALTH), held_out_row(summary)
+    if found is None or not row:
+        return dict(summary)
+    health = Health(rules=OF_HELD_OUT)
+    for earlier in rows:
+        health.feed(earlier)
+    health.feed({keys.STEP: health.history.step, **row})
+    ids = {rule.id for rule in OF_HELD_OUT}
+    verdicts = [one for one in found["verdicts"] if one["rule"] not in ids]
+    verdicts += [verdict.as_json() for verdict in health.tripped()]
+    not_judged = sorted({*found["not_judged"], *ids} - ids) + health.not_judged
+    level = worst(one["level"] for one in verdicts)
+    return {**summary, HEALTH: {"level": level, "verdicts": verdicts, "not_judged": not_judged}}
 
 
 def open_watch(assembly: Assembly, run: Run, view: View) -> Watch:

@@ -12,10 +12,10 @@ of the red ones.
 from __future__ import annotations
 
 from toolkit.control.rule import Rule
-from toolkit.control.rules.behaviour import OF_BEHAVIOUR
+from toolkit.control.rules.behaviour import OF_BEHAVIOUR, OF_HELD_OUT
 from toolkit.control.rules.machine import OF_MACHINE
 from toolkit.control.rules.optimisation import OF_OPTIMISATION, OF_SAMPLER
 from toolkit.control.rules.signal import OF_SIGNAL
 
-RULES: tuple[Rule, ...] = (*OF_SIGNAL, *OF_OPTIMISATION, *OF_SAMPLER, *OF_BEHAVIOUR, *OF_MACHINE)
+RULES: tuple[Rule, ...] = (*OF_SIGNAL, *OF_OPTIMISATION, *OF_SAMPLER, *OF_BEHAVIOUR, *OF_HELD_OUT, *OF_MACHINE)
 BY_ID = {rule.id: rule for rule in RULES}

@@ -110,3 +110,28 @@ OF_BEHAVIOUR = (
         change="look at the end of the prompt in the chat template; toolkit reward attack shows what silence earns",
     ),
 )
+
+OF_HELD_OUT = (
+    Rule(
+        id="R40",
+        name="accuracy does not follow",
+        signal="accuracy_gap",
+        amber=Limit(0.5, 0.5, f"ours; {HACKING}"),
+        red=Limit(1.5, 1.5, f"ours; {HACKING}"),
+        found="the reward rose in training, and held-out accuracy changed by {gain} (95 % interval)",
+        wanted="held-out accuracy that rises with the reward",
+        means="The policy earns without getting better at the task, or the measurement is too small to tell.",
+        change="read the best completions of the last step; measure on more problems (n_eval); pay more strictly",
+    ),
+    Rule(
+        id="R41",
+        name="longer, not better",
+        signal="held_out_growth",
+        amber=Limit(0.3, 0.3, f"{AXOLOTL}; {HACKING}; by a third: ours"),
+        red=Limit(1.0, 1.0, f"{HACKING}; doubled: ours"),
+        found="held-out completions are {value:.0%} longer than before, and accuracy changed by {gain} (95 % interval)",
+        wanted="length that pays",
+        means="Length grew for its own sake; a reward may pay for it.",
+        change="take length out of the reward, use loss_type dr_grpo, or lower max_completion_length",
+    ),
+)

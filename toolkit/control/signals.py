@@ -43,6 +43,8 @@ def has_risen(h: History) -> bool:
 
 def is_solved(h: History) -> bool:
     """Whether groups are flat because they are right: by our split, else because the reward has risen to there."""
+    if h.now.get(metrics.ALL_RIGHT, 0.0) >= ALL_ALIKE:
+        return True
     right = h.series.get(metrics.ALL_RIGHT)
     if right is not None and right.n:
         if statistics.fmean(right.last[-WINDOW:]) >= 0.5:
@@ -97,7 +99,7 @@ def flat_groups(h: History) -> float | None:
     if value is None:
         return None
     n_rounds = h.count("flat", value >= ALL_ALIKE and not is_solved(h))
-    n_steps = max(1, h.step - h.counts.get("flat from", 0))
+    n_steps = max(n_rounds, h.step - h.counts.get("flat from", 0))
     if not n_rounds:
         h.counts["flat from"] = h.step
     return float(n_steps * h.context.n_groups) if n_rounds > 1 else 0.0

@@ -17,5 +17,6 @@ from toolkit.control.rules.machine import OF_MACHINE
 from toolkit.control.rules.optimisation import OF_OPTIMISATION, OF_SAMPLER
 from toolkit.control.rules.signal import OF_SIGNAL
 
+# Of two that trip at one step the earlier stands first where there is room for one
 RULES: tuple[Rule, ...] = (*OF_SIGNAL, *OF_OPTIMISATION, *OF_SAMPLER, *OF_BEHAVIOUR, *OF_HELD_OUT, *OF_MACHINE)
 BY_ID = {rule.id: rule for rule in RULES}

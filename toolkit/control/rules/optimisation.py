@@ -10,7 +10,7 @@ OF_OPTIMISATION = (
         id="R05",
         name="no gradient",
         signal="zero_gradient",
-        amber=Limit(0.5, 0.5, f"ours; {GITHUB}huggingface/trl/issues/3452", trip=5),
+        amber=Limit(0.5, 0.5, f"ours; {GITHUB}huggingface/trl/issues/3452", trip=10),
         red=Limit(1.5, 1.5, f"{AXOLOTL}; {GITHUB}huggingface/trl/issues/3452", trip=3),
         found="the gradient is exactly 0, {observations} rows in a row",
         wanted="a gradient in every step in which groups differ",

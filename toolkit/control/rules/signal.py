@@ -20,6 +20,19 @@ NO_SIGNAL = (TRUNCATED, ALIKE, NEVER_PAID, BLIND)
 
 OF_SIGNAL = (
     Rule(
+        id="R26",
+        name="every group flat",
+        signal="flat_groups",
+        amber=Limit(0.5, 0.5, f"two rounds: {QUICKSTART}; {FLAT}", dwell=2),
+        red=Limit(7.5, 0.5, "ours: eight groups or more, which chance rarely makes flat one after the other", dwell=2),
+        found="every completion earned the same as the others of its group, {flat_rounds} rounds in a row{kinds}, so "
+        "nothing is learned{always_zero}",
+        wanted="groups whose completions earn differently",
+        means="GRPO compares the completions of a group: where all earn the same, every advantage is 0.",
+        change="mix easier and harder problems, raise num_generations or temperature",
+        causes=NO_SIGNAL,
+    ),
+    Rule(
         id="R01",
         name="truncated",
         signal="truncated",
@@ -40,19 +53,6 @@ OF_SIGNAL = (
         wanted="completions that end",
         means="Either the limit is far too short, or the model never writes its end token.",
         change="raise max_completion_length; if it does not help, check that the chat template ends in the EOS token",
-    ),
-    Rule(
-        id="R26",
-        name="every group flat",
-        signal="flat_groups",
-        amber=Limit(0.5, 0.5, f"two rounds: {QUICKSTART}; {FLAT}", dwell=2),
-        red=Limit(7.5, 0.5, "ours: eight groups or more, which chance rarely makes flat one after the other", dwell=2),
-        found="every completion earned the same as the others of its group, {flat_rounds} rounds in a row{kinds}, so "
-        "nothing is learned{always_zero}",
-        wanted="groups whose completions earn differently",
-        means="GRPO compares the completions of a group: where all earn the same, every advantage is 0.",
-        change="mix easier and harder problems, raise num_generations or temperature",
-        causes=NO_SIGNAL,
     ),
     Rule(
         id="R03",

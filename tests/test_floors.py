@@ -38,6 +38,7 @@ FLOORS = {
     "toolkit.training": WORK,
     "toolkit.evaluation": WORK,
     "toolkit.export": WORK,
+    "toolkit.report": WORK,
     "toolkit.launch": COMMANDS,
     "toolkit.bench": COMMANDS,  # a cell is a run as a person starts it
     "toolkit.cli": COMMANDS,

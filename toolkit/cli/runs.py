@@ -78,13 +78,51 @@ class Compare:
         if len(self.folders) < 2:
             raise SettingsError(f"{len(self.folders)} run folders given", "two or more to compare")
         records = [read_record(folder.expanduser()) for folder in self.folders]
+        if self.html is not None:
+            from toolkit.report import write_several
+
+            _check_page(self.html)
+            written = write_several(records, self.html.expanduser())
+            return _print_json({"report": str(written)}) if self.json else _say(f"wrote {written}")
         if self.json:
             from toolkit.runs.compare import compare
 
             return _print_json(compare(records))
-        from toolkit.display.runs import compared
+        from toolkit.display.compared import compared
 
         return _print(compared(records))
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run's page, report.html: one file that works offline; every run writes it at its end."""
+
+    folder: _Run = None
+    """A run folder; a run that goes on or was killed is drawn as far as it came."""
+    output: Path | None = None
+    """File to write; without it report.html in the run's folder."""
+    png: bool = False
+    """Write reward, completions, policy and cost as PNG beside the page, too."""
+    json: bool = False
+    """Print one JSON object: {"report", "png"}."""
+
+    def run(self) -> int:
+        from toolkit.cli.dispatch import VERBS
+        from toolkit.report import write_pictures, write_report
+        from toolkit.runs.next_steps import next_steps
+        from toolkit.runs.record import read_record
+
+        record = read_record(_given(self.folder))
+        if self.output is not None:
+            _check_page(self.output)
+        output = self.output.expanduser() if self.output else None
+        page = write_report(record, next_steps(record, VERBS), output)
+        pictures = write_pictures(record, page.parent) if self.png else []
+        if self.json:
+            return _print_json({"report": str(page), "png": list(map(str, pictures))})
+        for path in (page, *pictures):
+            _say(f"wrote {path}")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -168,6 +206,18 @@ def _given(folder: Path | None) -> Path:
     return folder.expanduser()
 
 
+def _check_page(path: Path) -> None:
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"{path} is no name of a page", "a name that ends in .html")
+
+
+def _say(line: str) -> int:
+    from toolkit.display.console import say
+
+    say(line)
+    return 0
+
+
 def _print(what: Any) -> int:
     from toolkit.display.console import console
 
@@ -192,4 +242,11 @@ def _warn(faults: Sequence[str]) -> None:
         fail(fault)
 
 
-RUNS_VERBS = {"ls": Ls, "show": Show, "compare": Compare, "completions": Completions, "diagnose": Diagnose}
+RUNS_VERBS = {
+    "ls": Ls,
+    "show": Show,
+    "compare": Compare,
+    "diagnose": Diagnose,
+    "report": Report,
+    "completions": Completions,
+}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolkit.findings import Level
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -51,3 +53,9 @@ class Rule:
     causes: tuple[Cause, ...] = ()
     is_below: bool = False
     """Whether lower is worse."""
+
+    def level(self, value: float) -> Level:
+        """The level of a single observation, hysteresis left out; NaN is green."""
+        sign = -1.0 if self.is_below else 1.0
+        limits: list[tuple[Level, Limit | None]] = [("red", self.red), ("amber", self.amber)]
+        return next((level for level, limit in limits if limit and sign * value > sign * limit.value), "green")

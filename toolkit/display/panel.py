@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from toolkit.control.rules import BY_ID
 from toolkit.display.findings import MARKS, STYLES
 from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.display.tables import Table, number
@@ -25,7 +26,6 @@ from toolkit.units import format_gib, format_seconds
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_WIDTH = 120
-AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC = 0.2, 0.8
 MAX_NAME = 24  # of a metric; a longer one is shown by its beginning and its end
 MIN_WIDTH = 60  # below it the panel is drawn at this width and cropped
 PHASES = {"rollout": ("█", "cyan"), "reward": ("▓", "magenta"), "update": ("▒", "green"), "other": ("░", "dim")}
@@ -296,9 +296,8 @@ def _interval(interval: Sequence[float], spec: str, unit: str) -> str:
 def _style(key: str, value: float) -> str:
     if key == metrics.REWARD:
         return "bold"
-    if key != metrics.TRUNCATED or not value > AMBER_TRUNCATED_FRAC:
-        return ""
-    return "bold red" if value > RED_TRUNCATED_FRAC else "yellow"
+    level = BY_ID["R01"].level(value) if key == metrics.TRUNCATED else "green"
+    return "" if level == "green" else STYLES[level]
 
 
 def _tail(text: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs that have been recorded, as a terminal shows them: a list, one, several side by side."""
+"""Runs that have been recorded, as a terminal shows them: a list, one run, and completions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from toolkit.display.findings import Findings
 from toolkit.display.panel import sparkline
 from toolkit.display.tables import Cell, Table, facts, number, words
 from toolkit.display.terminal import escaped
 from toolkit.runs import metrics
-from toolkit.runs.compare import differing_environment, differing_settings, paired
 from toolkit.runs.names import FORMAT, SETTINGS, SUMMARY
 from toolkit.runs.record import LAST_STEPS, Record
 from toolkit.units import format_count, format_gib, format_seconds, plural
@@ -35,10 +35,10 @@ def listing(listed: Sequence[Mapping[str, Any]], folder: Path) -> RenderableType
             escaped(Path(run["folder"]).name),
             Text(run["status"], STYLES[run["status"]]),
             f"{run['steps']}/{_or_dash(run['max_steps'])}",
-            _plain(run["reward"]),
-            *(_share((run[when] or {}).get("pass_at_1")) for when in ("before", "after")),
+            plain(run["reward"]),
+            *(share((run[when] or {}).get("pass_at_1")) for when in ("before", "after")),
             NOTHING if gain is None else f"{100 * gain:+.1f}",
-            _seconds(run["wall_s"]),
+            seconds(run["wall_s"]),
         )
     return Group(table.rich(), *_remarks(listed))
 
@@ -62,6 +62,8 @@ def shown(record: Record, next_steps: Iterable[tuple[str, str]]) -> RenderableTy
     for part in (_measured(record), _course(record)):
         if part.rows:
             parts += [Text(), part.rich()]
+    if verdicts := record.verdicts():
+        parts += [Text(), Findings(verdicts)]
     changed = record.at(SETTINGS, "differences") or []
     if changed:
         parts += [Text(), *(Text(f"setting changed: {escaped(str(line))}", "yellow") for line in changed)]
@@ -82,7 +84,7 @@ def _facts(record: Record) -> Iterator[tuple[Cell, Cell]]:
     engine = f" on {backend}" if (backend := record.at(SUMMARY, "backend")) else ""
     seed = _or_dash(summary["seed"])
     yield "trained", escaped(f"{_or_dash(summary['model'])}{engine} by {_or_dash(summary['recipe'])}, seed {seed}")
-    speed = [_seconds(summary["wall_s"])]
+    speed = [seconds(summary["wall_s"])]
     if (step_s := figures[metrics.STEP_S]) is not None:
         speed.append(f"{format_seconds(step_s)} a step")
     if (rate := figures[metrics.TOKENS_PER_S]) is not None:
@@ -97,7 +99,7 @@ def _measured(record: Record) -> Table:
     table = Table(["held out", number("before"), "95% interval", number("after"), "95% interval"])
     sides = [record.measurement(when) for when in ("before", "after")]
     if any(side.get("pass_at_1") is not None for side in sides):
-        cells = [(_share(side.get("pass_at_1")), _range(side.get("interval"), percent=True)) for side in sides]
+        cells = [(share(side.get("pass_at_1")), _range(side.get("interval"), percent=True)) for side in sides]
         table.add(Text("pass@1", "bold"), *cells[0], *cells[1])
         gain = record.at(SUMMARY, "difference") or {}
         if gain.get("value") is not None:
@@ -107,7 +109,7 @@ def _measured(record: Record) -> Table:
             table.add("gain, points", "", "", points, bounds)
     for name in dict.fromkeys(name for side in sides for name in side.get("rewards") or {}):
         of_one = [(side.get("rewards") or {}).get(name) or {} for side in sides]
-        pairs = [(_plain(one.get("mean")), _range(one.get("interval"))) for one in of_one]
+        pairs = [(plain(one.get("mean")), _range(one.get("interval"))) for one in of_one]
         table.add(escaped(name), *pairs[0], *pairs[1])
     return table
 
@@ -119,7 +121,7 @@ def _course(record: Record) -> Table:
         values = [value for value in record.column(key) if value is not None]
         if values:
             last = record.last_mean(key)
-            table.add(label, *map(_plain, (values[0], last, min(values), max(values))), sparkline(values, SPARK_WIDTH))
+            table.add(label, *map(plain, (values[0], last, min(values), max(values))), sparkline(values, SPARK_WIDTH))
     return table
 
 
@@ -136,83 +138,12 @@ def charted(record: Record) -> list[tuple[str, str]]:
     ]
 
 
-# ------------------------------------------------------------------ several
-
-
-def compared(records: Sequence[Record]) -> RenderableType:
-    """Runs side by side: names, settings that differ, figures, gains over the first, and curves on one scale."""
-    names = (
-        [f"{chr(65 + i)}" for i in range(len(records))] if len(records) <= 26 else list(map(str, range(len(records))))
-    )
-    parts: list[RenderableType] = [
-        facts((name, escaped(str(record.folder))) for name, record in zip(names, records, strict=True))
-    ]
-    parts += [
-        Text(f"{record.folder.name}: {escaped(line)}", "yellow") for record in records for line in record.warnings
-    ]
-    for heading, found in (("setting", differing_settings(records)), ("environment", differing_environment(records))):
-        table = Table([words(heading), *(words(name) for name in names)])
-        for name, values in found.items():
-            table.add(escaped(name), *(escaped(str(value)) for value in values))
-        parts += [Text(), table.rich() if found else Text(f"no {heading} differs", "dim")]
-    return Group(*parts, Text(), _figures(records, names).rich(), *_gains(records, names), *_curves(records, names))
-
-
-def _figures(records: Sequence[Record], names: Sequence[str]) -> Table:
-    table = Table(["", *map(number, names)])
-    table.add("status", *(Text(record.status, STYLES[record.status]) for record in records))
-    table.add("steps", *(str(record.n_steps) for record in records))
-    for when in ("before", "after"):
-        sides = [record.measurement(when) for record in records]
-        if any(sides):
-            table.add(f"pass@1 {when}", *(_share(side.get("pass_at_1")) for side in sides))
-    figures = [record.figures() for record in records]
-    for key in dict.fromkeys(key for of_one in figures for key in of_one):
-        values = [of_one.get(key) for of_one in figures]
-        if any(value is not None for value in values):
-            table.add(escaped(key), *map(_plain, values))
-    table.add("wall time", *(_seconds(record.summary()["wall_s"]) for record in records))
-    return table
-
-
-def _gains(records: Sequence[Record], names: Sequence[str]) -> Iterator[RenderableType]:
-    """Each run against the first, on the problems that both were measured on."""
-    yield Text()
-    for name, record in zip(names[1:], records[1:], strict=True):
-        found = paired(records[0], record)
-        if found["why"]:
-            yield Text(f"{name} against {names[0]}: not paired, {escaped(found['why'])}", "yellow", overflow="fold")
-            continue
-        said = []
-        for what, scale, form, unit in (("pass_at_1", 100, "+.1f", "points"), ("score", 1, "+.3f", "in score")):
-            if gain := found[what]:
-                ends = [format(scale * bound, form) for bound in gain["interval"] or ()]
-                interval = f" ({ends[0]} to {ends[1]})" if ends else ""
-                said.append(f"{scale * gain['value']:{form}} {unit}{interval}")
-        paired_on = f"on the same {plural(found['n'], 'problem')}, 95% interval"
-        yield Text(f"{name} against {names[0]}: {', '.join(said) or 'no scores'} {paired_on}", overflow="fold")
-
-
-def _curves(records: Sequence[Record], names: Sequence[str]) -> Iterator[RenderableType]:
-    """Each metric of each run, on a scale of its own."""
-    table = Table(["course", "", number("first"), number(f"last {LAST_STEPS}"), ""])
-    for label, key in dict.fromkeys(pair for record in records for pair in charted(record)):
-        columns = [[value for value in record.column(key) if value is not None] for record in records]
-        for i, (name, record, values) in enumerate(zip(names, records, columns, strict=True)):
-            if values:
-                ends = _plain(values[0]), _plain(record.last_mean(key))
-                table.add("" if i else label, name, *ends, sparkline(values, SPARK_WIDTH))
-    if table.rows:
-        yield Text()
-        yield table.rich()
-
-
 # ------------------------------------------------------------------ completions
 
 
 def completion(row: Mapping[str, Any], name: str, limit: int | None) -> RenderableType:
     """One completion with its scores; of prompt and text at most `limit` characters, None for all."""
-    scores = " ".join(f"{escaped(str(k))} {_plain(v)}" for k, v in (row.get("rewards") or {}).items())
+    scores = " ".join(f"{escaped(str(k))} {plain(v)}" for k, v in (row.get("rewards") or {}).items())
     group = f", group {row['group']}" if row.get("group") is not None else ""
     head = Text(f"{name}{group}", "bold")
     for label, value in (
@@ -221,7 +152,7 @@ def completion(row: Mapping[str, Any], name: str, limit: int | None) -> Renderab
         ("advantage", row.get("advantage")),
     ):
         if value is not None:
-            head.append(f"  {label} {value:+.2f}" if label == "advantage" else f"  {label} {_plain(value)}")
+            head.append(f"  {label} {value:+.2f}" if label == "advantage" else f"  {label} {plain(value)}")
     if scores:
         head.append(f"  ({scores})", "cyan")
     head.append(f"  {_or_dash(row.get('n_tokens'))} tokens, {_or_dash(row.get('finish_reason'))}", "dim")
@@ -244,11 +175,11 @@ def _cut(text: str, limit: int | None) -> str:
 # ------------------------------------------------------------------ figures
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1%}"
 
 
-def _plain(value: float | None) -> str:
+def plain(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -257,10 +188,10 @@ def _plain(value: float | None) -> str:
 def _range(bounds: Sequence[float] | None, *, percent: bool = False) -> str:
     if not bounds:
         return NOTHING
-    return " to ".join(f"{100 * bound:.1f}" for bound in bounds) + "%" if percent else " to ".join(map(_plain, bounds))
+    return " to ".join(f"{100 * bound:.1f}" for bound in bounds) + "%" if percent else " to ".join(map(plain, bounds))
 
 
-def _seconds(value: float | None) -> str:
+def seconds(value: float | None) -> str:
     return NOTHING if value is None else format_seconds(value)
 
 

@@ -9,12 +9,12 @@ from toolkit.display.console import say
 from toolkit.errors import first_line
 from toolkit.files import short
 from toolkit.launch import memory
+from toolkit.machine import processes
 from toolkit.runs import Run, metrics
-from toolkit.runs.names import BEFORE, MEASUREMENTS, SETTINGS, SUMMARY
+from toolkit.runs.names import BEFORE, MEASUREMENTS, REPORT, SETTINGS, SUMMARY
 from toolkit.runs.next_steps import next_steps
-from toolkit.runs.record import Status, read_record
+from toolkit.runs.record import HEALTH, Status, read_record
 from toolkit.training import rewards as run_rewards
-from toolkit.training.watch import HEALTH
 
 if TYPE_CHECKING:
     from toolkit.launch.session import Session
@@ -38,10 +38,11 @@ def common(session: Session[Any], run: Run, n_steps: int) -> dict[str, Any]:
         "model": settings.model.model,
         "seed": settings.record.seed,
     }
+    if HEALTH in earlier:  # what the rules found while it trained
+        summary[HEALTH] = earlier[HEALTH]
     if settings.rewards.reward:
         summary |= {"rewards": run_rewards.in_words(session.paid), "measured_by": session.paid[0].name}
-    of_health = {HEALTH: earlier[HEALTH]} if HEALTH in earlier else {}
-    return summary | of_memory | of_health
+    return summary | of_memory
 
 
 def phases_s(session: Session[Any]) -> dict[str, float]:
@@ -63,7 +64,7 @@ def early(session: Session[Any], error: BaseException) -> None:
         measured = {BEFORE: {k: v for k, v in before.items() if k not in OF_ONE_PROBLEM}} if before else {}
         n_steps = int(run.rows[-1][metrics.STEP]) if run.rows else 0
         run.write(SUMMARY, told | measured | common(session, run, n_steps) | {"phases_s": phases_s(session)})
-    if run.n_appended:
+    if run.n_appended and (status == "stopped" or processes.world_size() == 1):  # else another process tells the error
         tell_health(run)
         last_words(run, status)
 
@@ -79,8 +80,14 @@ def tell_health(run: Run) -> None:
 def last_words(run: Run, status: Status) -> None:
     """Write the page, and say where it is and what there is to do next."""
     from toolkit.cli.dispatch import VERBS
+    from toolkit.report import write_report
 
-    record = read_record(short(run.folder))
-    record.status = status  # its own lock would say that it is running
+    try:
+        record = read_record(short(run.folder))
+        record.status = status  # its own lock would say that it is running
+        write_report(record, next_steps(record, VERBS))
+    except Exception as error:  # a page is not worth a run that ends otherwise than it would have
+        say(f"{REPORT} could not be written ({first_line(error)}); later: toolkit runs report {short(run.folder)}")
+        return
     for what, command in next_steps(record, VERBS):
         say(f"{what + ':':<10}{command}")

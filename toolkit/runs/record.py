@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolkit.errors import RunFolderError
+from toolkit.findings import LEVELS, Finding
 from toolkit.runs import metrics
 from toolkit.runs.completions import files_of, read_rows, weighted_sum
 from toolkit.runs.names import (
@@ -38,6 +39,10 @@ _OF_THE_END = (
     *(metrics.ENTROPY, metrics.KL, metrics.GRAD_NORM),
 )
 _OF_A_STEP = (metrics.STEP_S, metrics.ROLLOUT_S, metrics.REWARD_S, metrics.UPDATE_S, metrics.TOKENS_PER_S)
+HEALTH = "health"
+"""Of summary.json, what the rules of health found: `{"level", "verdicts", "not_judged"}`, where verdicts are those that
+tripped, each with `rule`, `name`, `level`, `first_step`, `last_step`, `stands`, `found`, `wanted`, `next`, `means` and
+`source` (`control.health.Verdict`)."""
 LAST_STEPS = 5
 """Steps at the end whose mean is the reward that a run reached."""
 
@@ -121,6 +126,13 @@ class Record:
         rewards = self.at(SETTINGS, "rewards")
         named = [reward for reward in rewards if isinstance(reward, Mapping)] if isinstance(rewards, list) else []
         return {str(reward.get("name")): _number(reward.get("weight")) or 0.0 for reward in named}
+
+    def verdicts(self) -> list[Finding] | None:
+        """What the rules of health found, with the steps; None where they have not judged this run."""
+        kept = self.at(SUMMARY, HEALTH, "verdicts")
+        if not isinstance(kept, list):
+            return None
+        return [_finding(one) for one in kept if isinstance(one, Mapping) and one.get("level") in LEVELS]
 
     def last_mean(self, key: str, n: int = LAST_STEPS) -> float | None:
         """The mean of a metric over the last `n` rows that have it."""
@@ -244,6 +256,14 @@ def _pass_at_1(side: Mapping[str, Any]) -> dict[str, Any] | None:
     if not side:
         return None
     return {name: side.get(name) for name in ("pass_at_1", "interval", "n", "mean_score")}
+
+
+def _finding(kept: Mapping[str, Any]) -> Finding:
+    name, found, wanted, next_step = (str(kept.get(key) or "") for key in ("name", "found", "wanted", "next"))
+    first, last = kept.get("first_step"), kept.get("last_step")
+    when = "" if first is None else f" (step {first})" if first == last else f" (steps {first} to {last})"
+    rule = f"{kept['rule']} " if kept.get("rule") else ""
+    return Finding(f"{rule}{name}", kept["level"], f"{found}{when}", wanted, next_step)
 
 
 def _number(value: Any) -> float | None:

@@ -13,15 +13,13 @@ from toolkit.machine.devices import find_gpus, foreign_gib, host_gib
 from toolkit.runs import Run
 from toolkit.runs import metrics as keys
 from toolkit.runs.names import SUMMARY
+from toolkit.runs.record import HEALTH
 from toolkit.training.events import Observer
 from toolkit.training.grpo import Assembly
 
 if TYPE_CHECKING:
     from toolkit.display.live import View
 
-HEALTH = "health"
-"""Of summary.json: `{"level", "verdicts", "not_judged"}`, where verdicts are those that tripped, each as
-`Verdict.as_json` has it."""
 FOREIGN_EVERY = 10
 """Steps between two questions to the driver who else is on the card."""
 

@@ -18,7 +18,8 @@ from toolkit.display.panel import render
 from toolkit.display.state import RunState
 from toolkit.machine.devices import held_by_others
 from toolkit.runs import metrics
-from toolkit.training.watch import HEALTH, Watch, with_held_out
+from toolkit.runs.record import HEALTH
+from toolkit.training.watch import Watch, with_held_out
 
 
 def view_to(out: io.StringIO) -> View:

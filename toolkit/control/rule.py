@@ -57,5 +57,6 @@ class Rule:
     def level(self, value: float) -> Level:
         """The level of a single observation, hysteresis left out; NaN is green."""
         sign = -1.0 if self.is_below else 1.0
-        limits: list[tuple[Level, Limit | None]] = [("red", self.red), ("amber", self.amber)]
-        return next((level for level, limit in limits if limit and sign * value > sign * limit.value), "green")
+        if self.red and sign * value > sign * self.red.value:
+            return "red"
+        return "amber" if self.amber and sign * value > sign * self.amber.value else "green"

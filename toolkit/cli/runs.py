@@ -176,6 +176,31 @@ class Completions:
         return 0
 
 
+@dataclass(frozen=True)
+class Diagnose:
+    """What the health rules find in a run, during or after it; in any Hugging Face trainer's log, too."""
+
+    path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    """A run folder, metrics.jsonl, a trainer_state.json, or the folder with its checkpoints."""
+    json: bool = False
+    """Print one JSON object: level, and verdicts with rule, level, steps, found, wanted, next."""
+
+    def run(self) -> int:
+        from toolkit.runs.diagnosis import diagnose
+
+        diagnosis = diagnose(_given(self.path))
+        if self.json:
+            return _print_json(diagnosis.as_json(), diagnosis.log.warnings)
+        from toolkit.display.console import console, say
+        from toolkit.display.findings import Findings
+
+        _warn(diagnosis.log.warnings)
+        say(diagnosis.words())
+        if diagnosis.findings:
+            console.print(Findings(diagnosis.findings), crop=False)
+        return 0
+
+
 def _given(folder: Path | None) -> Path:
     if folder is None:
         raise SettingsError("no RUN given", "a run folder", "toolkit runs ls lists those of runs/")
@@ -218,4 +243,11 @@ def _warn(faults: Sequence[str]) -> None:
         fail(fault)
 
 
-RUNS_VERBS = {"ls": Ls, "show": Show, "compare": Compare, "report": Report, "completions": Completions}
+RUNS_VERBS = {
+    "ls": Ls,
+    "show": Show,
+    "compare": Compare,
+    "diagnose": Diagnose,
+    "report": Report,
+    "completions": Completions,
+}

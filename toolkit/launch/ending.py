@@ -65,7 +65,16 @@ def early(session: Session[Any], error: BaseException) -> None:
         n_steps = int(run.rows[-1][metrics.STEP]) if run.rows else 0
         run.write(SUMMARY, told | measured | common(session, run, n_steps) | {"phases_s": phases_s(session)})
     if run.n_appended and (status == "stopped" or processes.world_size() == 1):  # else another process tells the error
+        tell_health(run)
         last_words(run, status)
+
+
+def tell_health(run: Run) -> None:
+    """Name the rules that tripped, if any, and where more is said of them."""
+    tripped = run.document(SUMMARY).get(HEALTH, {}).get("verdicts", [])
+    if tripped:
+        names = ", ".join(dict.fromkeys(f"{one['rule']} {one['name']} ({one['level']})" for one in tripped))
+        say(f"health: {names}; what they mean: toolkit runs diagnose {short(run.folder)}")
 
 
 def last_words(run: Run, status: Status) -> None:

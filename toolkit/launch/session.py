@@ -24,11 +24,21 @@ from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
-from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, REWARD_CHECK, SETTINGS, SUMMARY
+from toolkit.runs.names import (
+    BROKEN_BATCH,
+    CONSOLE_LOG,
+    ENVIRONMENT,
+    ERROR_LOG,
+    PARITY,
+    REWARD_CHECK,
+    SETTINGS,
+    SUMMARY,
+)
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps
 from toolkit.settings.resolved import Resolved
 from toolkit.training import rewards as run_rewards
+from toolkit.training.watch import with_held_out
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend, Policy
@@ -287,7 +297,8 @@ class Session(Generic[S]):
         run, _ = self._opened()
         before, after = agree(before, after)
         measured = {"before": before.summary(), "after": after.summary(), "difference": compare(before, after)}
-        run.write(SUMMARY, measured | ending.common(self, run, n_steps))
+        summary = measured | ending.common(self, run, n_steps)
+        run.write(SUMMARY, with_held_out(summary, run.rows))
         self.is_concluded = True
 
     def finish(self, folders: Sequence[Path]) -> None:
@@ -303,6 +314,7 @@ class Session(Generic[S]):
         if summary["plan"] and self.backend.on_gpu:
             for line in memory.compared(summary, short(run.folder)):
                 say(line)
+        ending.tell_health(run)
         ending.last_words(run, "finished")
 
     def how_to_resume(self) -> str:
@@ -325,7 +337,7 @@ class Session(Generic[S]):
         """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
         if self.run is None or self.run.resumed or self.run.n_appended:
             return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY)):
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY, BROKEN_BATCH)):
             return
         self.run.remove()
 

@@ -16,7 +16,7 @@ from toolkit.runs.record import Record
 
 MOST_POINTS = 300
 STEP = "step"
-SHORTEST, LONGEST = "completions/min_length", "completions/max_length"
+SHORTEST = "completions/min_length"
 PHASES = {
     "rollout": metrics.ROLLOUT_S,
     "reward": metrics.REWARD_S,
@@ -81,7 +81,7 @@ def reward_charts(record: Record) -> list[Chart]:
 
 def completion_charts(record: Record) -> list[Chart]:
     """Length, and the shares that say that something is wasted."""
-    length = [series(record, metrics.LENGTH, "mean, between shortest and longest", SHORTEST, LONGEST)]
+    length = [series(record, metrics.LENGTH, "mean, between shortest and longest", SHORTEST, metrics.LONGEST)]
     shares = [series(record, metrics.TRUNCATED, "truncated"), series(record, metrics.NO_SIGNAL, "no-signal groups")]
     return [
         Chart("Length of completions", length, "tokens"),

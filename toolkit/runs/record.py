@@ -39,7 +39,9 @@ _OF_THE_END = (
 )
 _OF_A_STEP = (metrics.STEP_S, metrics.ROLLOUT_S, metrics.REWARD_S, metrics.UPDATE_S, metrics.TOKENS_PER_S)
 HEALTH = "health"
-"""Key of summary.json with what the rules of health found."""
+"""Of summary.json, what the rules of health found: `{"level", "verdicts", "not_judged"}`, where verdicts are those that
+tripped, each with `rule`, `name`, `level`, `first_step`, `last_step`, `stands`, `found`, `wanted`, `next`, `means` and
+`source` (`control.health.Verdict`)."""
 LAST_STEPS = 5
 """Steps at the end whose mean is the reward that a run reached."""
 

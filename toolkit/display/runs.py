@@ -14,6 +14,7 @@ from toolkit.display.panel import sparkline
 from toolkit.display.tables import Cell, Table, facts, number, words
 from toolkit.display.terminal import escaped
 from toolkit.runs import metrics
+from toolkit.runs.diagnosis import verdicts_of
 from toolkit.runs.names import FORMAT, SETTINGS, SUMMARY
 from toolkit.runs.record import LAST_STEPS, Record
 from toolkit.units import format_count, format_gib, format_seconds, plural
@@ -62,7 +63,7 @@ def shown(record: Record, next_steps: Iterable[tuple[str, str]]) -> RenderableTy
     for part in (_measured(record), _course(record)):
         if part.rows:
             parts += [Text(), part.rich()]
-    if verdicts := record.verdicts():
+    if verdicts := verdicts_of(record):
         parts += [Text(), Findings(verdicts)]
     changed = record.at(SETTINGS, "differences") or []
     if changed:

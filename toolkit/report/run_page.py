@@ -17,6 +17,7 @@ from toolkit.display.tables import Table, number, words
 from toolkit.findings import Finding, Level
 from toolkit.report import curves, texts
 from toolkit.runs import metrics
+from toolkit.runs.diagnosis import verdicts_of
 from toolkit.runs.names import AFTER, BEFORE, ENVIRONMENT, REWARD_CHECK, SETTINGS, SUMMARY
 from toolkit.runs.record import Record
 from toolkit.runs.shapes import number as number_of
@@ -105,8 +106,7 @@ def _tiles(record: Record) -> Iterator[Tile]:
 
 
 def _verdicts(record: Record) -> list[Markup]:
-    verdicts = record.verdicts()
-    found = list(verdicts or [])
+    found = verdicts_of(record)
     found += [Finding("setting changed", "amber", str(line)) for line in record.at(SETTINGS, "differences") or []]
     checks = record.document(REWARD_CHECK)
     for name, check in checks.items():
@@ -114,7 +114,7 @@ def _verdicts(record: Record) -> list[Markup]:
         found += [Finding(f"reward {name}", "amber", _words(warning)) for warning in warnings or []]
     if found:
         return [page.findings(found)]
-    return [page.note("Nothing found." if verdicts is not None else "No rule has judged this run.")]
+    return [page.note("Nothing found.")] if record.rows else []
 
 
 def _words(warning: Any) -> str:

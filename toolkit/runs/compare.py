@@ -12,6 +12,7 @@ from toolkit.runs.names import AFTER, ENVIRONMENT, MEASUREMENTS, SETTINGS
 from toolkit.runs.record import Record
 
 OF_THE_FOLDER = ("output_dir", "resume", "config", "debug", "force", "check_machine", "push_to_hub", "public", "save")
+OF_THE_FOLDER += ("report",)
 """Settings that do not bear on what is learnt or how long it takes."""
 LEFT = "not recorded"
 Differing = dict[str, list[Any]]

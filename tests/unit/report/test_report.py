@@ -72,7 +72,7 @@ def test_a_run_that_has_only_begun_has_a_page_too(tmp_path: Path) -> None:
     run = runs.create("recipe", tmp_path / "run", {"model": "embedded"})
     path = write_report(read_record(run.folder), [])
     run.close()
-    assert titles(path) == ["Result", "Verdicts", "Settings"]
+    assert titles(path) == ["Result", "Settings"]
 
 
 def test_a_run_of_an_older_version_or_with_broken_parts_is_drawn_as_far_as_it_can_be_read(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from toolkit.runs.shapes import number as number_of
 from toolkit.units import format_count, format_gib, format_seconds
 
 LEVELS_OF_STATUS: dict[str, Level] = {"finished": "green", "running": "info", "stopped": "amber"}
+LEVELS_OF_CHECKS: dict[str, Level] = {"WARN": "amber", "FAIL": "red"}
 N_FIRST = 5
 SHORTEST_PHASE_S = 0.05
 NOTHING = "-"
@@ -55,7 +56,7 @@ def page_of(record: Record, next_steps: Iterable[tuple[str, str]]) -> Page:
         lead=lead,
         made=_made(record),
         script=files("toolkit.report").joinpath("assets", "run.js").read_text(encoding="utf-8"),
-        style=".filter { flex-wrap: wrap; }",
+        style=".filter { flex-wrap: wrap; } .code code { font-size: inherit; }",
     )
 
 
@@ -108,17 +109,21 @@ def _tiles(record: Record) -> Iterator[Tile]:
 def _verdicts(record: Record) -> list[Markup]:
     found = verdicts_of(record)
     found += [Finding("setting changed", "amber", str(line)) for line in record.at(SETTINGS, "differences") or []]
-    checks = record.document(REWARD_CHECK)
-    for name, check in checks.items():
-        warnings = check.get("warnings") if isinstance(check, Mapping) else None
-        found += [Finding(f"reward {name}", "amber", _words(warning)) for warning in warnings or []]
+    found += _of_rewards(record.document(REWARD_CHECK))
     if found:
         return [page.findings(found)]
     return [page.note("Nothing found.")] if record.rows else []
 
 
-def _words(warning: Any) -> str:
-    return str(warning.get("found", warning)) if isinstance(warning, Mapping) else str(warning)
+def _of_rewards(checks: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the check of the rewards warned of before the model was loaded."""
+    for name, check in checks.items():
+        findings = check.get("findings") if isinstance(check, Mapping) else None
+        for kept in findings if isinstance(findings, list) else []:
+            level = LEVELS_OF_CHECKS.get(str(kept.get("status"))) if isinstance(kept, Mapping) else None
+            if level:
+                found, wanted, next_step = (str(kept.get(key) or "") for key in ("found", "wanted", "remedy"))
+                yield Finding(f"reward {name}: {kept.get('name')}", level, found, wanted, next_step)
 
 
 # ------------------------------------------------------------------ figures

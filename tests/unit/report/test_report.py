@@ -38,6 +38,8 @@ def folder_of(tmp_path: Path, name: str = "run") -> Path:
     run.update("summary.json", health={"level": "red", "verdicts": [verdict]}, error=EVIL, phases_s={EVIL: 3.0})
     run.update("environment.json", platform=EVIL, argv=["--dataset", EVIL])
     run.update("settings.json", differences=[EVIL])
+    warned = {"name": EVIL, "status": "WARN", "found": EVIL, "wanted": "", "remedy": EVIL}
+    run.write("reward_check.json", {EVIL: {"findings": [warned, {**warned, "status": "PASS"}]}})
     run.close()
     return folder
 
@@ -60,6 +62,7 @@ def test_it_has_a_part_for_everything_that_was_recorded(page: Path) -> None:
     charts = re.findall(r"<figcaption><b>(.*?)</b>", page.read_text())
     assert {"Reward", "Rewards before weighing, mean ± std", "Reward of a completion", "Entropy"} <= set(charts)
     assert "KL to the reference" not in charts  # which this run has not recorded
+    assert page.read_text().count('<span class="badge amber">') >= 2  # a changed setting, and the reward's warning
 
 
 def test_a_run_that_did_not_finish_has_a_page_too(tmp_path: Path) -> None:

@@ -98,9 +98,10 @@ def _is_model(name: str) -> bool:
 def grid(cards: Sequence[str] = COMMON_CARDS, models: Sequence[str] = MODELS) -> dict[str, Any]:
     """Every run on every card, as the page's script reads it.
 
-    `axes` has the names of the settings with their values, `cards` and `models` first. `plans` has a list for every
-    combination, the last axis changing fastest: `figures`, then GiB by `parts`; null where the lengths are more than
-    the model's positions. `batches` has per_device_train_batch_size by num_generations. `longest` is the longest sequence in tokens that vLLM's cache holds. Memory is in GiB.
+    `axes` has the names of the settings with their values, `gpu` and `model` first, and `plans` a list for every
+    combination, the last axis changing fastest: `figures`, then GiB by `parts`; null where the lengths are more than the
+    model's positions. Memory is in GiB, `longest` the longest sequence in tokens that vLLM's cache holds. `batches` has
+    per_device_train_batch_size by num_generations.
 
     Raises:
         SettingsError: an unknown card.

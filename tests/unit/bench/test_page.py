@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,10 @@ def sweep() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def file(plans: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def file(plans: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_bytes(page.write(sweep(), plans).encode())
-    yield path
+    return path
 
 
 def test_the_whole_page_stays_below_3_mb(plans: dict[str, Any], file: Path) -> None:
@@ -133,9 +132,7 @@ def test_a_run_is_chosen_judged_and_made_to_fit(chromium: Chromium, file: Path) 
         shown.locator(".nearest button").first.click()
         assert (verdict.text_content() or "").startswith(("fits", "tight"))
         assert shown.locator(".nearest button").count() == 0
-        shown.locator("table.lengths tbody tr").first.locator(
-            "button"
-        ).last.click()  # 4 generations without checkpoints
+        shown.locator("table.lengths tbody tr:first-child button").last.click()  # without checkpoints
         assert shown.get_by_label("gradient_checkpointing").input_value() == "none"
         assert shown.get_by_label("max_completion_length").input_value() == "8192"
         shown.locator("table.cards button").last.click()

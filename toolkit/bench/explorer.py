@@ -99,7 +99,7 @@ def grid(cards: Sequence[str] = COMMON_CARDS, models: Sequence[str] = MODELS) ->
     """Every run on every card, as the page's script reads it.
 
     `axes` has the names of the settings with their values, `gpu` and `model` first, and `plans` a list for every
-    combination, the last axis changing fastest: `figures`, then GiB by `parts`; null where the lengths are more than the
+    combination, the last axis changing fastest: `figures`, then GiB by `parts`; null where the lengths are above the
     model's positions. Memory is in GiB, `longest` the longest sequence in tokens that vLLM's cache holds. `batches` has
     per_device_train_batch_size by num_generations.
 

@@ -73,6 +73,16 @@ def ask(problems: Problems, settings: DataSettings) -> Problems:
     return replace(problems, train=train, held_out=held_out, report=report, examples=tuple(shown))
 
 
+def prompt_for(question: str, settings: DataSettings, shown: Sequence[dict[str, str]] | None = None) -> Messages:
+    """One question as `ask` puts it. `shown` are the turns of its examples (`Problems.examples`); None: the settings'
+    own, which must not be a number of rows then."""
+    if shown is None:
+        layout = STYLES[settings.prompt_style].layout
+        shown = [turn for example in _examples([], settings.examples) for turn in turns(example, layout)]
+    system, _ = _system_text(settings)
+    return _prompted({"question": question}, system, list(shown), is_given=settings.system_prompt is not None)["prompt"]
+
+
 def _prompted(row: Row, system: str, shown: Messages, *, is_given: bool) -> Row:
     own = row.get("prompt")
     said = own if own is not None else [{"role": "user", "content": row["question"]}]

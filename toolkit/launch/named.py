@@ -1,4 +1,4 @@
-"""What RUN|ADAPTER|MODEL names, found before anything loads: the weights, and the settings that they were trained with."""
+"""What RUN|ADAPTER|MODEL names, found before anything loads: the weights, and the settings of their run."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _outside(name: str, changes: Mapping[str, Any], gpus: list[Gpu], why_no_gpu:
 
 
 def _from_hub(name: str) -> Path | None:
-    """The folder of a Hub adapter in the cache, fetched where it is not there; None where `name` is not an adapter's."""
+    """The folder of a Hub adapter in the cache, fetched where it is not there; None where `name` is no adapter."""
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -75,8 +75,8 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam, t
     The figures go to the run's measurements.json under `when`, and the texts to completions/ under that name. Each
     batch is kept as it comes (see `sample`), so that a run that was killed meanwhile samples only what is missing. A
     resumed run keeps the "before" that it has: its policy is no longer the one to measure. Several processes share the
-    rows, and all return the figures of the whole; each completes as many as any other, since a model that is split over them
-    answers only when all ask.
+    rows, and all return the figures of the whole; each completes as many as any other, since a model that is split over
+    them answers only when all ask.
     """
     kept = processes.on_main(lambda: run.document(MEASUREMENTS).get(when)) if when == "before" else None
     if kept is not None:

@@ -15,6 +15,7 @@ from toolkit.machine import processes
 from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
 from toolkit.rewards.passing import is_right, pass_mark
 from toolkit.runs import Run, metrics
+from toolkit.runs.completions import weighted_sum
 from toolkit.runs.names import MEASUREMENTS
 from toolkit.training.rewards import Reward, Scores
 
@@ -91,7 +92,7 @@ def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam, t
     parts = processes.gather(judge(exam, own, completed, policy.tokenizer))
     judged = [parts[i % n][i // n] for i in range(len(rows))]
     measurement = figures(exam, judged)
-    run.write_completions(when, texts(rows, judged, measurement.pass_score))
+    run.write_completions(when, texts(exam, rows, judged, measurement.pass_score))
     run.update(MEASUREMENTS, **{when: asdict(measurement)})
     if run.writes:
         journal.remove()
@@ -115,8 +116,9 @@ def figures(exam: Exam, judged: Sequence[Judged]) -> Measurement:
     )
 
 
-def texts(rows: Sequence[Row], judged: Sequence[Judged], mark: float | None) -> list[dict[str, Any]]:
+def texts(exam: Exam, rows: Sequence[Row], judged: Sequence[Judged], mark: float | None) -> list[dict[str, Any]]:
     """The completions with what they earned, as a run keeps them."""
+    weights = [reward.weight for reward in exam.rewards]
     return [
         {
             "prompt": row.get("question") or text_of(row["prompt"]),
@@ -127,6 +129,7 @@ def texts(rows: Sequence[Row], judged: Sequence[Judged], mark: float | None) -> 
             "correct": is_right(score, mark) if mark is not None else None,
             "score": score,
             "rewards": of_one,
+            "reward": weighted_sum((of_one[reward.name] for reward in exam.rewards), weights),
         }
         for row, (generation, score, of_one) in zip(rows, judged, strict=True)
     ]

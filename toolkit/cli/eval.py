@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Annotated
 
-import tyro
+from toolkit.settings.measuring import Measuring
 
 
 @dataclass(frozen=True)
-class Eval:
-    """Measure a run, an adapter or a model on held-out problems; `toolkit eval compare --help` for two of them."""
+class Eval(Measuring):
+    """Measure a run, an adapter or a model on held-out problems; `toolkit eval compare --help` for two of them.
 
-    policy: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|ADAPTER|MODEL", help_behavior_hint="")] = ""
-    """A run folder, an adapter's folder, or a model by folder, Hub id or `embedded`."""
-    base: str | None = None
-    """The model under an adapter whose own record of it leads nowhere."""
+    What is not said is as in the run that trained it, or for a model as a recipe would run it on this machine.
+    """
 
     def run(self) -> int:
-        from toolkit.display.console import say
-        from toolkit.launch import open_policy
+        from toolkit.launch import examine
 
-        opened = open_policy(self.policy, {}, self.base)
-        for line in opened.notes:
-            say(line)
-        say(opened.load().describe())
+        exam = examine.examine(self)
+        if self.json:
+            print(json.dumps(exam.result, indent=2, ensure_ascii=False))
+        else:
+            examine.show(exam)
         return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from toolkit.errors import RunFolderError, SettingsError
 from toolkit.evaluation.estimators import bootstrap_interval, mcnemar, paired_difference
 from toolkit.runs.completions import JSONL, PARQUET, read_rows
-from toolkit.runs.names import AFTER, BEFORE
+from toolkit.runs.names import AFTER, BEFORE, SETTINGS
 from toolkit.units import plural
 
 Row = dict[str, Any]
@@ -41,8 +41,8 @@ def read(path: Path, name: str = "") -> Side:
     found = [path / "completions" / f"{each}{suffix}" for each in names for suffix in (PARQUET, JSONL)]
     file = path if path.is_file() else next((each for each in found if each.exists()), None)
     if file is None:
-        measured = f"no completions of {' or '.join(names)}"
-        raise RunFolderError(f"{path} holds {measured}", WANTED, f"measure it: toolkit eval {path}")
+        remedy = f"measure it: toolkit eval {path}" if (path / SETTINGS).exists() else ""
+        raise RunFolderError(f"{path} holds no completions of {' or '.join(names)}", WANTED, remedy)
     rows, problem = read_rows(file)
     if not rows:
         raise RunFolderError(problem or f"{file} is empty", WANTED)

@@ -39,7 +39,9 @@ def paired(found: Mapping[str, Any]) -> Table:
     if passes is not None:
         gain = passes["difference"]
         shown = f"{100 * gain['value']:+.1f}"
-        table.add("pass@1", percent(passes["a"]), percent(passes["b"]), shown, f"{_signed(gain['interval'], 100)} points")
+        table.add(
+            "pass@1", percent(passes["a"]), percent(passes["b"]), shown, f"{_signed(gain['interval'], 100)} points"
+        )
     for name, means in [*found["rewards"].items(), ("tokens", found["n_tokens"])]:
         if means["difference"] is not None:
             digits = 1 if name == "tokens" else 3

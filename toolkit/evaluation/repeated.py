@@ -16,14 +16,14 @@ def at_k(
     rights_PG: Sequence[Sequence[bool]], generations_PG: Sequence[Sequence[Generation]], ks: Sequence[int],
     reward: Callable[..., Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """`pass_at_k` and `maj_at_k` by k: `value` and its 95 % bootstrap `interval` over problems.
+    """`pass_at_k` and, above 1, `maj_at_k` by k: `value` and its 95 % bootstrap `interval` over problems.
 
     `rights_PG`: whether each completion is right, n a problem.
     """
     given_PG = [[answer_of(one, reward) for one in group] for group in generations_PG]
     passes = {k: [pass_at_k(len(rights), sum(rights), k) for rights in rights_PG] for k in ks}
     majorities = {
-        k: [maj_at_k(given, rights, k) for given, rights in zip(given_PG, rights_PG, strict=True)] for k in ks
+        k: [maj_at_k(given, rights, k) for given, rights in zip(given_PG, rights_PG, strict=True)] for k in ks if k > 1
     }
     return {
         "pass_at_k": {str(k): _mean(values) for k, values in passes.items()},

@@ -46,7 +46,7 @@ def span(interval: Sequence[float] | None, scale: float = 100) -> str:
 
 
 def _shares(result: Mapping[str, Any]) -> Table:
-    table = Table(["share right", number("value"), "95% interval", "by"])
+    table = Table(["share right", number("value"), "95% interval", "how"])
     greedy = result["greedy"]
     if greedy["pass_at_1"] is None:
         table.add("no pass@1", "-", "-", "nothing says which score is right: --pass_score does")
@@ -54,7 +54,8 @@ def _shares(result: Mapping[str, Any]) -> Table:
         table.add(OURS, Text(percent(greedy["pass_at_1"]), "bold"), span(greedy["interval"]), "greedy, Wilson")
     for name, found in result.get("filters", {}).items():
         same = "" if found["same_frac"] is None else f"; as ours {found['same_frac']:.1%}"
-        table.add(NAMES.get(name, name), percent(found["pass_at_1"]), span(found["interval"]), f"the same texts{same}")
+        shown = str(NAMES.get(name, name))
+        table.add(shown, percent(found["pass_at_1"]), span(found["interval"]), f"the same texts{same}")
     sampled = result.get("sampled") or {}
     for kind, label in (("pass_at_k", "pass@"), ("maj_at_k", "maj@")):
         for k, found in sampled.get(kind, {}).items():

@@ -20,7 +20,7 @@ from toolkit.backends.base import Generation, Sampling
 from toolkit.data.schema import WORKED_SOLUTION, Row
 from toolkit.display.console import console, say
 from toolkit.display.progress import progress
-from toolkit.errors import DataError, RunFolderError
+from toolkit.errors import BackendError, DataError, RunFolderError, first_line, is_out_of_memory
 from toolkit.findings import Finding
 from toolkit.launch.opened import Opened, open_policy
 from toolkit.rewards.completions import FINISH_REASON, TRUNCATED
@@ -90,9 +90,12 @@ class Examination:
             self.opened.load()
             self.rows, self.trained = _rows(self.opened, self.asked)  # those within the prompt budget
             yield self
-        except BaseException:
+        except BaseException as error:
             if not self.run.resumed and not self.run.completions.exists():
                 self.run.remove()
+            if is_out_of_memory(error):
+                found = f"out of GPU memory ({first_line(error)}); what was sampled is kept in {self.folder}"
+                raise BackendError(found, "less at a time", "a shorter --max_completion_length") from error
             raise
         finally:
             self.run.close()

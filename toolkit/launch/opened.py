@@ -182,8 +182,8 @@ def open_policy(
 def _divided(data: DataSettings, of_run: DataSettings | None, n_eval: int | None, hidden: bool) -> DataSettings:
     """Never fewer held out than the run has, or what it measured on would be among the hidden ones."""
     n = n_eval or data.n_eval
-    if of_run is None:
-        return replace(data, n_eval=n, n_hidden=n if hidden else 0)
+    if of_run is None:  # so that fewer problems are the first of those that a run would measure on
+        return replace(data, n_eval=data.n_eval if hidden else max(n, data.n_eval), n_hidden=n if hidden else 0)
     n_hidden = of_run.n_hidden or (n if hidden else 0)
     return replace(data, n_eval=of_run.n_eval if hidden else max(n, of_run.n_eval), n_hidden=n_hidden)
 

@@ -35,7 +35,7 @@ class Measuring:
     n_samples: int = 0
     """Completions a problem beside the greedy one, sampled at `temperature`."""
     k: tuple[int, ...] = ()
-    """pass@k and maj@k for each of these, up to n_samples; without it 1 and n_samples."""
+    """pass@k and maj@k for each of these, at most n_samples; without it 1 and n_samples."""
     temperature: float | None = None
     """Of the samples; the greedy completion has none."""
     max_completion_length: int | None = None

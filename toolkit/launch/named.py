@@ -152,7 +152,9 @@ def _adapter(
 
 def _base_of(name: str, lora: Mapping[str, Any], given: str | None) -> str:
     """The model under an adapter, by what was given or else the adapter's own record."""
-    recorded = given or str(lora.get("base_model_name_or_path") or "")
+    if given is not None:  # `models.locate` says whether there is such a model
+        return given
+    recorded = str(lora.get("base_model_name_or_path") or "")
     if not recorded:
         raise ModelError(f"{name} does not say which model it belongs to", "its base", "name it: --base MODEL")
     if Path(recorded).name == embedded.folder().name:  # a folder of whatever machine the run was on

@@ -12,6 +12,7 @@ measurements.json   before and after, with every verdict
 reward_check.json   what the check of the rewards found before the model was loaded
 adapter/            the LoRA adapter and the tokenizer
 summary.json        how it ended, before, after, wall time, steps, backend, model, seed, memory planned and measured
+evaluation.json     of a folder of `toolkit eval`: the figures, and what decides each file of completions
 report.html         all of this on one page
 progress.json       the last step, and the seconds of work up to it
 broken_batch.json   why a run stopped at a NaN: norm of the gradient, losses and lengths of each micro-batch
@@ -25,6 +26,7 @@ from __future__ import annotations
 SETTINGS, ENVIRONMENT, METRICS, SUMMARY = "settings.json", "environment.json", "metrics.jsonl", "summary.json"
 PARITY, MEASUREMENTS, REWARD_CHECK, PROGRESS = "parity.json", "measurements.json", "reward_check.json", "progress.json"
 BROKEN_BATCH, BROKEN_TENSORS = "broken_batch.json", "broken_batch.safetensors"
+EVALUATION = "evaluation.json"
 ERROR_LOG, CONSOLE_LOG, LOCK, REPORT = "error.log", "console.log", "run.lock", "report.html"
 BEFORE, AFTER = "before", "after"
 FORMAT = 2

@@ -20,7 +20,8 @@ from toolkit.runs.completions import read_rows
 class Scripted:
     """An engine that says what it was told to, whatever it is asked."""
 
-    on_gpu = False
+    def batch_size(self, policy: Policy) -> int:
+        return 64
 
     def __init__(self, *texts: str) -> None:
         self.texts = texts

@@ -15,6 +15,7 @@ from toolkit.runs.reader import checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.events import Events, Observer
 from toolkit.training.grpo import Assembly
+from toolkit.training.longest import open_longest
 from toolkit.training.notices import notices
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
@@ -65,9 +66,11 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     view.state.steps_per_round = assembly.steps_per_round
     trl_compat.keep_dtypes_at_resume(trainer)
     gate = open_gate(assembly, run, view.say)
+    longest = open_longest(assembly, run, view.say)
     with Stop(view.say, view.state.step, assembly.steps_per_round) as stop:
-        # The gate first: its check comes before the step's clock starts
-        Events(assembly, [*([gate] if gate else []), Recorder(run), Shown(view), stop])
+        # Checks first: they come before the step's clock starts
+        checks = [check for check in (longest, gate) if check]
+        Events(assembly, [*checks, Recorder(run), Shown(view), stop])
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:

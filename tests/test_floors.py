@@ -15,6 +15,7 @@ FLOORS = {
     **dict.fromkeys(("toolkit.errors", "toolkit.units", "toolkit.files", "toolkit.findings"), GROUND),
     "toolkit.settings": LOGIC,
     "toolkit.rewards": LOGIC,
+    "toolkit.control": LOGIC,
     "toolkit.rewards.bench": ENGINES,  # reads files as the data loaders do, and shows what it finds
     "toolkit.rewards.learned": ENGINES,  # finds its model as the trainer does
     "toolkit.control": LOGIC,

@@ -19,7 +19,6 @@ from rich.text import Text
 
 from toolkit.control.rules import BY_ID
 from toolkit.display.findings import MARKS, STYLES
-from toolkit.control.preflight import AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC
 from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.display.tables import Table, number
 from toolkit.runs import metrics

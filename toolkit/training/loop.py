@@ -64,6 +64,8 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     if run.resumed:
         step = checkpoint_step(checkpoint) if checkpoint else 0
         run.rewind_to(step)
+        if gap := run.gap_before(step):
+            view.say(gap)
         view.state.step = step
         view.say(f"resuming after step {step} of {settings.optim.max_steps}")
         if step >= settings.optim.max_steps:  # transformers would train one step more

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from toolkit.errors import SettingsError
+from toolkit.units import plural
 
 N_ON_A_SCREEN = 10
 MAX_CHARACTERS = 2000
@@ -76,7 +77,7 @@ class Compare:
         from toolkit.runs.record import read_record
 
         if len(self.folders) < 2:
-            raise SettingsError(f"{len(self.folders)} run folders given", "two or more to compare")
+            raise SettingsError(f"{plural(len(self.folders), 'run folder')} given", "two or more to compare")
         records = [read_record(folder.expanduser()) for folder in self.folders]
         if self.html is not None:
             from toolkit.report import write_several

@@ -14,6 +14,7 @@ from toolkit.display.panel import sparkline
 from toolkit.display.tables import Cell, Table, facts, number, words
 from toolkit.display.terminal import escaped
 from toolkit.runs import metrics
+from toolkit.runs.diagnosis import verdicts_of
 from toolkit.runs.names import FORMAT, SETTINGS, SUMMARY
 from toolkit.runs.record import LAST_STEPS, Record
 from toolkit.units import format_count, format_gib, format_seconds, plural
@@ -62,7 +63,7 @@ def shown(record: Record, next_steps: Iterable[tuple[str, str]]) -> RenderableTy
     for part in (_measured(record), _course(record)):
         if part.rows:
             parts += [Text(), part.rich()]
-    if verdicts := record.verdicts():
+    if verdicts := verdicts_of(record):
         parts += [Text(), Findings(verdicts)]
     changed = record.at(SETTINGS, "differences") or []
     if changed:
@@ -101,12 +102,10 @@ def _measured(record: Record) -> Table:
     if any(side.get("pass_at_1") is not None for side in sides):
         cells = [(share(side.get("pass_at_1")), _range(side.get("interval"), percent=True)) for side in sides]
         table.add(Text("pass@1", "bold"), *cells[0], *cells[1])
-        gain = record.at(SUMMARY, "difference") or {}
-        if gain.get("value") is not None:
-            points = Text(f"{100 * gain['value']:+.1f}", "bold")
-            low, high = gain.get("interval") or (None, None)
-            bounds = NOTHING if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
-            table.add("gain, points", "", "", points, bounds)
+        if record.gain is not None:
+            value, bounds = record.gain
+            points = " to ".join(f"{100 * bound:+.1f}" for bound in bounds) if bounds else NOTHING
+            table.add("gain, points", "", "", Text(f"{100 * value:+.1f}", "bold"), points)
     for name in dict.fromkeys(name for side in sides for name in side.get("rewards") or {}):
         of_one = [(side.get("rewards") or {}).get(name) or {} for side in sides]
         pairs = [(plain(one.get("mean")), _range(one.get("interval"))) for one in of_one]

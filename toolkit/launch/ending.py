@@ -66,7 +66,7 @@ def early(session: Session[Any], error: BaseException) -> None:
         run.write(SUMMARY, told | measured | common(session, run, n_steps) | {"phases_s": phases_s(session)})
     if run.n_appended and (status == "stopped" or processes.world_size() == 1):  # else another process tells the error
         tell_health(run)
-        last_words(run, status)
+        last_words(session, run, status)
 
 
 def tell_health(run: Run) -> None:
@@ -77,15 +77,16 @@ def tell_health(run: Run) -> None:
         say(f"health: {names}; what they mean: toolkit runs diagnose {short(run.folder)}")
 
 
-def last_words(run: Run, status: Status) -> None:
-    """Write the page, and say where it is and what there is to do next."""
+def last_words(session: Session[Any], run: Run, status: Status) -> None:
+    """Write the page unless `--report false`, and say where it is and what there is to do next."""
     from toolkit.cli.dispatch import VERBS
     from toolkit.report import write_report
 
     try:
         record = read_record(short(run.folder))
         record.status = status  # its own lock would say that it is running
-        write_report(record, next_steps(record, VERBS))
+        if session.resolved.settings.record.report:
+            write_report(record, next_steps(record, VERBS))
     except Exception as error:  # a page is not worth a run that ends otherwise than it would have
         say(f"{REPORT} could not be written ({first_line(error)}); later: toolkit runs report {short(run.folder)}")
         return

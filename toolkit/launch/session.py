@@ -315,7 +315,7 @@ class Session(Generic[S]):
             for line in memory.compared(summary, short(run.folder)):
                 say(line)
         ending.tell_health(run)
-        ending.last_words(run, "finished")
+        ending.last_words(self, run, "finished")
 
     def how_to_resume(self) -> str:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -16,12 +17,16 @@ from toolkit.display.tables import Table, number, words
 from toolkit.findings import Finding, Level
 from toolkit.report import curves, texts
 from toolkit.runs import metrics
+from toolkit.runs.diagnosis import verdicts_of
 from toolkit.runs.names import AFTER, BEFORE, ENVIRONMENT, REWARD_CHECK, SETTINGS, SUMMARY
 from toolkit.runs.record import Record
+from toolkit.runs.shapes import number as number_of
 from toolkit.units import format_count, format_gib, format_seconds
 
 LEVELS_OF_STATUS: dict[str, Level] = {"finished": "green", "running": "info", "stopped": "amber"}
+LEVELS_OF_CHECKS: dict[str, Level] = {"WARN": "amber", "FAIL": "red"}
 N_FIRST = 5
+SHORTEST_PHASE_S = 0.05
 NOTHING = "-"
 
 
@@ -51,7 +56,7 @@ def page_of(record: Record, next_steps: Iterable[tuple[str, str]]) -> Page:
         lead=lead,
         made=_made(record),
         script=files("toolkit.report").joinpath("assets", "run.js").read_text(encoding="utf-8"),
-        style=".pair[hidden] { display: none; }",
+        style=".filter { flex-wrap: wrap; } .code code { font-size: inherit; }",
     )
 
 
@@ -80,12 +85,12 @@ def _tiles(record: Record) -> Iterator[Tile]:
     status = record.status
     yield Tile("status", status, f"step {record.n_steps}", LEVELS_OF_STATUS.get(status, "red"))
     before, after = record.measurement(BEFORE), record.measurement(AFTER)
-    for side, name in ((after, "after"), (before, "before")):
+    for side, name in ((after, AFTER), (before, BEFORE)):
         if side.get("pass_at_1") is not None:
-            gain = record.at(SUMMARY, "difference") or {}
-            told = _interval(side.get("interval"), 100, "%")
-            if name == "after" and gain.get("value") is not None:
-                told = f"gain {100 * gain['value']:+.1f} points, {_interval(gain.get('interval'), 100, '', '+.1f')}"
+            told = _interval(side["interval"], 100, "%")
+            if name == AFTER and record.gain is not None:
+                value, bounds = record.gain
+                told = f"gain {100 * value:+.1f} points, {_interval(bounds, 100, '', '+.1f')}"
             yield Tile(f"pass@1 {name}", f"{side['pass_at_1']:.1%}", told)
     rewards = [value for value in record.column(metrics.REWARD) if value is not None]
     if rewards:
@@ -102,20 +107,23 @@ def _tiles(record: Record) -> Iterator[Tile]:
 
 
 def _verdicts(record: Record) -> list[Markup]:
-    verdicts = record.verdicts()
-    found = list(verdicts or [])
+    found = verdicts_of(record)
     found += [Finding("setting changed", "amber", str(line)) for line in record.at(SETTINGS, "differences") or []]
-    checks = record.document(REWARD_CHECK)
-    for name, check in checks.items():
-        warnings = check.get("warnings") if isinstance(check, Mapping) else None
-        found += [Finding(f"reward {name}", "amber", _words(warning)) for warning in warnings or []]
+    found += _of_rewards(record.document(REWARD_CHECK))
     if found:
         return [page.findings(found)]
-    return [page.note("Nothing found." if verdicts is not None else "No rule has judged this run.")]
+    return [page.note("Nothing found.")] if record.rows else []
 
 
-def _words(warning: Any) -> str:
-    return str(warning.get("found", warning)) if isinstance(warning, Mapping) else str(warning)
+def _of_rewards(checks: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the check of the rewards warned of before the model was loaded."""
+    for name, check in checks.items():
+        findings = check.get("findings") if isinstance(check, Mapping) else None
+        for kept in findings if isinstance(findings, list) else []:
+            level = LEVELS_OF_CHECKS.get(str(kept.get("status"))) if isinstance(kept, Mapping) else None
+            if level:
+                found, wanted, next_step = (str(kept.get(key) or "") for key in ("found", "wanted", "remedy"))
+                yield Finding(f"reward {name}: {kept.get('name')}", level, found, wanted, next_step)
 
 
 # ------------------------------------------------------------------ figures
@@ -126,7 +134,7 @@ def _accuracy(record: Record) -> list[Markup]:
     passes, means = [], []
     for when, side in sides.items():
         if side.get("pass_at_1") is not None:
-            low, high = side.get("interval") or (None, None)
+            low, high = side["interval"] or (None, None)
             passes.append(Bar(when, side["pass_at_1"], low, high, when))
     for name in dict.fromkeys(name for side in sides.values() for name in side.get("rewards") or {}):
         for when, side in sides.items():
@@ -139,20 +147,20 @@ def _accuracy(record: Record) -> list[Markup]:
 
 
 def _gain(record: Record) -> Iterator[Markup]:
-    gain, n = record.at(SUMMARY, "difference") or {}, record.measurement(AFTER).get("n")
-    if gain.get("value") is not None:
-        interval = _interval(gain.get("interval"), 100, " points", "+.1f")
-        yield page.text(f"Gain {100 * gain['value']:+.1f} points ({interval}), paired over {_or_dash(n)} problems.")
+    n = record.measurement(AFTER).get("n")
+    if record.gain is not None:
+        value, bounds = record.gain
+        paired = f"paired over {n:.0f} problems" if n else "paired"
+        yield page.text(f"Gain {100 * value:+.1f} points ({_interval(bounds, 100, '', '+.1f')}), {paired}.")
 
 
 def _cost(record: Record) -> list[Markup]:
-    phases = record.at(SUMMARY, "phases_s")
-    kept = {name: s for name, s in phases.items() if isinstance(s, (int, float))} if isinstance(phases, Mapping) else {}
-    bars = [Bar(name, seconds) for name, seconds in kept.items() if seconds >= 0.05]
+    phases = {name: number_of(seconds) or 0.0 for name, seconds in (record.at(SUMMARY, "phases_s") or {}).items()}
+    bars = [Bar(name, seconds) for name, seconds in phases.items() if seconds >= SHORTEST_PHASE_S]
     once = [charts.bars("Where the run's time went", bars, "seconds", ".1f")] if bars else []
     blocks = _grid([*curves.drawn(curves.cost_charts(record)), *once])
     planned = record.at(SUMMARY, "plan")
-    if isinstance(planned, Mapping):
+    if planned:
         blocks.append(
             page.table(_memory(planned, record.at(SUMMARY, "memory") or {}), "memory", "Planned and measured")
         )
@@ -175,15 +183,13 @@ def _settings(record: Record) -> list[Markup]:
     grpo = record.asked.get("grpo")
     asked = {**config, **record.asked, **(grpo if isinstance(grpo, Mapping) else {})}
     asked.pop("grpo", None)
-    given = set(record.at(SETTINGS, "given") or [])
+    given = set(map(str, record.at(SETTINGS, "given") or []))
     changed = {str(line).partition(":")[0] for line in record.at(SETTINGS, "differences") or []}
     table = Table(["setting", words("asked"), words("in effect"), "from"])
     for name in sorted(
         asked.keys() | effective.keys(), key=lambda name: (name not in changed, name not in given, name)
     ):
-        origin = (
-            "a person" if name in given or name in (grpo or {}) else "the toolkit" if name in asked else "the engine"
-        )
+        origin = "a person" if name in given else "the toolkit" if name in asked else "the engine"
         mark = "changed, " if name in changed else ""
         table.add(
             name, _value(asked.get(name)), _value(effective.get(name)) if name in effective else "", mark + origin
@@ -191,16 +197,14 @@ def _settings(record: Record) -> list[Markup]:
     blocks = [page.table(table, "settings")] if table.rows else []
     rewards = Table(["reward", number("weight"), words("target"), words("file")])
     for reward in record.at(SETTINGS, "rewards") or []:
-        if isinstance(reward, Mapping):
-            cells = (_or_dash(reward.get(key)) for key in ("name", "weight", "target"))
-            digest = f", sha256 {str(reward['sha256'])[:12]}" if reward.get("sha256") else ""
-            rewards.add(*cells, f"{reward.get('file') or NOTHING}{digest}")
+        cells = (_or_dash(reward.get(key)) for key in ("name", "weight", "target"))
+        digest = f", sha256 {str(reward['sha256'])[:12]}" if reward.get("sha256") else ""
+        rewards.add(*cells, f"{reward.get('file') or NOTHING}{digest}")
     if rewards.rows:
         blocks.insert(0, page.table(rewards, "rewards", "Rewards"))
     defaults = Table(["not asked for", words("the engine's"), words("TRL's")])
     for default in record.at(SETTINGS, "engine_defaults") or []:
-        if isinstance(default, Mapping):
-            defaults.add(*(_value(default.get(key)) for key in ("name", "effective", "of_trl")))
+        defaults.add(*(_value(default.get(key)) for key in ("name", "effective", "of_trl")))
     return [*blocks, page.table(defaults, "engine", "Set by the engine")] if defaults.rows else blocks
 
 
@@ -217,7 +221,7 @@ def _environment(record: Record) -> list[Markup]:
     for name, value in (environment.get("variables") or {}).items():
         table.add(f"${name}", str(value))
     argv = environment.get("argv")
-    command = [page.code(" ".join(map(str, argv)))] if isinstance(argv, list) and argv else []
+    command = [page.code(shlex.join(map(str, argv)))] if argv else []
     return [*command, page.table(table, "environment")] if table.rows else command
 
 
@@ -236,7 +240,7 @@ def _grid(blocks: Sequence[Markup]) -> list[Markup]:
 
 
 def _card(record: Record) -> str:
-    cards = [card.get("name") for card in record.at(ENVIRONMENT, "gpus") or [] if isinstance(card, Mapping)]
+    cards = [card.get("name") for card in record.at(ENVIRONMENT, "gpus") or []]
     return ", ".join(dict.fromkeys(map(str, cards))) or "of this process"
 
 
@@ -250,6 +254,8 @@ def _value(value: Any) -> str:
         return ", ".join(f"{name} {_value(held)}" for name, held in value.items()) or "nothing"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_value, value)) or "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return "nothing" if value is None else texts.cut(str(value), 2000)
 
 

@@ -15,6 +15,7 @@ from toolkit.display.tables import Table, number, words
 from toolkit.findings import Finding
 from toolkit.report import curves, texts
 from toolkit.runs.compare import differing_environment, differing_settings, paired
+from toolkit.runs.diagnosis import verdicts_of
 from toolkit.runs.names import AFTER, BEFORE
 from toolkit.runs.record import Record
 from toolkit.units import plural
@@ -87,7 +88,7 @@ def _verdicts(records: Sequence[Record], names: Sequence[str]) -> list[Markup]:
     found = [
         Finding(f"{name}: {verdict.name}", verdict.level, verdict.found, verdict.wanted, verdict.next_step)
         for name, record in zip(names, records, strict=True)
-        for verdict in record.verdicts() or []
+        for verdict in verdicts_of(record)
     ]
     return [page.findings(found)] if found else []
 

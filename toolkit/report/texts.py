@@ -18,6 +18,7 @@ from toolkit.units import plural
 
 MOST_CHARACTERS = 6_000
 """Of a text on the page; `toolkit runs completions --full` shows the rest."""
+MOST_IN_A_LINE = 160
 MOST_PAIRS, MOST_BYTES = 60, 900_000
 N_STEPS_SHOWN, N_STEPS_COUNTED = 5, 16
 Row = Mapping[str, Any]
@@ -85,14 +86,11 @@ def _chosen(pairs: Sequence[Pair]) -> list[Pair]:
 def _pair(pair: Pair, is_open: bool) -> Markup:
     asked = " ".join(str(pair.after.get("prompt") or "").split())
     passages = [passage(row, heading) for heading, row in (("before", pair.before), ("after", pair.after))]
-    answer = (
-        page.note(f"answer: {cut(str(pair.after.get('answer')))}")
-        if pair.after.get("answer") is not None
-        else Markup("")
-    )
-    body = page.details(
-        f"{pair.kind}: {asked[:160]}", page.text(cut(asked)), answer, page.side_by_side(passages), is_open=is_open
-    )
+    blocks = [page.text(cut(asked))] if len(asked) > MOST_IN_A_LINE else []
+    if pair.after.get("answer") is not None:
+        blocks.append(page.note(f"answer: {cut(str(pair.after['answer']))}"))
+    heading = f"{pair.kind}: {asked[:MOST_IN_A_LINE]}"
+    body = page.details(heading, *blocks, page.side_by_side(passages), is_open=is_open)
     return Markup('<div class="pair" data-kind="{}">{}</div>').format(pair.kind, body)
 
 

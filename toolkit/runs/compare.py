@@ -12,6 +12,7 @@ from toolkit.runs.names import AFTER, ENVIRONMENT, MEASUREMENTS, SETTINGS
 from toolkit.runs.record import Record
 
 OF_THE_FOLDER = ("output_dir", "resume", "config", "debug", "force", "check_machine", "push_to_hub", "public", "save")
+OF_THE_FOLDER += ("report",)
 """Settings that do not bear on what is learnt or how long it takes."""
 LEFT = "not recorded"
 Differing = dict[str, list[Any]]
@@ -34,7 +35,7 @@ def differing_environment(records: Sequence[Record]) -> Differing:
     flat = []
     for record in records:
         environment = record.document(ENVIRONMENT)
-        cards = [card.get("name") for card in environment.get("gpus") or [] if isinstance(card, Mapping)]
+        cards = [card.get("name") for card in environment.get("gpus") or []]
         known = {name: environment.get(name) for name in ("python", "platform", "git_commit", "world_size", "n_cpus")}
         flat.append({**known, "gpus": ", ".join(map(str, cards)) or None, **_mapping(environment.get("versions"))})
     return _differing(flat)
@@ -124,7 +125,7 @@ def _measured(record: Record) -> dict[tuple[str, int], dict[str, Any]] | str:
     if not kept or path is None:
         return f"{name} was not measured after training"
     rows, warning = read_rows(path)
-    verdicts, scores = kept.get("verdicts") or [], kept.get("scores") or []
+    verdicts, scores = (list(kept.get(name) or ()) for name in ("verdicts", "scores"))
     if warning or not len(rows) == len(verdicts) == len(scores):
         return warning or f"{path.name} and {MEASUREMENTS} of {name} do not go together"
     counts: dict[str, int] = {}

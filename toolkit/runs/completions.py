@@ -140,8 +140,9 @@ def _read_parquet(path: Path) -> tuple[list[Row], str]:
     from pyarrow import parquet
 
     try:
-        # from memory: a mapped file that is truncated while it is read ends the process
-        return parquet.read_table(io.BytesIO(path.read_bytes()), use_threads=False).to_pylist(), ""
+        # From memory: a mapped file that is truncated while it is read ends the process. `read_table` loads pandas.
+        file = parquet.ParquetFile(pyarrow.BufferReader(path.read_bytes()))
+        return file.read(use_threads=False).to_pylist(), ""
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         return [], f"{path.name} cannot be read ({first_line(error)})"
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.control.health import Health, held_out_row
+from toolkit.errors import RunFolderError
 from toolkit.findings import Finding, Level, worst
 from toolkit.runs.logs import Log, read_log
+from toolkit.runs.record import Record
 from toolkit.units import plural
 
 
@@ -48,6 +50,17 @@ class Diagnosis:
         """`{"level", "source", "n_rows", "warnings", "verdicts", "not_judged"}`; see `Verdict.as_json`."""
         about = {"source": str(self.log.source), "n_rows": len(self.log.rows), "warnings": self.log.warnings}
         return {"level": self.level, **about, **self.health.as_json()}
+
+
+def verdicts_of(record: Record) -> list[Finding]:
+    """What the rules found while a run trained; of a run that has not recorded it, what they find now."""
+    recorded = record.verdicts()
+    if recorded is not None:
+        return recorded
+    try:
+        return diagnose(record.folder).findings
+    except RunFolderError:  # no step to judge
+        return []
 
 
 def diagnose(path: Path) -> Diagnosis:

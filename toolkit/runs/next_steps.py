@@ -11,6 +11,8 @@ from toolkit.runs.completions import files_of
 from toolkit.runs.names import AFTER, REPORT, SETTINGS
 from toolkit.runs.record import Record
 
+WITH_AN_ADAPTER = {"evaluate": "eval", "chat": "chat", "export": "export"}
+
 
 def next_steps(record: Record, verbs: Container[str]) -> list[tuple[str, str]]:
     """(what for, command) of the verbs that there are, in the order in which they are useful."""
@@ -27,7 +29,7 @@ def next_steps(record: Record, verbs: Container[str]) -> list[tuple[str, str]]:
         recipe = record.at(SETTINGS, "recipe")
         found.append(("continue", f"python {_script(recipe)} --resume {run}"))
     if (record.folder / "adapter").is_dir():
-        found += [(verb, f"toolkit {verb} {run}") for verb in ("chat", "export") if verb in verbs]
+        found += [(what, f"toolkit {verb} {run}") for what, verb in WITH_AN_ADAPTER.items() if verb in verbs]
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from toolkit.errors import RunFolderError
 from toolkit.findings import LEVELS, Finding
-from toolkit.runs import metrics
+from toolkit.runs import metrics, shapes
 from toolkit.runs.completions import files_of, read_rows, weighted_sum
 from toolkit.runs.names import (
     AFTER,
@@ -96,14 +95,21 @@ class Record:
 
     def column(self, key: str) -> list[float | None]:
         """A metric, one value a row; None where a row has no finite number."""
-        return [_number(row.get(key)) for row in self.rows]
+        return [shapes.number(row.get(key)) for row in self.rows]
 
-    def measurement(self, when: str) -> Mapping[str, Any]:
-        """What was measured `before` or `after`, from the summary, or where that is missing from the measurements."""
-        for name in (SUMMARY, MEASUREMENTS):
-            if isinstance(side := self.at(name, when), Mapping):
-                return side
-        return {}
+    def measurement(self, when: str) -> dict[str, Any]:
+        """What was measured `before` or `after`, as `shapes.measurement` has it; empty where nothing was.
+
+        From the summary, or where that is missing from the measurements.
+        """
+        side = next((kept for name in (SUMMARY, MEASUREMENTS) if (kept := self.at(name, when))), None)
+        return shapes.measurement(side) if side else {}
+
+    @property
+    def gain(self) -> tuple[float, tuple[float, float] | None] | None:
+        """The paired gain in pass@1 with its 95 % interval, as shares; None where it is not known."""
+        value = shapes.number(self.at(SUMMARY, "difference", "value"))
+        return None if value is None else (value, shapes.interval(self.at(SUMMARY, "difference", "interval")))
 
     def completions(self, name: str) -> tuple[list[dict[str, Any]], str]:
         """The completions of `before`, `after` or a step, each with its total; and a sentence on a broken file."""
@@ -123,9 +129,8 @@ class Record:
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each reward function as the run began."""
-        rewards = self.at(SETTINGS, "rewards")
-        named = [reward for reward in rewards if isinstance(reward, Mapping)] if isinstance(rewards, list) else []
-        return {str(reward.get("name")): _number(reward.get("weight")) or 0.0 for reward in named}
+        rewards = self.at(SETTINGS, "rewards") or []
+        return {str(reward.get("name")): shapes.number(reward.get("weight")) or 0.0 for reward in rewards}
 
     def verdicts(self) -> list[Finding] | None:
         """What the rules of health found, with the steps; None where they have not judged this run."""
@@ -164,7 +169,7 @@ class Record:
             "reward": self.last_mean(metrics.REWARD),
             "before": _pass_at_1(self.measurement(BEFORE)),
             "after": _pass_at_1(self.measurement(AFTER)),
-            "difference": self.at(SUMMARY, "difference"),
+            "difference": None if self.gain is None else {"value": self.gain[0], "interval": self.gain[1]},
             "wall_s": wall_s,
             "warnings": self.warnings,
         }
@@ -189,7 +194,8 @@ def read_record(folder: Path) -> Record:
     for name in DOCUMENTS:
         if (folder / name).exists():
             try:
-                record.documents[name] = read_json(folder / name)
+                record.documents[name], odd = shapes.cleaned(name, read_json(folder / name))
+                record.warnings += odd
             except RunFolderError as error:
                 record.warnings.append(error.found)
     if not (folder / SETTINGS).exists():
@@ -264,8 +270,3 @@ def _finding(kept: Mapping[str, Any]) -> Finding:
     when = "" if first is None else f" (step {first})" if first == last else f" (steps {first} to {last})"
     rule = f"{kept['rule']} " if kept.get("rule") else ""
     return Finding(f"{rule}{name}", kept["level"], f"{found}{when}", wanted, next_step)
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None

@@ -49,6 +49,7 @@ class RunState:
     started_s: float = field(init=False)
     recorded_s: float = field(init=False)
     phase_began_s: float = field(init=False)
+    _last_told_s: float = field(default=0.0, init=False)
     _first_told: tuple[int, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -63,17 +64,18 @@ class RunState:
 
     def advance(self, done: int, of: int) -> None:
         """The phase in progress has come so far."""
-        self.done, self.of = done, of
+        self.done, self.of, self._last_told_s = done, of, self.clock()
         if self._first_told is None:  # what an earlier process did, or a slow first batch, is no measure of the pace
-            self._first_told = done, self.clock()
+            self._first_told = done, self._last_told_s
 
     @property
     def phase_eta_s(self) -> float:
-        """Seconds to the end of a phase that is counted, by the pace since its first count; or NaN."""
+        """Seconds to the end of a phase that is counted, by the pace from its first count to its last; or NaN."""
         if self._first_told is None or self.done <= self._first_told[0]:
             return NAN
-        at, since_s = self._first_told
-        return (self.clock() - since_s) / (self.done - at) * max(0, self.of - self.done)
+        first, first_s = self._first_told
+        left_s = (self._last_told_s - first_s) / (self.done - first) * (self.of - self.done)
+        return max(0.0, left_s - (self.clock() - self._last_told_s))
 
     def record(self, step: int, row: Mapping[str, float | None]) -> None:
         """Append the metrics of one finished optimizer step; `step` counts from 1 and becomes the current one."""

@@ -40,6 +40,23 @@ def exponent(points: Sequence[Point]) -> float | None:
     return statistics.linear_regression(xs, ys).slope
 
 
+def curves(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """The settings with enough numbers to draw what grows with them."""
+    numbers = {name: {row.point[name] for row in rows if is_number(row.point.get(name))} for name in names}
+    return [name for name in names if len(numbers[name]) >= MIN_VALUES]
+
+
+def lines_of(rows: Sequence[Row], names: Sequence[str], name: str, path: Sequence[str]) -> dict[str, list[Point]]:
+    """Points (setting, figure) with x ascending, a line for each combination of the other settings."""
+    lines: dict[str, list[Point]] = {}
+    for row in rows:
+        value = row.median(*path)
+        if value is not None and is_number(row.point.get(name)):
+            others = ", ".join(str(row.point.get(other)) for other in names if other != name)
+            lines.setdefault(others, []).append((float(row.point[name]), value))
+    return {others: sorted(points) for others, points in lines.items()}
+
+
 def draw(records: Sequence[Record], suffix: str) -> bytes:
     """The picture as PNG, 200 dots an inch, or as SVG.
 
@@ -52,17 +69,16 @@ def draw(records: Sequence[Record], suffix: str) -> bytes:
     if not rows:
         raise SettingsError("no cell has both its memory and its speed", "a sweep with a cell that finished")
     names = varied(rows)
-    numbers = {name: {row.point[name] for row in rows if _is_number(row.point.get(name))} for name in names}
-    curves = [name for name in names if len(numbers[name]) >= MIN_VALUES]
-    figure = Figure(figsize=(6.4, 4.2 + 2.8 * len(curves)), layout="constrained")
-    axes = figure.subplots(1 + len(curves), 2, squeeze=False, height_ratios=[4.2, *[2.8] * len(curves)])
+    growing = curves(rows, names)
+    figure = Figure(figsize=(6.4, 4.2 + 2.8 * len(growing)), layout="constrained")
+    axes = figure.subplots(1 + len(growing), 2, squeeze=False, height_ratios=[4.2, *[2.8] * len(growing)])
     grid = axes[0, 0].get_gridspec()
     for one in axes[0]:
         one.remove()
     _draw_pareto(figure.add_subplot(grid[0, :]), rows, names)
-    for name, (left, right) in zip(curves, axes[1:], strict=True):
-        _draw_curve(left, rows, name, "peak_gib", "peak GiB")
-        _draw_curve(right, rows, name, "step_s", "s/step")
+    for name, (left, right) in zip(growing, axes[1:], strict=True):
+        _draw_curve(left, lines_of(rows, names, name, ("peak_gib", "process")), name, "peak GiB")
+        _draw_curve(right, lines_of(rows, names, name, ("step_s_median",)), name, "s/step")
     picture = io.BytesIO()
     figure.savefig(picture, format=suffix.lstrip("."), dpi=200, metadata={"Date": None} if suffix == ".svg" else None)
     return picture.getvalue()
@@ -82,18 +98,12 @@ def _draw_pareto(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     _frame(axes)
 
 
-def _draw_curve(axes: Axes, rows: Sequence[Row], name: str, figure: str, label: str) -> None:
-    """One line for each combination of the other settings, with its exponent."""
-    lines: dict[str, list[Point]] = {}
-    for row in rows:
-        others = ", ".join(str(row.point.get(other)) for other in varied(rows) if other != name)
-        value = _memory(row) if figure == "peak_gib" else row.median("step_s_median")
-        if value is not None and _is_number(row.point.get(name)):
-            lines.setdefault(others, []).append((float(row.point[name]), value))
+def _draw_curve(axes: Axes, lines: dict[str, list[Point]], name: str, label: str) -> None:
+    """The lines of `lines_of`, each with its exponent."""
     for i, (others, points) in enumerate(lines.items()):
         slope = exponent(points)
         legend = f"{others or label}" + (f"  ~x^{slope:.2f}" if slope is not None else "")
-        axes.plot(*zip(*sorted(points), strict=True), "o-", color=COLOURS[i % len(COLOURS)], label=legend, markersize=3)
+        axes.plot(*zip(*points, strict=True), "o-", color=COLOURS[i % len(COLOURS)], label=legend, markersize=3)
     axes.set(xlabel=name, ylabel=label)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=6)
@@ -113,5 +123,6 @@ def _memory(row: Row) -> float:
     return row.median("peak_gib", "process") or 0.0
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """A number that can stand on an axis; true and false cannot."""
     return isinstance(value, int | float) and not isinstance(value, bool)

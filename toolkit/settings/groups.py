@@ -150,6 +150,8 @@ class RecordSettings:
     """Optimizer steps between checkpoints."""
     save: Literal["adapter", "merged_16bit"] = "adapter"
     """What to save at the end: the LoRA adapter, or also the base with the adapter merged in, in 16 bit."""
+    report: bool = True
+    """Write report.html into the run folder at the end: curves, accuracy, completions before and after."""
     push_to_hub: str | None = None
     """Hub repository `owner/name` to upload the saved result to; private unless --public."""
     public: bool = False

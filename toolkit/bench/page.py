@@ -1,0 +1,180 @@
+"""`toolkit bench page`: one offline page with a sweep's cells, and with what the planner says of every usual run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup
+
+from toolkit.bench import plots
+from toolkit.bench.predict import planner_of
+from toolkit.bench.store import Record
+from toolkit.bench.tables import NOT_RUN, Row, rows_of, table_of, varied
+from toolkit.display import charts, page
+from toolkit.display.charts import Dot, Series
+from toolkit.display.page import Section, Tile
+from toolkit.display.tables import Table, words
+from toolkit.units import format_gib, plural
+
+READING = (
+    "Joined: no other cell is faster with less memory. (x^0.5) at a curve: where its setting doubles, the figure grows "
+    "2^0.5 = 1.4 times."
+)
+MEMORY, SPEED, STEP = ("peak_gib", "process"), ("tokens_per_s",), ("step_s_median",)
+
+
+def write(records: Sequence[Record], plans: dict[str, Any]) -> str:
+    """The page as HTML. `plans` is an explorer's `grid`; without records it is all that the page has.
+
+    Every figure says whether it was measured, and where, or predicted, and by which planner.
+    """
+    name = str(records[0].get("spec", "sweep")) if records else ""
+    title = f"Sweep {name}" if records else "What fits on one card"
+    lead = (
+        f"{plural(len(rows_of(records)), 'cell')}, {places(records)}."
+        if records
+        else "Memory and speed of GRPO, as the planner expects them: nothing here was measured."
+    )
+    sections = [*(_sweep(records) if records else []), _explorer(plans)]
+    made = f"Written by toolkit bench page. Predicted figures: {plans['planner']}."
+    return page.render(
+        page.Page(title, sections, lead, made, script=_asset("page.js"), style=_asset("page.css")),
+    )
+
+
+def places(records: Sequence[Record]) -> str:
+    """`measured (RTX 4090)`, or `predicted` where nothing has run."""
+    found = dict.fromkeys(source_of(record) for record in records)
+    return " and ".join(found)
+
+
+def source_of(record: Record) -> str:
+    """Where a record's figures come from: `measured (RTX 4090)`, `predicted (planner 1.0)`."""
+    if record["status"] == NOT_RUN:
+        return f"predicted ({(record.get('predicted') or {}).get('planner') or planner_of()})"
+    about = record.get("about") or {}
+    cards, n_cpus = about.get("card") or [], about.get("n_cpus")
+    place = ", ".join(map(str, cards)) or (f"CPU, {plural(n_cpus, 'core')}" if n_cpus else "machine not recorded")
+    return f"measured ({place})"
+
+
+def _sweep(records: Sequence[Record]) -> list[Section]:
+    rows = rows_of(records)
+    names = varied(rows)
+    finished = [row for row in rows if row.median(*SPEED) and row.median(*MEMORY)]
+    drawn = [chart for chart in _charts(finished, names) if chart]
+    cells = Section(
+        "Cells",
+        [*([_tiles(rows, finished, names)] if finished else []), page.table(_cells(records, rows), "cells")],
+        "A row a cell, repeats together: medians. A heading sorts, and the address keeps order and filter.",
+    )
+    about = page.details("Versions and machine", page.table(_machine(records), "machine"))
+    if not drawn:
+        return [Section(cells.title, [*cells.blocks, about], cells.note)]
+    return [cells, Section("Charts", [page.grid(*drawn), about], f"{places(records)}. {READING}")]
+
+
+def _tiles(rows: Sequence[Row], finished: Sequence[Row], names: Sequence[str]) -> Markup:
+    fastest = max(finished, key=lambda row: row.median(*SPEED) or 0.0)
+    leanest = min(finished, key=lambda row: row.median(*MEMORY) or 0.0)
+    n_lost = sum(1 for row in rows if row.status not in ("ok", NOT_RUN.replace("_", " ")))
+    return page.tiles(
+        [
+            Tile("fastest, measured", f"{fastest.median(*SPEED):,.0f} tokens/s", told(fastest, names)),
+            Tile("least memory, measured", format_gib(leanest.median(*MEMORY) or 0.0), told(leanest, names)),
+            Tile("did not finish", plural(n_lost, "cell"), "reasons in the table", "amber")
+            if n_lost
+            else Tile("finished", plural(len(finished), "cell"), "none ended otherwise", "green"),
+        ]
+    )
+
+
+def told(row: Row, names: Sequence[str]) -> str:
+    """The settings in which a row differs from others."""
+    return ", ".join(f"{name} {row.point.get(name)}" for name in names) or "the only cell"
+
+
+def _cells(records: Sequence[Record], rows: Sequence[Row]) -> Table:
+    """The sweep's table with where each row comes from and, where one ended otherwise, why."""
+    table, reasons = table_of(records), [_reason(row) for row in rows]
+    made = Table([*table.columns, "source", *([words("why")] if any(reasons) else [])])
+    for cells, row, reason in zip(table.rows, rows, reasons, strict=True):
+        made.add(*cells, places(row.records), *([reason] if any(reasons) else []))
+    return made
+
+
+def _reason(row: Row) -> str:
+    return "; ".join(dict.fromkeys(str(record["why"]) for record in row.records if record["why"]))
+
+
+def _machine(records: Sequence[Record]) -> Table:
+    """What decides the figures beside the settings, a line for each value that a record has."""
+    table = Table(["", words("value")])
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        about = record.get("about") or {}
+        versions = {f"{name} ": version for name, version in (about.get("versions") or {}).items()}
+        for name, value in (about | versions).items():
+            if not isinstance(value, dict):
+                found.setdefault(name.strip(), {})[
+                    ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+                ] = None
+    for name, values in found.items():
+        table.add(name.replace("_", " "), " or ".join(value or "none" for value in values))
+    return table
+
+
+def _charts(rows: Sequence[Row], names: Sequence[str]) -> list[Markup]:
+    """Speed against memory; growth with each setting of three or more values; a heat map over two that are numbers."""
+    if not rows:
+        return []
+    points = [(row.median(*MEMORY) or 0.0, row.median(*SPEED) or 0.0) for row in rows]
+    front = plots.pareto(points)
+    rest = [i for i in range(len(rows)) if i not in front]
+    values = [", ".join(str(row.point.get(name)) for name in names) for row in rows]
+    dots = [Dot(*points[i], values[i], is_marked=i in front) for i in (*front, *rest)]
+    title = f"Speed against memory, by {', '.join(names)}" if names else "Speed against memory"
+    found = [charts.scatter(title, dots, "peak GiB", "tokens/s", joins_marked=True)]
+    for name in plots.curves(rows, names):
+        for path, label in ((MEMORY, "peak GiB"), (STEP, "s/step")):
+            lines = plots.lines_of(rows, names, name, path)
+            series = [Series(_with_slope(key, pairs), *zip(*pairs, strict=True)) for key, pairs in lines.items()]
+            found.append(charts.lines(f"{label} by {name}", series, name, label))
+    numbers = [name for name in names if all(plots.is_number(row.point.get(name)) for row in rows)]
+    if len(numbers) >= 2:
+        for path, label, form in ((SPEED, "tokens/s", ",.0f"), (MEMORY, "peak GiB", ".3g")):
+            found.append(_heat_map(rows, numbers[0], numbers[1], path, label, form))
+    return found
+
+
+def _with_slope(name: str, points: Sequence[plots.Point]) -> str:
+    slope = plots.exponent(points)
+    return name if slope is None else f"{name} (x^{slope:.2f})".strip()
+
+
+def _heat_map(rows: Sequence[Row], down: str, across: str, path: Sequence[str], label: str, form: str) -> Markup:
+    """The median over all other settings for each pair of values."""
+    values: dict[tuple[Any, Any], list[float]] = {}
+    for row in rows:
+        values.setdefault((row.point[down], row.point[across]), []).append(row.median(*path) or 0.0)
+    downs, acrosses = (sorted({key[i] for key in values}) for i in (0, 1))
+    fields = [[statistics.median(values[d, a]) if (d, a) in values else None for a in acrosses] for d in downs]
+    title = f"{label}, median over the rest"
+    return charts.heat_map(title, list(map(str, downs)), list(map(str, acrosses)), fields, across, down, form)
+
+
+def _explorer(plans: dict[str, Any]) -> Section:
+    blocks = [page.data("plans", plans), Markup(_asset("explorer.html"))]  # noqa: S704  # a file of the package
+    note = (
+        "Choose a run; the address keeps the choice, so a link to it can be shared. All figures are predicted "
+        f"({plans['planner']}), none is measured: Unsloth, 4 bit, vLLM, adapters of rank 32, four passes a round, and "
+        "one prompt's completions in a pass."
+    )
+    return Section("What fits", blocks, note)
+
+
+def _asset(name: str) -> str:
+    return files("toolkit.bench").joinpath("assets", name).read_text(encoding="utf-8")

@@ -113,6 +113,8 @@ def test_hidden_problems_are_held_against_those_that_were_trained_on(
 
 
 def test_a_model_that_was_damaged_is_told_to_forget(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
     opened = open_policy(str(trained))
     policy = opened.load()
     unknown = canary.compare(policy)  # this model has never seen prose
@@ -120,18 +122,17 @@ def test_a_model_that_was_damaged_is_told_to_forget(trained: Path, monkeypatch: 
     assert finding is not None
     assert (finding.level, "knows nothing" in finding.found) == ("info", True)
 
-    told = [{"role": "assistant", "content": "<reasoning>\n3+11=14\n14+5=19\n</reasoning>\n<answer>\n19\n</answer>"}]
-    asked = opened.messages("Ana has 3 eggs. She buys 11 more. She finds 5 more. How many eggs does Ana have now?")
-    known = policy.tokenizer.apply_chat_template([*asked, *told], tokenize=False)
+    known = "<reasoning>\n3+11=14\n14+5=19\n</reasoning>\n<answer>\n19\n</answer>"
     monkeypatch.setattr(canary, "passages", lambda: [known] * 3)
-    large = {"n_vocabulary": 10**6}  # it learnt answers alone, so that its questions are prose to it
+    large = {"n_vocabulary": 10**6}  # an answer without its question is nearly prose to it
     found = canary.compare(policy)
     finding = canary.finding(found | large | {"rise": 0.0, "interval": (-0.01, 0.01)})
     assert finding is not None
     assert finding.level == "green"
+    torch.manual_seed(0)
     for name, weight in policy.model.named_parameters():
         if "lora_B" in name:
-            weight.data += 3.0
+            weight.data += torch.randn_like(weight)
     worse = canary.compare(policy)
     assert worse["before"] == found["before"]
     assert worse["after"] > 1.5 * worse["before"]

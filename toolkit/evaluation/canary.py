@@ -49,7 +49,7 @@ def nats(policy: Policy, texts: Sequence[str], *, with_adapter: bool = True) -> 
     return found
 
 
-def compare(policy: Policy) -> dict[str, Any]:
+def compare(policy: Policy, *, has_adapter: bool = True) -> dict[str, Any]:
     """Perplexity `before` (the base alone) and `after`, and the `rise` in nats a token with its 95 % `interval`.
 
     `before` and `rise` are None for a policy without an adapter. `n_vocabulary`: the perplexity of a guess.
@@ -57,7 +57,7 @@ def compare(policy: Policy) -> dict[str, Any]:
     texts = passages()
     after = nats(policy, texts)
     found: dict[str, Any] = {"n_passages": len(after), "n_vocabulary": policy.model.config.vocab_size}
-    if not hasattr(policy.model, "disable_adapter"):
+    if not has_adapter:
         return {"before": None, "after": _perplexity(after), "rise": None, "interval": None, **found}
     before = nats(policy, texts, with_adapter=False)
     rises = [now - then for (then, _), (now, _) in zip(before, after, strict=True)]

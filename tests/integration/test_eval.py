@@ -112,20 +112,31 @@ def test_hidden_problems_are_held_against_those_that_were_trained_on(
     assert [finding["name"] for finding in found["findings"]] == ["memorised"]
 
 
-def test_a_model_that_was_damaged_is_told_to_forget(trained: Path) -> None:
-    policy = open_policy(str(trained)).load()
+def test_a_model_that_was_damaged_is_told_to_forget(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    opened = open_policy(str(trained))
+    policy = opened.load()
+    unknown = canary.compare(policy)  # this model has never seen prose
+    finding = canary.finding(unknown)
+    assert finding is not None
+    assert (finding.level, "knows nothing" in finding.found) == ("info", True)
+
+    known = "<reasoning>\n3+11=14\n14+5=19\n</reasoning>\n<answer>\n19\n</answer>"
+    monkeypatch.setattr(canary, "passages", lambda: [known] * 3)
+    large = {"n_vocabulary": 10**6}  # an answer without its question is nearly prose to it
     found = canary.compare(policy)
-    assert found["before"] > 1
-    finding = canary.finding(found | {"rise": 0.0, "interval": (-0.01, 0.01)})
+    finding = canary.finding(found | large | {"rise": 0.0, "interval": (-0.01, 0.01)})
     assert finding is not None
     assert finding.level == "green"
+    torch.manual_seed(0)
     for name, weight in policy.model.named_parameters():
         if "lora_B" in name:
-            weight.data += 3.0
+            weight.data += torch.randn_like(weight)
     worse = canary.compare(policy)
     assert worse["before"] == found["before"]
     assert worse["after"] > 1.5 * worse["before"]
-    finding = canary.finding(worse)
+    finding = canary.finding(worse | large)
     assert finding is not None
     assert (finding.level, "forgets" in finding.found) == ("amber", True)
 
@@ -134,8 +145,7 @@ def with_another_tokenizer(adapter: Path) -> None:
     path = adapter / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
     vocabulary = tokenizer["model"]["vocab"]
-    last = max(vocabulary, key=vocabulary.get)
-    vocabulary["brandnew"] = vocabulary.pop(last)
+    vocabulary["0"], vocabulary["1"] = vocabulary["1"], vocabulary["0"]
     path.write_text(json.dumps(tokenizer))
 
 

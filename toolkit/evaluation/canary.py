@@ -49,15 +49,16 @@ def nats(policy: Policy, texts: Sequence[str], *, with_adapter: bool = True) -> 
     return found
 
 
-def compare(policy: Policy) -> dict[str, Any]:
+def compare(policy: Policy, *, has_adapter: bool = True) -> dict[str, Any]:
     """Perplexity `before` (the base alone) and `after`, and the `rise` in nats a token with its 95 % `interval`.
 
-    `before` and `rise` are None for a policy without an adapter.
+    `before` and `rise` are None for a policy without an adapter. `n_vocabulary`: the perplexity of a guess.
     """
     texts = passages()
     after = nats(policy, texts)
-    if not hasattr(policy.model, "disable_adapter"):
-        return {"after": _perplexity(after), "before": None, "rise": None, "interval": None, "n_passages": len(after)}
+    found: dict[str, Any] = {"n_passages": len(after), "n_vocabulary": policy.model.config.vocab_size}
+    if not has_adapter:
+        return {"before": None, "after": _perplexity(after), "rise": None, "interval": None, **found}
     before = nats(policy, texts, with_adapter=False)
     rises = [now - then for (then, _), (now, _) in zip(before, after, strict=True)]
     return {
@@ -65,7 +66,7 @@ def compare(policy: Policy) -> dict[str, Any]:
         "after": _perplexity(after),
         "rise": math.fsum(rises) / len(rises),
         "interval": bootstrap_interval(rises),
-        "n_passages": len(rises),
+        **found,
     }
 
 
@@ -73,6 +74,11 @@ def finding(found: dict[str, Any]) -> Finding | None:
     """What the change comes to; None without a base to compare with."""
     if found["rise"] is None:
         return None
+    if found["before"] >= found["n_vocabulary"]:
+        guess = f"perplexity {found['before']:.3g}, a guess has {found['n_vocabulary']:,}"
+        return Finding(
+            "general ability", "info", f"the base knows nothing of prose ({guess}), so none can be forgotten"
+        )
     low, _ = found["interval"] or (found["rise"], found["rise"])
     said = f"perplexity on other text {found['before']:.4g} -> {found['after']:.4g}"
     if low <= FORGETS:

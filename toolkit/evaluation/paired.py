@@ -46,6 +46,10 @@ def read(path: Path, name: str = "") -> Side:
     rows, problem = read_rows(file)
     if not rows:
         raise RunFolderError(problem or f"{file} is empty", WANTED)
+    for number, row in enumerate(rows, start=1):
+        missing = next((key for key in ("prompt", "completion") if not isinstance(row.get(key), str)), None)
+        if missing:
+            raise RunFolderError(f"{file} row {number} has no {missing} in words", "completions as a run keeps them")
     return Side(str(path) if not name else f"{path} {name}", rows)
 
 

@@ -112,7 +112,7 @@ def canary(exam: Examination) -> None:
     """Perplexity on text that has nothing to do with the task, with the adapter and without."""
     from toolkit.evaluation import canary
 
-    found = canary.compare(exam.opened.loaded)
+    found = canary.compare(exam.opened.loaded, has_adapter=exam.opened.named.adapter is not None)
     exam.result["canary"] = found
     if (finding := canary.finding(found)) is not None:
         exam.findings.append(finding)

@@ -16,7 +16,7 @@ from toolkit.launch import named
 from toolkit.launch.named import Named
 from toolkit.launch.session import Session
 from toolkit.machine.devices import find_gpus
-from toolkit.rewards import target
+from toolkit.rewards import registry, target
 from toolkit.rewards.answers import is_number
 from toolkit.runs.names import SETTINGS
 from toolkit.runs.reader import read_json
@@ -215,8 +215,15 @@ def _rewards(found: Named, session: Session[GrpoSettings]) -> tuple[list[Reward]
             paid.append(Reward(target.find(kept["name"]).function, kept.get("weight", 1.0)))
         except RewardError:
             notes.append(f"reward {kept['name']} is the recipe's own, and not judged here: --reward names others")
-    if judge := record.get("judge"):
-        return paid, next((r for r in paid if r.name == judge), Reward(target.find(judge).function)), notes
+    judge = record.get("judge")
+    by_name = {reward.name: reward for reward in paid}
+    if judge in by_name:
+        return paid, by_name[judge], notes
+    if judge in registry.REWARDS:
+        return paid, Reward(registry.get(judge)), notes
+    if judge:
+        found = f"{found.name} was measured by {judge}, its recipe's own"
+        raise RewardError(found, "a reward that is known by name", "say by which to measure: --reward NAME")
     if not paid:
         raise RewardError(f"{found.name}: none of its rewards is known by name", "a reward", "name one: --reward NAME")
     return paid, paid[0], notes

@@ -102,6 +102,7 @@ def test_the_command_shows_prints_and_writes(tmp_path: Path, capsys: pytest.Capt
         (["{a}", "{b}", "--reward", "corect"], "did you mean correct"),
         (["{a}", "{b}", "--n_shown", "-1"], "--n_shown is -1"),
         (["{broken}", "{b}"], "is broken at line 1"),
+        (["{other}", "{b}"], "row 1 has no completion in words"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -112,6 +113,8 @@ def test_bad_input_is_one_line(
     places["empty"].mkdir()
     places["broken"] = tmp_path / "broken.jsonl"
     places["broken"].write_text("{half\n")
+    places["other"] = tmp_path / "other.jsonl"
+    places["other"].write_text('{"prompt": "p", "text": "x"}\n')
     before = sorted(tmp_path.rglob("*"))
     assert main(["eval", "compare", *(arg.format(**places) for arg in args)]) == 2
     shown = capsys.readouterr()

@@ -24,11 +24,11 @@ from toolkit.rewards import spec as reward_spec
 from toolkit.vram.configs import tables
 
 HIDDEN = reward_spec.HIDDEN
-ABSOLUTE_PATH = re.compile(r"""(?<![\w.:/~-])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s'":,;()]+[\\/])+(?=[^\\/\s'":,;()])""")
+ABSOLUTE_PATH = re.compile(r"""(?<![\w./~-])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s'":,;()]+[\\/])+(?=[^\\/\s'":,;()])""")
 """All of a path but its last part."""
-LEFT_OUT = frozenset(
-    ("output_dir", "config", "resume", "push_to_hub", "argv", "variables", "platform", "host", "hostname", "node")
-    + ("user", "uuid", "serial", "pid", "run", "log")
+LEFT_OUT = (
+    *("output_dir", "config", "resume", "push_to_hub", "argv", "variables", "platform", "host", "hostname", "node"),
+    *("user", "uuid", "serial", "pid", "run", "log"),
 )
 """Keys that say where something ran, or who ran it."""
 TEXTS = ("system_prompt",)
@@ -37,7 +37,7 @@ PLACES = ("model", "dataset", "examples")
 """Settings that may be a file, a folder or a Hub id."""
 MIN_WORD = 2
 """Characters of a name from which on it is looked for: one letter stands everywhere."""
-_ROOT = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?[\\/]{1,2}(?=[\w.])")
+_ROOT = re.compile(r"(?<![\w./~:-])(?:~|[A-Za-z]:)?[\\/]{1,2}(?=[\w.])")
 _RELATIVE = re.compile(r"(?<![\w./~-])(?:[\w.~-]+[\\/])+(?=[\w.-]*\.[A-Za-z]\w{0,8}\b|[\w.-]+[\\/])")
 _ADDRESS = re.compile(r"\b(\w+)://[^\s,'\"]+")
 _TOKEN = re.compile(r"\bhf_\w+")
@@ -49,7 +49,6 @@ def shared(records: Sequence[Record]) -> list[Record]:
     found = []
     for record in records:
         kept = _of_mapping(record, clean)
-        kept["date"] = str(kept.get("date", ""))[: len("2026-01-01")]
         told = json.dumps([kept.get(name) for name in ("point", "repeat", "about")], sort_keys=True)
         found.append(
             kept | {"id": hashlib.sha256(told.encode()).hexdigest()[:12]}

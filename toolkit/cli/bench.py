@@ -144,6 +144,32 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a sweep measured as a file to send in: without host, user, path, address or prompt."""
+
+    results: _Results = None
+    """A folder of results, or its cells.jsonl."""
+    output: Path | None = None
+    """File to write, .jsonl; without it CARD_SPEC.jsonl beside the results."""
+
+    def run(self) -> int:
+        from toolkit.bench import share
+        from toolkit.bench.store import read_finished
+        from toolkit.display.console import say
+
+        results = _given(self.results, "RESULTS", "a folder that toolkit bench run wrote")
+        records = share.shared(read_finished(results))
+        output = self.output or (results if results.is_dir() else results.parent) / share.name_of(records)
+        if output.suffix != ".jsonl":
+            raise SettingsError(f"--output {output} is no file of records", "a name that ends in .jsonl")
+        if output.exists() and results.exists() and output.samefile(results):
+            raise SettingsError(f"--output {output} is what is shared", "another name", "it would be overwritten")
+        save(output, share.as_lines(records).encode())
+        say(f"wrote {output}: {len(records)} cells. Read it before you send it; benchmarks/README.md says where to.")
+        return 0
+
+
+@dataclass(frozen=True)
 class Plot:
     """The cells of a sweep as a picture: tokens/s against memory, and how both grow with each setting."""
 
@@ -196,4 +222,4 @@ def _given(value: Path | None, name: str, wanted: str) -> Path:
     return value.expanduser()
 
 
-BENCH_VERBS = {"run": Run, "tune": Tune, "table": Table, "plot": Plot, "compare": Compare}
+BENCH_VERBS = {"run": Run, "tune": Tune, "table": Table, "plot": Plot, "compare": Compare, "share": Share}

@@ -47,7 +47,7 @@ def as_yaml(spec: Spec, search: Search) -> str:
     lines = (
         f"Found by toolkit bench tune {spec.path.name} on {where}, in {n_trials} trials of a few steps.",
         f"Measured: {search.best.completions_per_s:,.1f} completions/s{beside}{confirmed}.",
-        f"Chosen: {search.best.told}",
+        f"What is not as it was at the start: {search.best.told(search.start)}.",
         "What is not named here is the recipe's default.",
     )
     heading = "".join(f"# {line}\n" for line in lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from toolkit.bench.predict import predicted
 from toolkit.bench.search import Point, is_better, proposals
 from toolkit.bench.spec import ENGINES, Cell, Spec, expand
 from toolkit.bench.store import Record
-from toolkit.display.tables import Table, number
+from toolkit.display.tables import Column, Table, number, words
 from toolkit.errors import SettingsError
 from toolkit.machine.devices import find_gpus
 from toolkit.settings.batch import Batch
@@ -54,10 +54,10 @@ class Trial:
     def is_measured(self) -> bool:
         return bool(self.cell)
 
-    @property
-    def told(self) -> str:
-        """The settings in one line."""
-        return " ".join(f"{name}={value}" for name, value in self.changed.items())
+    def told(self, start: Trial) -> str:
+        """What is not as it was at the start, in one line."""
+        others = [f"{name}={value}" for name, value in self.changed.items() if value != start.changed[name]]
+        return " ".join(others) or "start"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,10 @@ class Search:
     best: Trial
     cell: Cell
     """The best one's, with the full number of steps."""
-    confirmed: Sequence[tuple[Trial, Trial]] = ()
+    confirmed: Sequence[tuple[Trial, Trial]]
     """Start and best again in long runs, in pairs."""
+    about: Mapping[str, Any]
+    """What else decided the figures, as the cells' records have it."""
 
     @property
     def start(self) -> Trial:
@@ -79,6 +81,7 @@ class Search:
         """Every trial, and what came of it."""
         pairs = [{"start": asdict(start), "best": asdict(best)} for start, best in self.confirmed]
         return {
+            "about": dict(self.about),
             "start": asdict(self.start),
             "best": asdict(self.best),
             "times_as_fast": ratio(self.start, self.best),
@@ -119,7 +122,7 @@ def run(spec: Spec, folder: Path, n_trials: int, probe_steps: int, say: Say, *, 
         if cell is None or not best.completions_per_s:
             raise SettingsError("no trial finished", "a start that runs", f"see {folder}")
         pairs = search.confirm(point) if confirm else []
-    return Search(trials, best, cell, pairs)
+    return Search(trials, best, cell, pairs, {"spec": spec.name, "probe_steps": probe_steps, **search.about})
 
 
 Axis = Sequence[Mapping[str, Any]]
@@ -160,6 +163,7 @@ class _Searching:
     probe_steps: int
     n_trials: int
     say: Say
+    about: dict[str, Any] = field(default_factory=dict)
 
     def go(self) -> tuple[list[Trial], Trial, Point]:
         """Every trial, the best one and its point."""
@@ -231,6 +235,7 @@ class _Searching:
             raise ValueError(f"no cell at {point}")
         short = {"max_steps": self.probe_steps, "n_eval": N_EVAL} if is_probe else {}
         record = self.run_cell(replace(cell, settings={**cell.settings, **short}, repeat=repeat))
+        self.about = record["about"]
         trial = Trial(self._changed(point), record["status"], record["why"], cell=record["id"])
         if record["status"] != "ok":
             return trial
@@ -256,10 +261,10 @@ class _Searching:
     def _line(self, trial: Trial, start: Trial, n_done: int) -> str:
         number_of = f"[{n_done}/{self.n_trials}] " if trial.is_measured else ""
         if not trial.completions_per_s:
-            return f"{number_of}{trial.told}: {trial.status.replace('_', ' ')}: {trial.why}"
+            return f"{number_of}{trial.told(start)}: {trial.status.replace('_', ' ')}: {trial.why}"
         times = ratio(start, trial)
         beside = f", {times:.2f} times the start" if times and trial is not start else ""
-        return f"{number_of}{trial.told}: {_figures(trial)}{beside}"
+        return f"{number_of}{trial.told(start)}: {_figures(trial)}{beside}"
 
 
 def completions_a_step(spec: Spec, cell: Cell) -> int:
@@ -289,8 +294,9 @@ def _figures(trial: Trial) -> str:
 def table_of(search: Search) -> Table:
     """A row a trial, the fastest first."""
     names = list(search.start.changed)
-    figures = map(number, ("completions/s", "times", "reward", "peak GiB"))
-    table = Table([*names, *figures, "status"])
+    figures = [replace(number(name), is_words=True) for name in ("completions /s", "times", "reward", "peak GiB")]
+    headings = [Column(name.replace("_", " "), is_words=True) for name in names]
+    table = Table([*headings, *figures, words("status")])
     for trial in sorted(search.trials, key=lambda trial: -trial.completions_per_s):
         times = ratio(search.start, trial)
         values = (trial.completions_per_s or None, times, trial.reward, trial.peak_gib)

@@ -100,7 +100,7 @@ def test_two_settings_become_a_map_for_each_of_the_others() -> None:
     maps = maps_of(rows_of(records))
     assert [one.title for one in maps] == ["kind none", "kind hf"]
     figure = Figure()
-    maps[0].draw(figure.subfigures(1, 1))
+    maps[0].draw(figure.subfigures(1, 1, squeeze=False)[0, 0])
     memory, speed = ([text.get_text() for text in axes.texts] for axes in figure.axes)
     assert memory == ["1.0 (1.2)", "1.0", "2.0", "memory"]
     assert speed == ["1,000", "1,000", "1,000", "memory"]

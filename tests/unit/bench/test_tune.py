@@ -72,7 +72,7 @@ def faked(
     def run_cell(cell: Cell) -> dict[str, Any]:
         ran.append(cell.settings)
         told = {"step_s": [1.0, 1.0], "reward": 0.5, "peak_gib": {"process": 1.0}} | found(cell.settings)
-        return {"id": str(len(ran)), "status": "ok", "why": "", "measured": told}
+        return {"id": str(len(ran)), "status": "ok", "why": "", "measured": told, "about": {}}
 
     @contextmanager
     def runner(spec: Any, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]]]:

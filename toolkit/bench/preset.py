@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.bench import recipe
 from toolkit.bench.spec import Cell, Spec
-from toolkit.bench.tune import Search, ratio
+from toolkit.bench.trials import Search, ratio
 from toolkit.errors import SettingsError
 from toolkit.files import as_json
 from toolkit.machine.devices import find_gpus

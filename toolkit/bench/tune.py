@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from toolkit.bench.predict import predicted
 from toolkit.bench.search import Point, is_better, proposals
 from toolkit.bench.spec import ENGINES, Cell, Spec, expand
 from toolkit.bench.store import Record
-from toolkit.display.tables import Column, Table, number, words
+from toolkit.bench.trials import Search, Trial, fair, figures, ratio
 from toolkit.errors import SettingsError
 from toolkit.machine.devices import find_gpus
 from toolkit.settings.batch import Batch
@@ -29,79 +29,6 @@ N_EVAL = 8
 """Held-out problems of a probe, which nothing is read from."""
 MUCH_SLOWER = 2.0
 """A point whose step the planner expects to take this many times as long as the best one's is not measured."""
-REWARD_SHARE = 0.05
-"""Share of its spread by which a reward may fall short of the start's: chance alone moves the mean of some hundred
-completions by as much. Rewards around zero have no share of their own, so it is at least of 1."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point, measured or not."""
-
-    changed: Mapping[str, Any]
-    """The settings that are searched, with their values here."""
-    status: str
-    """As a cell's, or `not measured`."""
-    why: str = ""
-    completions_per_s: float = 0.0
-    """Completions trained on in a second, the warm-up left out; 0 where it did not run to its end."""
-    reward: float | None = None
-    peak_gib: float | None = None
-    cell: str = ""
-    """Id of its record."""
-
-    @property
-    def is_measured(self) -> bool:
-        return bool(self.cell)
-
-    def told(self, start: Trial) -> str:
-        """What is not as it was at the start, in one line."""
-        others = [f"{name}={value}" for name, value in self.changed.items() if value != start.changed[name]]
-        return " ".join(others) or "start"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search found."""
-
-    trials: Sequence[Trial]
-    best: Trial
-    cell: Cell
-    """The best one's, with the full number of steps."""
-    confirmed: Sequence[tuple[Trial, Trial]]
-    """Start and best again in long runs, in pairs."""
-    about: Mapping[str, Any]
-    """What else decided the figures, as the cells' records have it."""
-
-    @property
-    def start(self) -> Trial:
-        return self.trials[0]
-
-    def as_json(self) -> dict[str, Any]:
-        """Every trial, and what came of it."""
-        pairs = [{"start": asdict(start), "best": asdict(best)} for start, best in self.confirmed]
-        return {
-            "about": dict(self.about),
-            "start": asdict(self.start),
-            "best": asdict(self.best),
-            "times_as_fast": ratio(self.start, self.best),
-            "confirmed": pairs,
-            "confirmed_times_as_fast": self.confirmed_ratio,
-            "trials": list(map(asdict, self.trials)),
-        }
-
-    @property
-    def confirmed_ratio(self) -> float | None:
-        """The median over the pairs of long runs; None where there are none, or one did not finish."""
-        ratios = [found for start, best in self.confirmed if (found := ratio(start, best)) is not None]
-        return round(statistics.median(ratios), 3) if ratios and len(ratios) == len(self.confirmed) else None
-
-
-def ratio(start: Trial, best: Trial) -> float | None:
-    """How many times as fast; None where the start, or the best, did not finish."""
-    if not start.completions_per_s or not best.completions_per_s:
-        return None
-    return round(best.completions_per_s / start.completions_per_s, 3)
 
 
 def run(spec: Spec, folder: Path, n_trials: int, probe_steps: int, say: Say, *, confirm: bool = False) -> Search:
@@ -190,9 +117,9 @@ class _Searching:
         pairs = []
         for repeat in range(self.spec.repeats):
             start, best = (self._measured(at, repeat=repeat, is_probe=False) for at in (first, point))
-            self.say(f"full length, start: {_figures(start)}")
-            self.say(f"full length, best:  {_figures(best)}")
-            pairs.append((start, _fair(best, start)))
+            self.say(f"full length, start: {figures(start)}")
+            self.say(f"full length, best:  {figures(best)}")
+            pairs.append((start, fair(best, start)))
         return pairs
 
     def _try(self, point: Point, start: Trial | None, best_at: Point | None) -> Trial:
@@ -203,7 +130,7 @@ class _Searching:
         if start is not None and (why := self._not_worth_it(cell, best_at)):
             return Trial(changed, "not measured", why)
         trial = self._measured(point)
-        return trial if start is None else _fair(trial, start)
+        return trial if start is None else fair(trial, start)
 
     def _not_worth_it(self, cell: Cell, best_at: Point | None) -> str:
         """Why the planner would not measure a cell; empty where it would, or knows nothing of it."""
@@ -264,42 +191,10 @@ class _Searching:
             return f"{number_of}{trial.told(start)}: {trial.status.replace('_', ' ')}: {trial.why}"
         times = ratio(start, trial)
         beside = f", {times:.2f} times the start" if times and trial is not start else ""
-        return f"{number_of}{trial.told(start)}: {_figures(trial)}{beside}"
+        return f"{number_of}{trial.told(start)}: {figures(trial)}{beside}"
 
 
 def completions_a_step(spec: Spec, cell: Cell) -> int:
     """Completions that one optimizer step learns from."""
     rollout = spec.resolved(cell).rollout
     return rollout.per_device_train_batch_size * rollout.gradient_accumulation_steps
-
-
-def _fair(trial: Trial, start: Trial) -> Trial:
-    """The trial, at no speed where it earns less than the start beyond chance."""
-    if trial.reward is None or start.reward is None:
-        return trial
-    least = start.reward - REWARD_SHARE * max(1.0, abs(start.reward))
-    if trial.reward >= least:
-        return trial
-    why = f"reward {trial.reward:.2f}, and the start had {start.reward:.2f}"
-    return replace(trial, status="lower reward", why=why, completions_per_s=0.0)
-
-
-def _figures(trial: Trial) -> str:
-    if not trial.completions_per_s:
-        return f"{trial.status.replace('_', ' ')}: {trial.why}"
-    reward = "" if trial.reward is None else f", reward {trial.reward:.2f}"
-    return f"{trial.completions_per_s:,.1f} completions/s{reward}"
-
-
-def table_of(search: Search) -> Table:
-    """A row a trial, the fastest first."""
-    names = list(search.start.changed)
-    figures = [replace(number(name), is_words=True) for name in ("completions /s", "times", "reward", "peak GiB")]
-    headings = [Column(name.replace("_", " "), is_words=True) for name in names]
-    table = Table([*headings, *figures, words("status")])
-    for trial in sorted(search.trials, key=lambda trial: -trial.completions_per_s):
-        times = ratio(search.start, trial)
-        values = (trial.completions_per_s or None, times, trial.reward, trial.peak_gib)
-        told = [("-" if value is None else f"{value:,.2f}") for value in values]
-        table.add(*(str(trial.changed[name]) for name in names), *told, trial.status.replace("_", " "))
-    return table

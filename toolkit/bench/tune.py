@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.bench import sweep
+from toolkit.bench import recipe, sweep
 from toolkit.bench.predict import predicted
-from toolkit.bench.search import Point, is_better, proposals
+from toolkit.bench.search import Point, has_optuna, is_better, proposals
 from toolkit.bench.spec import ENGINES, Cell, Spec, expand
 from toolkit.bench.store import Record
 from toolkit.bench.trials import Search, Trial, fair, figures, ratio
@@ -98,7 +98,9 @@ class _Searching:
         point = best_at = next(asked)
         trials, best = [], None
         while True:
-            trial = self._try(point, trials[0] if trials else None, best_at if best else None)
+            trial = self._try(
+                point, trials[0] if trials else None, best_at if best and best.completions_per_s else None
+            )
             trials.append(trial)
             n_done = sum(trial.is_measured for trial in trials)
             if best is None or is_better(trial.completions_per_s, best.completions_per_s):
@@ -109,6 +111,8 @@ class _Searching:
             try:
                 point = asked.send(trial.completions_per_s)
             except StopIteration:
+                if not has_optuna():
+                    self.say("no single change is faster; with optuna (pip install optuna) combinations are tried, too")
                 return trials, best, best_at
 
     def confirm(self, point: Point) -> list[tuple[Trial, Trial]]:
@@ -127,7 +131,7 @@ class _Searching:
         cell = cell_at(self.spec, self.axes, point)
         if cell is None:
             return Trial(changed, "not measured", "excluded by the spec")
-        if start is not None and (why := self._not_worth_it(cell, best_at)):
+        if why := self._not_worth_it(cell, best_at):
             return Trial(changed, "not measured", why)
         trial = self._measured(point)
         return trial if start is None else fair(trial, start)
@@ -178,7 +182,7 @@ class _Searching:
     def _step_s(self, cell: Cell, seconds: Sequence[float]) -> float:
         """What a step takes: the median, which forgets what else the machine did; or the mean, where not every step
         has a rollout."""
-        batch = Batch.of(self.spec.resolved(cell).rollout)
+        batch = batch_of(self.spec, cell)
         every = batch.steps_per_generation <= batch.gradient_accumulation_steps
         return statistics.median(seconds) if every else statistics.fmean(seconds)
 
@@ -194,7 +198,12 @@ class _Searching:
         return f"{number_of}{trial.told(start)}: {figures(trial)}{beside}"
 
 
+def batch_of(spec: Spec, cell: Cell) -> Batch:
+    """The batch that a cell has on this machine."""
+    return Batch.of(recipe.settings_here(spec.recipe_path, spec.command(cell)).rollout)
+
+
 def completions_a_step(spec: Spec, cell: Cell) -> int:
     """Completions that one optimizer step learns from."""
-    rollout = spec.resolved(cell).rollout
-    return rollout.per_device_train_batch_size * rollout.gradient_accumulation_steps
+    batch = batch_of(spec, cell)
+    return batch.per_device_train_batch_size * batch.gradient_accumulation_steps

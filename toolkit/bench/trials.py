@@ -28,6 +28,8 @@ class Trial:
     """Completions trained on in a second, the warm-up left out; 0 where it did not run to its end."""
     reward: float | None = None
     peak_gib: float | None = None
+    pass_at_1: float | None = None
+    """After a run of full length; a probe has too few problems for it."""
     cell: str = ""
     """Id of its record."""
 

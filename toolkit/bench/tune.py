@@ -177,6 +177,7 @@ class _Searching:
             completions_per_s=float(f"{speed:.4g}"),
             reward=found["reward"],
             peak_gib=found["peak_gib"]["process"],
+            pass_at_1=None if is_probe else found.get("pass_at_1"),
         )
 
     def _step_s(self, cell: Cell, seconds: Sequence[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ OF_ONE_RUN = ("output_dir", "config", "resume", "push_to_hub", "public", "debug"
 """Settings that are of a run and not of a way to train."""
 
 
-def check_suffix(path: Path) -> None:
-    """Refuse another kind of file, with a SettingsError, before anything runs."""
+def check_path(path: Path, results: Path) -> None:
+    """Refuse another kind of file, or one that cannot be written, with a SettingsError, before anything runs.
+
+    `results`: the folder that a search makes.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"--preset {path} is no preset", f"a name that ends in {' or '.join(SUFFIXES)}")
+    if path.parent != results and not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"--preset {path} cannot be written", "a file name in a writable folder")
 
 
 def preset_of(spec: Spec, cell: Cell) -> dict[str, Any]:

@@ -108,11 +108,11 @@ class Tune:
         )
         folder = self.output or Path("results") / spec.name
         path = self.preset or folder / "preset.yaml"
-        preset.check_suffix(path)
+        preset.check_path(path, folder)
         tell = (lambda line: None) if self.json else say
         found = tune.run(spec, folder, self.trials, self.probe_steps, tell, confirm=self.confirm)
-        save(path, preset.as_yaml(spec, found).encode())
         write_json(folder / "tune.json", found.as_json())
+        save(path, preset.as_yaml(spec, found).encode())
         if self.json:
             print(json.dumps({**found.as_json(), "preset": str(path)}, indent=2))
             return 0

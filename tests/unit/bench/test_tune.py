@@ -19,6 +19,7 @@ from toolkit.bench import preset, recipe, search, sweep, tune
 from toolkit.bench.search import Point, proposals
 from toolkit.bench.spec import Cell, load
 from toolkit.bench.trials import Trial, fair, ratio
+from toolkit.cli import main
 from toolkit.errors import SettingsError
 
 RECIPE = ROOT / "recipes" / "gsm8k_r1.py"
@@ -154,6 +155,17 @@ def test_what_cannot_be_searched_is_one_line(
     with pytest.raises(SettingsError, match=said):
         tune.run(spec, tmp_path / "results", 4, probe_steps, lambda line: None)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("name", "said"), [("x.txt", "is no preset"), ("none/x.yaml", "cannot be written")])
+def test_a_preset_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    path = written(tmp_path, grid={"num_generations": [4, 8]})
+    argv = ["bench", "tune", str(path), "--preset", str(tmp_path / name), "--output", str(tmp_path / "out")]
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_committed_search_found_what_the_readme_says() -> None:

@@ -152,7 +152,9 @@ def _draw_curves(axes: Axes, rows: Sequence[Row], name: str, kind: Growing) -> N
     low, high = axes.get_ylim()
     marks = [mark for mark in _MARKS if low <= mark <= high]
     axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
-    if planner := next((plan["planner"] for row in rows if (plan := row.records[0].get("predicted"))), None):
+    if planner := next(
+        (plan.get("planner", "planner") for row in rows if (plan := row.records[0].get("predicted"))), ""
+    ):
         axes.set_title(f"dotted: predicted ({planner})", fontsize=7)
     axes.legend(fontsize=6, title=by and by.replace("_", " "), title_fontsize=6, framealpha=0.8)
     _frame(axes)

@@ -22,12 +22,14 @@ READING = (
 
 def charts_of(rows: Sequence[Row]) -> list[Markup]:
     """All that the cells have enough values for; none where no cell has finished."""
-    finished = [row for row in rows if all(kind.measured(row) for kind in FIGURES) and row.median("tokens_per_s")]
+    finished = [
+        row for row in rows if all(row.median(*path) for path in (*(kind.path for kind in FIGURES), ("tokens_per_s",)))
+    ]
     if not finished:
         return []
     names = varied(rows)
     found = [_pareto(finished, names)]
-    for name in plots.growing(finished, names):
+    for name in plots.curves(finished, names):
         found += [_growth(finished, name, [other for other in names if other != name], kind) for kind in FIGURES]
     return found + [chart for one in heat_maps.maps_of(rows) for chart in _maps(one)]
 
@@ -53,8 +55,9 @@ def _growth(rows: Sequence[Row], name: str, others: Sequence[str], kind: Growing
         ]
         places: dict[float, list[float]] = {}
         for row in sorted(ours, key=lambda row: row.point[name]):
-            places.setdefault(float(row.point[name]), []).append(kind.measured(row) or 0.0)
-        slopes = [slope for line, _ in plots.lines_of(ours, name, others, kind) if (slope := plots.exponent(line))]
+            places.setdefault(float(row.point[name]), []).append(row.median(*kind.path) or 0.0)
+        lines = plots.lines_of(ours, others, name, kind.path).values()
+        slopes = [slope for line in lines if (slope := plots.exponent(line)) is not None]
         power = f" (x^{statistics.median(slopes):.2f})" if slopes else ""
         medians, lows, highs = ([of(found) for found in places.values()] for of in (statistics.median, min, max))
         label = kind.label if by is None else f"{by} {value}"

@@ -7,7 +7,7 @@ import io
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,20 +47,35 @@ def exponent(points: Sequence[Point]) -> float | None:
     return statistics.linear_regression(xs, ys).slope
 
 
+def curves(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """The settings with enough numbers to draw what grows with them."""
+    numbers = {name: {row.point[name] for row in rows if is_number(row.point.get(name))} for name in names}
+    return [name for name in names if len(numbers[name]) >= MIN_VALUES]
+
+
+def lines_of(rows: Sequence[Row], names: Sequence[str], name: str, path: Sequence[str]) -> dict[str, list[Point]]:
+    """Points (setting, figure) with x ascending, a line for each combination of the other settings."""
+    lines: dict[str, list[Point]] = {}
+    for row in rows:
+        value = row.median(*path)
+        if value is not None and is_number(row.point.get(name)):
+            others = ", ".join(str(row.point.get(other)) for other in names if other != name)
+            lines.setdefault(others, []).append((float(row.point[name]), value))
+    return {others: sorted(points) for others, points in lines.items()}
+
+
 @dataclass(frozen=True)
 class Growing:
     """A figure that grows with a setting."""
 
     label: str
-    measured: Callable[[Row], float | None]
+    path: tuple[str, ...]
+    """Where it stands in what was measured."""
     planned: str
     """Its key in what was predicted."""
 
 
-FIGURES = (
-    Growing("peak GiB", lambda row: row.median("peak_gib", "process"), "peak_gib"),
-    Growing("s/step", lambda row: row.median("step_s_median"), "step_s"),
-)
+FIGURES = (Growing("peak GiB", ("peak_gib", "process"), "peak_gib"), Growing("s/step", ("step_s_median",), "step_s"))
 
 
 def draw(records: Sequence[Record], suffix: str) -> bytes:
@@ -76,17 +91,17 @@ def draw(records: Sequence[Record], suffix: str) -> bytes:
     if not rows:
         raise SettingsError("no cell has both its memory and its speed", "a sweep with a cell that finished")
     names = varied(every)
-    curves = growing(rows, names)
+    growing = curves(rows, names)
     maps = heat_maps.maps_of(every)
-    heights = [PARETO_HEIGHT, *[CURVE_HEIGHT] * len(curves), *(one.height for one in maps)]
+    heights = [PARETO_HEIGHT, *[CURVE_HEIGHT] * len(growing), *(one.height for one in maps)]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    points, legend = parts[0].subplots(1, 2, width_ratios=(3, 1))
-    _draw_pareto(points, legend, rows, names)
-    for name, part in zip(curves, parts[1:], strict=False):
+    left, beside = parts[0].subplots(1, 2, width_ratios=(3, 1))
+    _draw_pareto(left, beside, rows, names)
+    for name, part in zip(growing, parts[1:], strict=False):
         for axes, kind in zip(part.subplots(1, 2), FIGURES, strict=True):
             _draw_curves(axes, rows, name, kind)
-    for one, part in zip(maps, parts[1 + len(curves) :], strict=True):
+    for one, part in zip(maps, parts[1 + len(growing) :], strict=True):
         one.draw(part)
     picture = io.BytesIO()
     figure.savefig(picture, format=suffix.lstrip("."), dpi=200, metadata={"Date": None} if suffix == ".svg" else None)
@@ -122,45 +137,40 @@ def _draw_curves(axes: Axes, rows: Sequence[Row], name: str, kind: Growing) -> N
     for i, value in enumerate(values):
         ours = [row for row in rows if not by or row.point.get(by) == value]
         colour, slopes = COLOURS[i % len(COLOURS)], []
-        for measured, planned in lines_of(ours, name, others, kind):
-            axes.plot(*zip(*measured, strict=True), "o-", color=colour, markersize=3, linewidth=1)
-            if planned:
-                axes.plot(*zip(*planned, strict=True), ":", color=colour, linewidth=1)
-            slopes += [slope for slope in [exponent(measured)] if slope is not None]
+        for points in lines_of(ours, others, name, kind.path).values():
+            axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=3, linewidth=1)
+            slopes += [slope for slope in [exponent(points)] if slope is not None]
+        for points in lines_of(_as_planned(ours, kind), others, name, kind.path).values():
+            axes.plot(*zip(*points, strict=True), ":", color=colour, linewidth=1)
         power = f"  ~ x^{statistics.median(slopes):.2f}" if slopes else ""
         axes.plot([], [], "o-", color=colour, markersize=3, label=f"{kind.label if by is None else value}{power}")
-    ticks = sorted(_numbers(rows, name))
+    ticks = sorted({row.point[name] for row in rows if is_number(row.point.get(name))})
     axes.set(xlabel=name, ylabel=kind.label, xscale="log", yscale="log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     low, high = axes.get_ylim()
     marks = [mark for mark in _MARKS if low <= mark <= high]
     axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
-    if planner := next((plan["planner"] for row in rows if (plan := row.records[0].get("predicted"))), None):
+    if planner := next(
+        (plan.get("planner", "planner") for row in rows if (plan := row.records[0].get("predicted"))), ""
+    ):
         axes.set_title(f"dotted: predicted ({planner})", fontsize=7)
     axes.legend(fontsize=6, title=by and by.replace("_", " "), title_fontsize=6, framealpha=0.8)
     _frame(axes)
 
 
-def lines_of(
-    rows: Sequence[Row], name: str, others: Sequence[str], kind: Growing
-) -> list[tuple[list[Point], list[Point]]]:
-    """Measured and planned points by the value of `name`, for each combination of the other settings."""
-    lines: dict[str, list[Row]] = {}
-    for row in rows:
-        if is_number(row.point.get(name)) and kind.measured(row):
-            lines.setdefault(repr([row.point.get(other) for other in others]), []).append(row)
-    found = []
-    for line in lines.values():
-        line.sort(key=lambda row: row.point[name])
-        planned = [(float(row.point[name]), plan) for row in line if (plan := _planned(row, kind.planned))]
-        found.append(([(float(row.point[name]), kind.measured(row) or math.nan) for row in line], planned))
-    return found
+def _as_planned(rows: Sequence[Row], kind: Growing) -> list[Row]:
+    """The rows as if what was predicted had been measured."""
+    return [
+        Row(row.point, [_planned(record, kind) for record in row.records if record.get("predicted")]) for row in rows
+    ]
 
 
-def growing(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """The settings with enough numbers for a curve."""
-    return [name for name in names if len(_numbers(rows, name)) >= MIN_VALUES]
+def _planned(record: Record, kind: Growing) -> Record:
+    value: Any = record["predicted"].get(kind.planned)
+    for name in reversed(kind.path):
+        value = {name: value}
+    return {"status": "ok", "measured": value}
 
 
 def telling(rows: Sequence[Row], others: Sequence[str], kind: Growing) -> str | None:
@@ -172,18 +182,10 @@ def _spread(rows: Sequence[Row], name: str, kind: Growing) -> float:
     """How far a setting moves a figure: the largest of its values' medians over the smallest."""
     groups: dict[str, list[float]] = {}
     for row in rows:
-        if found := kind.measured(row):
+        if found := row.median(*kind.path):
             groups.setdefault(repr(row.point.get(name)), []).append(found)
     medians = [statistics.median(group) for group in groups.values()]
     return max(medians) / min(medians) if medians else 1.0
-
-
-def _planned(row: Row, figure: str) -> float | None:
-    return (row.records[0].get("predicted") or {}).get(figure)
-
-
-def _numbers(rows: Sequence[Row], name: str) -> set[float]:
-    return {row.point[name] for row in rows if is_number(row.point.get(name))}
 
 
 def _frame(axes: Axes) -> None:

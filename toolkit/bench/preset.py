@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from toolkit.bench import recipe
 from toolkit.bench.spec import Cell, Spec
-from toolkit.bench.tune import Search, ratio
+from toolkit.bench.trials import Search, ratio
 from toolkit.errors import SettingsError
 from toolkit.files import as_json
 from toolkit.machine.devices import find_gpus
@@ -18,10 +19,15 @@ OF_ONE_RUN = ("output_dir", "config", "resume", "push_to_hub", "public", "debug"
 """Settings that are of a run and not of a way to train."""
 
 
-def check_suffix(path: Path) -> None:
-    """Refuse another kind of file, with a SettingsError, before anything runs."""
+def check_path(path: Path, results: Path) -> None:
+    """Refuse another kind of file, or one that cannot be written, with a SettingsError, before anything runs.
+
+    `results`: the folder that a search makes.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"--preset {path} is no preset", f"a name that ends in {' or '.join(SUFFIXES)}")
+    if path.parent != results and not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"--preset {path} cannot be written", "a file name in a writable folder")
 
 
 def preset_of(spec: Spec, cell: Cell) -> dict[str, Any]:
@@ -47,7 +53,7 @@ def as_yaml(spec: Spec, search: Search) -> str:
     lines = (
         f"Found by toolkit bench tune {spec.path.name} on {where}, in {n_trials} trials of a few steps.",
         f"Measured: {search.best.completions_per_s:,.1f} completions/s{beside}{confirmed}.",
-        f"Chosen: {search.best.told}",
+        f"What is not as it was at the start: {search.best.told(search.start)}.",
         "What is not named here is the recipe's default.",
     )
     heading = "".join(f"# {line}\n" for line in lines)

@@ -28,7 +28,7 @@ ABSOLUTE_PATH = re.compile(r"""(?<![\w./~-])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s'":,;
 """All of a path but its last part."""
 LEFT_OUT = (
     *("output_dir", "config", "resume", "push_to_hub", "argv", "variables", "platform", "host", "hostname", "node"),
-    *("user", "uuid", "serial", "pid", "run", "log"),
+    *("user", "uuid", "serial", "pid", "run", "log", "others"),
 )
 """Keys that say where something ran, or who ran it."""
 TEXTS = ("system_prompt",)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.bench import sweep
+from toolkit.bench import recipe, sweep
 from toolkit.bench.predict import predicted
-from toolkit.bench.search import Point, is_better, proposals
+from toolkit.bench.search import Point, has_optuna, is_better, proposals
 from toolkit.bench.spec import ENGINES, Cell, Spec, expand
 from toolkit.bench.store import Record
-from toolkit.display.tables import Table, number
+from toolkit.bench.trials import Search, Trial, fair, figures, ratio
 from toolkit.errors import SettingsError
 from toolkit.machine.devices import find_gpus
 from toolkit.settings.batch import Batch
@@ -29,76 +29,6 @@ N_EVAL = 8
 """Held-out problems of a probe, which nothing is read from."""
 MUCH_SLOWER = 2.0
 """A point whose step the planner expects to take this many times as long as the best one's is not measured."""
-REWARD_SHARE = 0.05
-"""Share of its spread by which a reward may fall short of the start's: chance alone moves the mean of some hundred
-completions by as much. Rewards around zero have no share of their own, so it is at least of 1."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point, measured or not."""
-
-    changed: Mapping[str, Any]
-    """The settings that are searched, with their values here."""
-    status: str
-    """As a cell's, or `not measured`."""
-    why: str = ""
-    completions_per_s: float = 0.0
-    """Completions trained on in a second, the warm-up left out; 0 where it did not run to its end."""
-    reward: float | None = None
-    peak_gib: float | None = None
-    cell: str = ""
-    """Id of its record."""
-
-    @property
-    def is_measured(self) -> bool:
-        return bool(self.cell)
-
-    @property
-    def told(self) -> str:
-        """The settings in one line."""
-        return " ".join(f"{name}={value}" for name, value in self.changed.items())
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search found."""
-
-    trials: Sequence[Trial]
-    best: Trial
-    cell: Cell
-    """The best one's, with the full number of steps."""
-    confirmed: Sequence[tuple[Trial, Trial]] = ()
-    """Start and best again in long runs, in pairs."""
-
-    @property
-    def start(self) -> Trial:
-        return self.trials[0]
-
-    def as_json(self) -> dict[str, Any]:
-        """Every trial, and what came of it."""
-        pairs = [{"start": asdict(start), "best": asdict(best)} for start, best in self.confirmed]
-        return {
-            "start": asdict(self.start),
-            "best": asdict(self.best),
-            "times_as_fast": ratio(self.start, self.best),
-            "confirmed": pairs,
-            "confirmed_times_as_fast": self.confirmed_ratio,
-            "trials": list(map(asdict, self.trials)),
-        }
-
-    @property
-    def confirmed_ratio(self) -> float | None:
-        """The median over the pairs of long runs; None where there are none, or one did not finish."""
-        ratios = [found for start, best in self.confirmed if (found := ratio(start, best)) is not None]
-        return round(statistics.median(ratios), 3) if ratios and len(ratios) == len(self.confirmed) else None
-
-
-def ratio(start: Trial, best: Trial) -> float | None:
-    """How many times as fast; None where the start, or the best, did not finish."""
-    if not start.completions_per_s or not best.completions_per_s:
-        return None
-    return round(best.completions_per_s / start.completions_per_s, 3)
 
 
 def run(spec: Spec, folder: Path, n_trials: int, probe_steps: int, say: Say, *, confirm: bool = False) -> Search:
@@ -119,7 +49,7 @@ def run(spec: Spec, folder: Path, n_trials: int, probe_steps: int, say: Say, *, 
         if cell is None or not best.completions_per_s:
             raise SettingsError("no trial finished", "a start that runs", f"see {folder}")
         pairs = search.confirm(point) if confirm else []
-    return Search(trials, best, cell, pairs)
+    return Search(trials, best, cell, pairs, {"spec": spec.name, "probe_steps": probe_steps, **search.about})
 
 
 Axis = Sequence[Mapping[str, Any]]
@@ -160,6 +90,7 @@ class _Searching:
     probe_steps: int
     n_trials: int
     say: Say
+    about: dict[str, Any] = field(default_factory=dict)
 
     def go(self) -> tuple[list[Trial], Trial, Point]:
         """Every trial, the best one and its point."""
@@ -167,7 +98,9 @@ class _Searching:
         point = best_at = next(asked)
         trials, best = [], None
         while True:
-            trial = self._try(point, trials[0] if trials else None, best_at if best else None)
+            trial = self._try(
+                point, trials[0] if trials else None, best_at if best and best.completions_per_s else None
+            )
             trials.append(trial)
             n_done = sum(trial.is_measured for trial in trials)
             if best is None or is_better(trial.completions_per_s, best.completions_per_s):
@@ -178,6 +111,8 @@ class _Searching:
             try:
                 point = asked.send(trial.completions_per_s)
             except StopIteration:
+                if not has_optuna():
+                    self.say("no single change is faster; with optuna (pip install optuna) combinations are tried, too")
                 return trials, best, best_at
 
     def confirm(self, point: Point) -> list[tuple[Trial, Trial]]:
@@ -186,9 +121,9 @@ class _Searching:
         pairs = []
         for repeat in range(self.spec.repeats):
             start, best = (self._measured(at, repeat=repeat, is_probe=False) for at in (first, point))
-            self.say(f"full length, start: {_figures(start)}")
-            self.say(f"full length, best:  {_figures(best)}")
-            pairs.append((start, _fair(best, start)))
+            self.say(f"full length, start: {figures(start)}")
+            self.say(f"full length, best:  {figures(best)}")
+            pairs.append((start, fair(best, start)))
         return pairs
 
     def _try(self, point: Point, start: Trial | None, best_at: Point | None) -> Trial:
@@ -196,10 +131,10 @@ class _Searching:
         cell = cell_at(self.spec, self.axes, point)
         if cell is None:
             return Trial(changed, "not measured", "excluded by the spec")
-        if start is not None and (why := self._not_worth_it(cell, best_at)):
+        if why := self._not_worth_it(cell, best_at):
             return Trial(changed, "not measured", why)
         trial = self._measured(point)
-        return trial if start is None else _fair(trial, start)
+        return trial if start is None else fair(trial, start)
 
     def _not_worth_it(self, cell: Cell, best_at: Point | None) -> str:
         """Why the planner would not measure a cell; empty where it would, or knows nothing of it."""
@@ -231,6 +166,7 @@ class _Searching:
             raise ValueError(f"no cell at {point}")
         short = {"max_steps": self.probe_steps, "n_eval": N_EVAL} if is_probe else {}
         record = self.run_cell(replace(cell, settings={**cell.settings, **short}, repeat=repeat))
+        self.about = record["about"]
         trial = Trial(self._changed(point), record["status"], record["why"], cell=record["id"])
         if record["status"] != "ok":
             return trial
@@ -241,12 +177,13 @@ class _Searching:
             completions_per_s=float(f"{speed:.4g}"),
             reward=found["reward"],
             peak_gib=found["peak_gib"]["process"],
+            pass_at_1=None if is_probe else found.get("pass_at_1"),
         )
 
     def _step_s(self, cell: Cell, seconds: Sequence[float]) -> float:
         """What a step takes: the median, which forgets what else the machine did; or the mean, where not every step
         has a rollout."""
-        batch = Batch.of(self.spec.resolved(cell).rollout)
+        batch = batch_of(self.spec, cell)
         every = batch.steps_per_generation <= batch.gradient_accumulation_steps
         return statistics.median(seconds) if every else statistics.fmean(seconds)
 
@@ -256,44 +193,18 @@ class _Searching:
     def _line(self, trial: Trial, start: Trial, n_done: int) -> str:
         number_of = f"[{n_done}/{self.n_trials}] " if trial.is_measured else ""
         if not trial.completions_per_s:
-            return f"{number_of}{trial.told}: {trial.status.replace('_', ' ')}: {trial.why}"
+            return f"{number_of}{trial.told(start)}: {trial.status.replace('_', ' ')}: {trial.why}"
         times = ratio(start, trial)
         beside = f", {times:.2f} times the start" if times and trial is not start else ""
-        return f"{number_of}{trial.told}: {_figures(trial)}{beside}"
+        return f"{number_of}{trial.told(start)}: {figures(trial)}{beside}"
+
+
+def batch_of(spec: Spec, cell: Cell) -> Batch:
+    """The batch that a cell has on this machine."""
+    return Batch.of(recipe.settings_here(spec.recipe_path, spec.command(cell)).rollout)
 
 
 def completions_a_step(spec: Spec, cell: Cell) -> int:
     """Completions that one optimizer step learns from."""
-    rollout = spec.resolved(cell).rollout
-    return rollout.per_device_train_batch_size * rollout.gradient_accumulation_steps
-
-
-def _fair(trial: Trial, start: Trial) -> Trial:
-    """The trial, at no speed where it earns less than the start beyond chance."""
-    if trial.reward is None or start.reward is None:
-        return trial
-    least = start.reward - REWARD_SHARE * max(1.0, abs(start.reward))
-    if trial.reward >= least:
-        return trial
-    why = f"reward {trial.reward:.2f}, and the start had {start.reward:.2f}"
-    return replace(trial, status="lower reward", why=why, completions_per_s=0.0)
-
-
-def _figures(trial: Trial) -> str:
-    if not trial.completions_per_s:
-        return f"{trial.status.replace('_', ' ')}: {trial.why}"
-    reward = "" if trial.reward is None else f", reward {trial.reward:.2f}"
-    return f"{trial.completions_per_s:,.1f} completions/s{reward}"
-
-
-def table_of(search: Search) -> Table:
-    """A row a trial, the fastest first."""
-    names = list(search.start.changed)
-    figures = map(number, ("completions/s", "times", "reward", "peak GiB"))
-    table = Table([*names, *figures, "status"])
-    for trial in sorted(search.trials, key=lambda trial: -trial.completions_per_s):
-        times = ratio(search.start, trial)
-        values = (trial.completions_per_s or None, times, trial.reward, trial.peak_gib)
-        told = [("-" if value is None else f"{value:,.2f}") for value in values]
-        table.add(*(str(trial.changed[name]) for name in names), *told, trial.status.replace("_", " "))
-    return table
+    batch = batch_of(spec, cell)
+    return batch.per_device_train_batch_size * batch.gradient_accumulation_steps

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,7 +97,7 @@ class Tune:
     """Print what was found as one JSON object."""
 
     def run(self) -> int:
-        from toolkit.bench import preset, tune
+        from toolkit.bench import preset, trials, tune
         from toolkit.bench import spec as specs
         from toolkit.display.console import console, say
         from toolkit.files import write_json
@@ -107,16 +109,17 @@ class Tune:
         )
         folder = self.output or Path("results") / spec.name
         path = self.preset or folder / "preset.yaml"
-        preset.check_suffix(path)
+        preset.check_path(path, folder)
         tell = (lambda line: None) if self.json else say
         found = tune.run(spec, folder, self.trials, self.probe_steps, tell, confirm=self.confirm)
-        save(path, preset.as_yaml(spec, found).encode())
         write_json(folder / "tune.json", found.as_json())
+        save(path, preset.as_yaml(spec, found).encode())
         if self.json:
             print(json.dumps({**found.as_json(), "preset": str(path)}, indent=2))
             return 0
-        console.print(tune.table_of(found).rich(gap=1))
-        say(f"wrote {path}: python {spec.recipe_path.name} --config {path}")
+        console.print(trials.table_of(found).rich(gap=1))
+        command = shlex.join(["python", os.path.relpath(spec.recipe_path), "--config", str(path)])
+        say(f"wrote {path}: {command}")
         return 0
 
 

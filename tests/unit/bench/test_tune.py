@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from tests.unit.bench.test_spec import ROOT, written
 from toolkit.bench import preset, recipe, search, sweep, tune
 from toolkit.bench.search import Point, proposals
 from toolkit.bench.spec import Cell, load
+from toolkit.bench.trials import Trial, fair, ratio
+from toolkit.cli import main
 from toolkit.errors import SettingsError
 
 RECIPE = ROOT / "recipes" / "gsm8k_r1.py"
@@ -72,7 +76,7 @@ def faked(
     def run_cell(cell: Cell) -> dict[str, Any]:
         ran.append(cell.settings)
         told = {"step_s": [1.0, 1.0], "reward": 0.5, "peak_gib": {"process": 1.0}} | found(cell.settings)
-        return {"id": str(len(ran)), "status": "ok", "why": "", "measured": told}
+        return {"id": str(len(ran)), "status": "ok", "why": "", "measured": told, "about": {}}
 
     @contextmanager
     def runner(spec: Any, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]]]:
@@ -151,3 +155,31 @@ def test_what_cannot_be_searched_is_one_line(
     with pytest.raises(SettingsError, match=said):
         tune.run(spec, tmp_path / "results", 4, probe_steps, lambda line: None)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("name", "said"), [("x.txt", "is no preset"), ("none/x.yaml", "cannot be written")])
+def test_a_preset_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    path = written(tmp_path, grid={"num_generations": [4, 8]})
+    argv = ["bench", "tune", str(path), "--preset", str(tmp_path / name), "--output", str(tmp_path / "out")]
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_committed_search_found_what_the_readme_says() -> None:
+    found = json.loads((ROOT / "benchmarks" / "baselines" / "embedded_tune.json").read_text())
+    told = " ".join((ROOT / "benchmarks" / "README.md").read_text().split())
+    start, best, n_trials = found["start"], found["best"], len(found["trials"])
+    assert f"with {start['completions_per_s']:.0f} completions/s, {n_trials} trials of 8 steps came to" in told
+    assert f"came to {best['completions_per_s']:.0f}, {found['times_as_fast']:.2f} times as many" in told
+    pairs = [(Trial(**pair["start"]), Trial(**pair["best"])) for pair in found["confirmed"]]
+    ratios = [times for pair in pairs if (times := ratio(*pair))]
+    assert statistics.median(ratios) == pytest.approx(found["confirmed_times_as_fast"], abs=0.01)
+    assert min(ratios) >= 1.5
+    assert f"it was {found['confirmed_times_as_fast']:.2f} times" in told
+    for first, second in pairs:
+        assert fair(second, first) == second, "no less reward"
+        assert f"a reward of {second.reward:.2f} beside {first.reward:.2f}" in told
+        assert f"a pass@1 of {100 * (second.pass_at_1 or 0):.1f} % beside {100 * (first.pass_at_1 or 0):.1f} %" in told

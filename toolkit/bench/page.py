@@ -14,7 +14,7 @@ from toolkit.bench.store import Record
 from toolkit.bench.tables import NOT_RUN, Row, rows_of, table_of, varied
 from toolkit.display import page
 from toolkit.display.page import Section, Tile
-from toolkit.display.tables import Table, words
+from toolkit.display.tables import Table, number, words
 from toolkit.units import format_gib, plural
 
 MEMORY, SPEED = ("peak_gib", "process"), ("tokens_per_s",)
@@ -65,10 +65,12 @@ def _sweep(records: Sequence[Record]) -> list[Section]:
         [*([_tiles(rows, finished, names)] if finished else []), page.table(_cells(records, rows), "cells")],
         "A row a cell, repeats together: medians. A heading sorts, and the address keeps order and filter.",
     )
-    about = page.details("Versions and machine", page.table(_machine(records), "machine"))
+    about = [page.details("Versions and machine", page.table(_machine(records), "machine"))]
+    if finished:
+        about.insert(0, page.details("Seconds by phase", page.table(_phases(rows, names), "phases")))
     if not drawn:
-        return [Section(cells.title, [*cells.blocks, about], cells.note)]
-    return [cells, Section("Charts", [page.grid(*drawn), about], f"{places(records)}. {page_charts.READING}")]
+        return [Section(cells.title, [*cells.blocks, *about], cells.note)]
+    return [cells, Section("Charts", [page.grid(*drawn), *about], f"{places(records)}. {page_charts.READING}")]
 
 
 def _tiles(rows: Sequence[Row], finished: Sequence[Row], names: Sequence[str]) -> Markup:
@@ -104,21 +106,31 @@ def _reason(row: Row) -> str:
     return "; ".join(dict.fromkeys(str(record["why"]) for record in row.records if record["why"]))
 
 
+def _phases(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """Seconds a step by phase, a row a cell that finished."""
+    finished = [row for row in rows if row.finished]
+    phases = dict.fromkeys(
+        phase for row in finished for one in row.finished for phase in one["measured"].get("phases", ())
+    )
+    table = Table([*names, *(number(f"{phase} s") for phase in phases)])
+    for row in finished:
+        seconds = [row.median("phases", phase) for phase in phases]
+        table.add(*(str(row.point.get(name)) for name in names), *("-" if s is None else f"{s:.3g}" for s in seconds))
+    return table
+
+
 def _machine(records: Sequence[Record]) -> Table:
-    """What decides the figures beside the settings, a line for each value that a record has."""
-    table = Table(["", words("value")])
+    """What decides the figures beside the settings, a line each, with every value that the records have."""
     found: dict[str, dict[str, None]] = {}
     for record in records:
-        about = record.get("about") or {}
-        versions = {f"{name} ": version for name, version in (about.get("versions") or {}).items()}
-        for name, value in (about | versions).items():
-            if not isinstance(value, dict):
-                found.setdefault(name.strip(), {})[
-                    ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-                ] = None
-    for name, values in found.items():
-        table.add(name.replace("_", " "), " or ".join(value or "none" for value in values))
-    return table
+        about, machine = record.get("about") or {}, record.get("machine") or {}
+        plain = {name: value for name, value in about.items() if not isinstance(value, dict)}
+        if "is_quiet" in machine:
+            plain["quiet before each cell"] = machine["is_quiet"]
+        for name, value in {**plain, **(about.get("versions") or {})}.items():
+            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            found.setdefault(name.replace("_", " "), {})[told or "none"] = None
+    return Table(["", words("value")], [(name, " or ".join(values)) for name, values in found.items()])
 
 
 def _explorer(plans: dict[str, Any]) -> Section:

@@ -120,6 +120,8 @@ def test_the_worst_verdict_takes_one_line(width: int) -> None:
     assert lines[-2].startswith("│ health  ✗ +1 more  R26 every group flat: in every group all comp")
     assert lines[-2].endswith("… │")
     assert len(lines[-2]) == width
+
+
 def measuring() -> RunState:
     """Half-way through measuring: the first 32 took 10 s, which is no measure of the pace, 96 more took 22.5 s."""
     state = state_after(8)

@@ -38,7 +38,7 @@ OF_SIGNAL = (
         name="truncated",
         signal="truncated",
         amber=Limit(
-            AMBER_TRUNCATED_FRAC, 0.15, f"ours; 14 % at a limit that works: {GITHUB}huggingface/trl/pull/5759", trip=3
+            AMBER_TRUNCATED_FRAC, 0.15, f"ours; 14 % where it works: {GITHUB}huggingface/trl/pull/5759", trip=3
         ),
         red=Limit(RED_TRUNCATED_FRAC, 0.5, f"{AXOLOTL}; {QUICKSTART}", trip=2),
         under=("R02",),

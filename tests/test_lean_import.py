@@ -51,6 +51,7 @@ def modules_loaded_by(argv: list[str], tmp_path: Path, expected: int = 0) -> set
         (["toolkit", "plan", "--table", "--gpu", "all"], 0),
         (["toolkit", "plan", "--fit", "--gpu", "4090"], 0),
         (["toolkit", "reward", "--help"], 0),
+        (["toolkit", "runs", "diagnose", "tests/golden/healthy_run.jsonl"], 0),
         (["toolkit", "reward", "list"], 0),
         (["toolkit", "reward", "check", "correct", "--dataset", "tests/golden/problems.jsonl"], 0),
         (["toolkit", "reward", "attack", "format", "--n_rows", "2"], 0),

@@ -118,7 +118,7 @@ def _of(value: Any, clean: Clean) -> Any:
 def _of_mapping(mapping: Mapping[str, Any], clean: Clean) -> dict[str, Any]:
     kept = {}
     for name, value in mapping.items():
-        if name in LEFT_OUT:
+        if name in LEFT_OUT and value is not None:
             continue
         if isinstance(value, str) and name in TEXTS:
             kept[name] = HIDDEN

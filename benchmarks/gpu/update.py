@@ -19,7 +19,8 @@ from toolkit.data.schema import Row, messages
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState
-from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process, torch_peaks_gib
+from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
+from toolkit.machine.peaks import torch_peaks_gib
 from toolkit.rewards.completions import text_of
 from toolkit.runs import metrics
 from toolkit.settings import flatten

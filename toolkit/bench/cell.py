@@ -17,7 +17,7 @@ from typing import Any
 from toolkit.errors import EXIT_BAD_INPUT, is_out_of_memory
 from toolkit.files import write_json
 from toolkit.machine.child import end_with_parent
-from toolkit.machine.devices import resident_peak_gib
+from toolkit.machine.peaks import resident_peak_gib
 
 
 def main() -> None:

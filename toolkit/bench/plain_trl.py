@@ -19,7 +19,8 @@ from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.data.examples import read_files
 from toolkit.files import write_json
 from toolkit.launch.presets import choose_presets, presets_of
-from toolkit.machine.devices import Gpu, find_gpus, resident_peak_gib, torch_peaks_gib
+from toolkit.machine.devices import Gpu, find_gpus
+from toolkit.machine.peaks import resident_peak_gib, torch_peaks_gib
 from toolkit.runs import metrics
 from toolkit.runs.names import METRICS, SUMMARY
 from toolkit.settings import GrpoSettings

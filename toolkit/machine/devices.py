@@ -1,4 +1,4 @@
-"""Which card is there, and what this process takes of it and of the host's memory; torch is not loaded for it."""
+"""Which card is there, who works on it and what this process takes of it; torch is not loaded for it."""
 
 from __future__ import annotations
 
@@ -201,23 +201,3 @@ def ask_for_this_process(gpu: Gpu) -> Callable[[], ProcessMemory | None]:
         return process_memory(listed, os.getpid(), gpu.free_gib, gib(memory.free))
 
     return ask
-
-
-def torch_peaks_gib() -> tuple[float, float] | None:
-    """Peaks of allocated and reserved memory since the last reset; None without torch or a CUDA device."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return gib(torch.cuda.max_memory_allocated()), gib(torch.cuda.max_memory_reserved())
-
-
-def resident_peak_gib() -> float:
-    """The most that this process has held of the host's memory."""
-    if sys.platform == "win32":
-        import psutil
-
-        return gib(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there and KiB on Linux
-    return gib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -26,6 +26,8 @@ class Run:
     """Folder of the results; without it results/SPEC here."""
     dry_run: bool = False
     """List the cells with what the planner expects of them, and run none."""
+    weights: Literal["pretrained", "random"] | None = None
+    """`random`: of the model's true shape and vocabulary, made here without a download; else what SPEC says."""
     json: bool = False
     """Print the records as one JSON array."""
 
@@ -35,13 +37,14 @@ class Run:
         from toolkit.bench.tables import table_of
         from toolkit.display.console import say
 
-        spec, cells = specs.load(_given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml"))
+        path = _given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml")
+        spec, cells = specs.load(path, self.weights)
         if self.dry_run:
             planned = sweep.listed(spec, cells)
             self._give(planned, table_of(planned, on_screen=True))
             return 0
         folder = self.output or Path("results") / spec.name
-        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say)
+        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say, on_screen=not self.json)
         self._give(records, table_of(records, on_screen=True))
         if not self.json:
             say(f"{folder}: toolkit bench table {folder}")

@@ -13,6 +13,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from toolkit.backends.shared import dtype_name
+from toolkit.machine.devices import Gpu
 from toolkit.models.stand_in_tokenizer import write_tokenizer
 from toolkit.vram.shapes import Shape
 
@@ -59,6 +61,12 @@ def write_checkpoint(shape: Shape, folder: Path, *, dtype: Dtype, in_4bit: bool)
     write_tokenizer(folder, shape.vocab)
     GenerationConfig(eos_token_id=2, pad_token_id=0).save_pretrained(folder)
     config.save_pretrained(folder)
+
+
+def checkpoint_dtype(gpu: Gpu | None) -> Dtype:
+    """What a checkpoint's weights are in: the type that the backends compute in."""
+    names: dict[str, Dtype] = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+    return names[dtype_name(gpu)]
 
 
 def _quantised(model: Any) -> frozenset[str]:

@@ -14,8 +14,8 @@ from toolkit.display.tables import Table, number
 from toolkit.errors import SettingsError
 
 MEMORY_TOLERANCE = 0.01
-"""Share by which a peak and the counted work may grow. torch's allocator repeats a peak to the block, equal settings and
-seed repeat the work exactly. Without a card a peak is resident memory, of which runs of the same code differ by up to a
+"""Share by which a peak and the counted work may grow. torch's allocator repeats a peak to the block; equal settings
+and seed repeat the work. Without a card a peak is resident memory, of which runs of the same code differ by up to a
 hundredth (`baselines/embedded_engines.jsonl`): with repeats the interval knows that, without them it may not."""
 FIGURES = (("peak GiB", ("peak_gib", "process")), ("tokens", ("n_tokens",)), ("passes", ("n_forward_passes",)))
 TIME_TOLERANCE = 0.15

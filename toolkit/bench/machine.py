@@ -64,10 +64,10 @@ def _of_the_card(gpu: Gpu) -> dict[str, Any]:
         handle = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
     except pynvml.NVMLError:
         return found
-    asked = {name: (pynvml.nvmlDeviceGetClockInfo, getattr(pynvml, kind)) for name, kind in _CLOCKS.items()}
-    asked |= {
-        f"max_{name}": (pynvml.nvmlDeviceGetMaxClockInfo, getattr(pynvml, kind)) for name, kind in _CLOCKS.items()
-    }
+    asked: dict[str, tuple[Any, int]] = {}
+    for name, kind in _CLOCKS.items():
+        asked[name] = pynvml.nvmlDeviceGetClockInfo, getattr(pynvml, kind)
+        asked[f"max_{name}"] = pynvml.nvmlDeviceGetMaxClockInfo, getattr(pynvml, kind)
     asked["celsius"] = (pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU)
     for name, (ask, kind) in asked.items():
         try:

@@ -157,8 +157,8 @@ def _peaks(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dic
 def _sequences(run: Path) -> int | None:
     """Completions that feed an optimizer step, by what took effect; Unsloth may have raised the batch."""
     effective = _record(run, SETTINGS).get("effective") or {}
-    parts = [effective.get(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps")]
-    return math.prod(parts) if all(isinstance(part, int) for part in parts) else None
+    batch, passes = (effective.get(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps"))
+    return batch * passes if batch and passes else None
 
 
 def _record(run: Path, name: str) -> dict[str, Any]:

@@ -10,25 +10,28 @@ from typing import Any
 from toolkit.machine.devices import Gpu, other_processes
 from toolkit.units import gib
 
-BUSY_LOAD = 0.5
-"""Runnable processes a core, before the cell runs any, from which on its times are not those of a quiet machine."""
+BUSY_FRAC = 0.25
+"""Of all cores, in use before the cell runs: from there on its times are not those of a quiet machine."""
+LOOK_S = 0.2
+"""How long that is looked at. The load average would not do: it still has the cell before in it."""
 _CLOCKS = {"sm_mhz": "NVML_CLOCK_SM", "memory_mhz": "NVML_CLOCK_MEM"}
 
 
 def describe(gpus: Sequence[Gpu]) -> dict[str, Any]:
-    """Load, free host memory and threads; the card's clocks, temperature, power and foreign processes, or the CPU.
+    """Use of the cores, free host memory, threads; the card's clocks, heat, power and foreign processes, or the CPU.
 
     `is_quiet` is False where times will suffer: another process computes on the card, or the cores are taken.
     """
     import psutil
 
-    load, n_cpus = os.getloadavg()[0], os.cpu_count() or 1
+    busy = psutil.cpu_percent(LOOK_S) / 100
     found: dict[str, Any] = {
-        "load_1min": round(load, 2),
+        "load_1min": round(psutil.getloadavg()[0], 2),
+        "busy_frac": round(busy, 2),
         "free_host_gib": round(gib(psutil.virtual_memory().available), 1),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "others_on_card": 0,
-        "is_quiet": load < BUSY_LOAD * n_cpus,
+        "is_quiet": busy < BUSY_FRAC,
     }
     if not gpus:
         frequency = psutil.cpu_freq()
@@ -46,9 +49,10 @@ def describe(gpus: Sequence[Gpu]) -> dict[str, Any]:
 
 def in_words(machine: Mapping[str, Any]) -> str:
     """Why times measured now are not those of a quiet machine; empty where they are."""
-    if machine["others_on_card"]:
-        return f"{machine['others_on_card']} other processes compute on the card"
-    return "" if machine["is_quiet"] else f"the load is {machine['load_1min']:g} before it starts"
+    n_others = machine["others_on_card"]
+    if n_others:
+        return "1 other process computes on the card" if n_others == 1 else f"{n_others} others compute on the card"
+    return "" if machine["is_quiet"] else f"other programs take {machine['busy_frac']:.0%} of the cores"
 
 
 def _of_the_card(gpu: Gpu) -> dict[str, Any]:

@@ -129,9 +129,12 @@ class Spec:
         return find_card(self.cap).usable_gib if self.cap is not None else None
 
     def command(self, cell: Cell, model: Path | None = None) -> list[str]:
-        """The flags that a cell's run is started with; `model` is a folder to load in place of the model it names."""
-        own = {"model": str(model)} if model else {}
-        return as_args(self.settings_class, {**cell.settings, **own}, str(self.path))
+        """The flags that a cell's run is started with; `model` is a folder to load in place of the model it names.
+
+        That one's preset, such as the embedded model's, is then said in flags: a folder has none.
+        """
+        own = {**self._preset(cell), **cell.settings, "model": str(model)} if model else cell.settings
+        return as_args(self.settings_class, own, str(self.path))
 
 
 def load(path: Path, weights: str | None = None) -> tuple[Spec, list[Cell]]:
@@ -169,6 +172,8 @@ def load(path: Path, weights: str | None = None) -> tuple[Spec, list[Cell]]:
         check(settings)
         solve(settings.rollout)
         if spec.weights == "random":
+            if "model" not in cell.settings and "config" not in cell.settings:
+                raise SettingsError(f"{path}: weights is random, and no model is named", "model: a Hub id, in settings")
             find(settings.model.model)
     return spec, cells
 

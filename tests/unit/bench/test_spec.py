@@ -106,6 +106,7 @@ def test_the_specs_are_found() -> None:
         ({"cap": [12]}, r"cap is \[12\]; wanted GiB, or the name of a card"),
         ({"weights": "randm"}, "weights is 'randm'; did you mean random"),
         ({"weights": "random", "settings": {"model": "Qwen/Qwen2.5-0.6B"}}, "unknown model"),
+        ({"weights": "random", "settings": {"max_steps": 2}}, "no model is named; wanted model: a Hub id"),
         ({"settings": {"gradient_checkpointing": "hff"}}, "gradient_checkpointing"),
         ({"grid": {"engine": ["toolkit"]}, "warm_up_steps": 2}, "'warm_up_steps'; did you mean warmup_steps"),
     ],

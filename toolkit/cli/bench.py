@@ -31,6 +31,8 @@ class Run:
     """List the cells with what the planner expects of them, and run none."""
     plan_only: bool = False
     """Write the same as a table, plan.md and plan.csv beside where the results would be, and run none."""
+    weights: Literal["pretrained", "random"] | None = None
+    """`random`: of the model's true shape and vocabulary, made here without a download; else what SPEC says."""
     json: bool = False
     """Print the records as one JSON array."""
 
@@ -40,7 +42,8 @@ class Run:
         from toolkit.bench.tables import table_of
         from toolkit.display.console import say
 
-        spec, cells = specs.load(_given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml"))
+        path = _given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml")
+        spec, cells = specs.load(path, self.weights)
         folder = self.output or Path("results") / spec.name
         if self.dry_run or self.plan_only:
             planned = sweep.listed(spec, cells)
@@ -49,7 +52,7 @@ class Run:
             if wrote and not self.json:
                 say(wrote)
             return 0
-        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say)
+        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say, on_screen=not self.json)
         self._give(records, table_of(records, on_screen=True))
         if not self.json:
             say(f"{folder}: toolkit bench table {folder}")

@@ -21,6 +21,8 @@ MAX_LOGIT_ELEMENTS = 1 << 26  # 256 MiB of float32 logits at a time
 GENERATE, CALCULATE_REWARDS = "_generate", "_calculate_rewards"
 # Methods of it that the parity gate calls: what a rollout draws, and what an update scores
 SAMPLE, SCORE, TOKENIZE = "_generate_single_turn", "_get_per_token_logps_and_entropies", "_tokenize_prompts"
+# Where a trainer keeps vLLM, None without one, and that one's method that brings it the trained weights
+VLLM, SYNC = "vllm_generation", "sync_weights"
 SAVE_CHECKPOINT, LOAD_FROM_CHECKPOINT = "_save_checkpoint", "_load_from_checkpoint"
 
 

@@ -2,7 +2,7 @@
 
 settings.json       what was asked (flat), what of it a person gave, the rewards with the digests of their files, and
                      after the trainer is built what took effect
-environment.json    versions, platform, card, command line, attention in training and rollouts
+environment.json    versions, platform, card, command line, attention in training and rollouts, peak of loading
 metrics.jsonl       one line a step, TRL's keys and ours (`runs.metrics`)
 completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl
 checkpoints/        checkpoint-N, as transformers writes them
@@ -21,6 +21,9 @@ from __future__ import annotations
 SETTINGS, ENVIRONMENT, METRICS, SUMMARY = "settings.json", "environment.json", "metrics.jsonl", "summary.json"
 PARITY, MEASUREMENTS, REWARD_CHECK, PROGRESS = "parity.json", "measurements.json", "reward_check.json", "progress.json"
 ERROR_LOG, CONSOLE_LOG, LOCK = "error.log", "console.log", "run.lock"
+
+LOADING = "loading the model"
+"""The phase of a run, in summary.json's `phases_s`, in which the model comes to the device."""
 
 
 def step_name(step: int) -> str:

@@ -17,6 +17,7 @@ from toolkit.training.events import Events, Observer
 from toolkit.training.grpo import Assembly
 from toolkit.training.notices import notices
 from toolkit.training.parity.gate import open_gate
+from toolkit.training.phases import Phases
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
 
@@ -67,7 +68,7 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     gate = open_gate(assembly, run, view.say)
     with Stop(view.say, view.state.step, assembly.steps_per_round) as stop:
         # The gate first: its check comes before the step's clock starts
-        Events(assembly, [*([gate] if gate else []), Recorder(run), Shown(view), stop])
+        Events(assembly, [*([gate] if gate else []), Recorder(run), Phases(trainer), Shown(view), stop])
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:

@@ -64,6 +64,22 @@ def test_a_regression_is_beyond_chance_and_tolerance(second: dict[str, Any], reg
     assert {ratio.figure for ratio in ratios if ratio.is_regression} == regressions
 
 
+def test_repeats_say_how_far_a_peak_differs_by_itself() -> None:
+    noisy = [record(peak=1.00), record(peak=1.03)]
+    (peak,) = (r for r in compare.compare(noisy, [record(peak=1.03), record(peak=1.04)]) if r.figure == "peak GiB")
+    assert (round(peak.low, 4), round(peak.high, 4)) == (1.0, 1.04)
+    assert not peak.is_regression
+    (peak,) = (r for r in compare.compare(noisy, [record(peak=1.06), record(peak=1.05)]) if r.figure == "peak GiB")
+    assert peak.is_regression, "the least of the second is above all of the first"
+
+
+def test_counted_work_has_no_luck() -> None:
+    more = record()
+    more["measured"]["n_forward_passes"], first = 102, record()
+    first["measured"]["n_forward_passes"] = 100
+    assert {r.figure for r in compare.compare([first], [more]) if r.is_regression} == {"passes"}
+
+
 def test_a_cell_that_no_longer_finishes_is_lost() -> None:
     first, second = [record(g=1), record(g=2)], [record(g=1), record("out_of_memory", g=2)]
     assert compare.lost(first, second) == ["out of memory: no memory"]

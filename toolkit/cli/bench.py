@@ -124,7 +124,10 @@ class Compare:
         wanted = "two folders that toolkit bench run wrote"
         first, second = (read_finished(_given(path, "RESULTS", wanted)) for path in (self.first, self.second))
         ratios, gone = compare(first, second), lost(first, second)
-        console.print(table_of(ratios).rich())
+        if console.is_terminal:
+            console.print(table_of(ratios, on_screen=True).rich(gap=1))
+        else:
+            print(table_of(ratios).markdown(), end="")
         for line in gone:
             say(f"finished before, and now {line}")
         return EXIT_FAILED if gone or any(ratio.is_regression for ratio in ratios) else 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from toolkit.bench import compare
 from toolkit.bench.plots import draw, exponent, pareto
@@ -70,6 +72,18 @@ def test_repeats_say_how_far_a_peak_differs_by_itself() -> None:
     assert not peak.is_regression
     (peak,) = (r for r in compare.compare(noisy, [record(peak=1.06), record(peak=1.05)]) if r.figure == "peak GiB")
     assert peak.is_regression, "the least of the second is above all of the first"
+
+
+def test_the_verdict_is_to_be_seen_in_eighty_columns() -> None:
+    cells = [
+        record(num_generations=g, max_completion_length=96, gradient_checkpointing=c)
+        for g in (4, 16)
+        for c in ("none", "hf")
+    ]
+    console = Console(width=80, file=StringIO())
+    console.print(compare.table_of(compare.compare(cells, cells), on_screen=True).rich(gap=1))
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue] # a StringIO
+    assert sum(line.rstrip().endswith("same") for line in lines) == 12
 
 
 def test_counted_work_has_no_luck() -> None:

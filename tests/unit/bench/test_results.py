@@ -13,6 +13,8 @@ from toolkit.bench.plots import draw, exponent, pareto
 from toolkit.bench.tables import table_of
 from toolkit.errors import SettingsError
 
+GRID = [(g, c) for g in (4, 16) for c in ("none", "hf")]
+
 
 def record(
     status: str = "ok", peak: float = 1.0, steps: tuple[float, ...] = (1.0, 1.1, 0.9), **point: Any
@@ -75,15 +77,15 @@ def test_repeats_say_how_far_a_peak_differs_by_itself() -> None:
 
 
 def test_the_verdict_is_to_be_seen_in_eighty_columns() -> None:
-    cells = [
-        record(num_generations=g, max_completion_length=96, gradient_checkpointing=c)
-        for g in (4, 16)
-        for c in ("none", "hf")
-    ]
+    first, second = (
+        [record(peak=peak, num_generations=g, max_completion_length=96, gradient_checkpointing=c) for g, c in GRID]
+        for peak in (1.0, 1.5)
+    )
     console = Console(width=80, file=StringIO())
-    console.print(compare.table_of(compare.compare(cells, cells), on_screen=True).rich(gap=1))
+    console.print(compare.table_of(compare.compare(first, second), on_screen=True).rich(gap=1))
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue] # a StringIO
-    assert sum(line.rstrip().endswith("same") for line in lines) == 12
+    endings = [line.split()[-1] for line in lines if line.strip()]
+    assert (endings.count("same"), endings.count("worse")) == (8, 4)
 
 
 def test_counted_work_has_no_luck() -> None:

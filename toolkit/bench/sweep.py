@@ -11,7 +11,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,29 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen:
                 told = line(spec, record) + (f" ({busy})" if busy else "") + progress.left()
                 say(f"[{progress.n_done}/{len(cells)}] {told}")
         return [known[cell_id] for cell_id in ids]
+
+
+@contextmanager
+def runner(spec: Spec, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]]]:
+    """Hold the folder, and hand over what gives a cell's record: the one that is there, else that of a run.
+
+    Raises:
+        SettingsError: a `cap` without a card, or above it.
+        RunFolderError: another sweep is writing this folder.
+    """
+    about = _about(spec)
+    gpus, why_no_gpu = find_gpus()
+    _check_cap(spec, gpus, why_no_gpu)
+    with store.opened(folder) as known:
+
+        def run_cell(cell: Cell) -> dict[str, Any]:
+            cell_id = cell.id(about)
+            if cell_id not in known:
+                known[cell_id] = _run_cell(spec, cell, cell_id, folder, gpus, about)
+                store.append(folder, known[cell_id])
+            return known[cell_id]
+
+        yield run_cell
 
 
 def listed(spec: Spec, cells: Sequence[Cell]) -> list[dict[str, Any]]:

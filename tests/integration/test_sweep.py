@@ -62,9 +62,9 @@ def test_the_warm_up_is_not_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_kills", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_sweep_killed_at_any_moment_goes_on_and_loses_nothing(tmp_path: Path, n_kills: int) -> None:
-    n_seeds = n_kills // 3
-    grid = {"num_generations": [2, 4, 8], "ending": ["well", "refused"], "seed": list(range(n_seeds))}
-    path = written(tmp_path, grid=grid, settings={"sleep_s": 0.2})
+    repeats = n_kills // 3
+    grid = {"num_generations": [2, 4, 8], "ending": ["well", "refused"]}
+    path = written(tmp_path, grid=grid, settings={"sleep_s": 0.2}, repeats=repeats)
     command = [*COMMAND, str(path), "--output", str(tmp_path / "results")]
     draw, cells = random.Random(0), tmp_path / "results" / store.CELLS
     finished: list[str] = []
@@ -80,7 +80,7 @@ def test_a_sweep_killed_at_any_moment_goes_on_and_loses_nothing(tmp_path: Path, 
             file.write('{"id": "half a li')  # what a kill may leave
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     records = json.loads(done.stdout)
-    assert Counter(record["status"] for record in records) == {"ok": 3 * n_seeds, "refused": 3 * n_seeds}
+    assert Counter(record["status"] for record in records) == {"ok": 3 * repeats, "refused": 3 * repeats}
     kept = [record["id"] for record in store.read(tmp_path / "results")]
     assert sorted(kept) == sorted({record["id"] for record in records})
 

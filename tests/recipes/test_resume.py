@@ -96,8 +96,14 @@ def test_ctrl_c_saves_and_prints_the_command_that_continues(
     assert "Traceback" not in output
     n_done = len(harness.metrics(folder))
     assert n_done < 9
+    summary = harness.summary(folder)
+    assert (summary["status"], summary["steps"], "after" in summary) == ("stopped", n_done, False)
+    assert summary["before"] == harness.summary(uninterrupted)["before"]
+    assert f"open:     {folder / 'report.html'}" in output
+    assert f"stopped after {n_done} of 9 steps" in (folder / "report.html").read_text()
     assert (folder / "checkpoints" / f"checkpoint-{n_done}" / "trainer_state.json").exists()
     assert harness.run("--resume", folder).returncode == 0
+    assert harness.summary(folder)["status"] == "finished"
     assert_same_run(folder, uninterrupted)
 
 
@@ -152,6 +158,6 @@ def test_a_resumed_run_asks_as_it_began_though_the_files_are_gone(tmp_path: Path
     done = harness.run("--resume", resumed, "--max_steps", "2")
     assert done.returncode == 0, done.stderr
     assert "prompt: the given system message with style r1 in it, 1 example as turns" in done.stdout
-    prompts = [(folder / "completions" / "step_00002.jsonl").read_text() for folder in (whole, resumed)]
+    prompts = [harness.completions(folder, "step_00002") for folder in (whole, resumed)]
     assert harness.metrics(resumed)[1]["rewards/format/mean"] == harness.metrics(whole)[1]["rewards/format/mean"]
     assert prompts[0] == prompts[1]

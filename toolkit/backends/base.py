@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,8 @@ class Sampling:
     max_completion_length: int
     temperature: float = 0.0
     batch_size: int = 64
+    seed: int | None = None
+    """Of a temperature above 0: equal seeds and prompts give equal completions. None: as torch's state has it."""
 
 
 class Backend(ABC):
@@ -83,6 +85,8 @@ class Backend(ABC):
 
     def __init__(self, gpu: Gpu | None) -> None:
         self.gpu = gpu
+        self.told: Callable[[int, int], None] | None = None
+        """Told while weights are loaded: tensors done, and of how many."""
         self.on_gpu = gpu is not None
 
     def import_first(self) -> None:  # noqa: B027 # most engines need nothing
@@ -91,6 +95,10 @@ class Backend(ABC):
     @abstractmethod
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base model and tokenizer from a folder or Hub id, ready for the trainer; `seed` is the adapter's."""
+
+    def batch_size(self, policy: Policy) -> int:
+        """Prompts that `generate` is best given at a time."""
+        return 32 if self.on_gpu else 64
 
     def weights_of(self, asked: ModelSettings) -> str:
         """The Hub id or folder that the weights come from: what was asked for, or the engine's own copy of it."""
@@ -107,6 +115,10 @@ class Backend(ABC):
     @abstractmethod
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """Complete each prompt once with the policy as it stands now."""
+
+    @abstractmethod
+    def load_adapter(self, policy: Policy, folder: Path) -> None:
+        """Put a saved LoRA adapter on what `load` gave, to generate with; a ModelError where it does not fit."""
 
     @abstractmethod
     def save_adapter(self, policy: Policy, folder: Path) -> None:

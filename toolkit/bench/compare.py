@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from toolkit.bench.store import Record
 from toolkit.bench.tables import Row, rows_of
-from toolkit.display.tables import Table, number
+from toolkit.display.tables import Column, Table, number
 from toolkit.errors import SettingsError
 
 MEMORY_TOLERANCE = 0.01
@@ -27,7 +28,8 @@ N_RESAMPLES = 2000
 class Ratio:
     """The second over the first for one figure of one cell, with its interval: 95 % for times, else all repeats'."""
 
-    cell: str
+    cell: Mapping[str, Any]
+    """The settings in which the cells differ."""
     figure: str
     value: float
     low: float
@@ -52,7 +54,7 @@ def compare(first: Sequence[Record], second: Sequence[Record]) -> list[Ratio]:
         raise SettingsError("the two have no finished cell in common", "two results of the same spec")
     ratios = []
     for one, other in pairs:
-        cell = " ".join(f"{name}={value}" for name, value in other.point.items() if name in _telling(pairs)) or "cell"
+        cell = {name: value for name, value in other.point.items() if name in _telling(pairs)}
         ratios.append(_of_times(cell, one, other))
         for figure, path in FIGURES:
             ratio = _of_repeats(cell, figure, one.values(*path), other.values(*path))
@@ -60,14 +62,16 @@ def compare(first: Sequence[Record], second: Sequence[Record]) -> list[Ratio]:
     return ratios
 
 
-def table_of(ratios: Sequence[Ratio]) -> Table:
-    """A row a ratio."""
-    table = Table(["cell", "figure", number("ratio"), number("interval"), "verdict"])
+def table_of(ratios: Sequence[Ratio], *, on_screen: bool = False) -> Table:
+    """A row a ratio; `on_screen`: headings may be folded."""
+    names = list(ratios[0].cell)
+    settings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in names]
+    table = Table([*settings, "figure", number("ratio"), number("interval"), "verdict"])
     for r in ratios:
-        verdict = (
-            "regression" if r.is_regression else "same" if r.low <= 1 + r.tolerance and r.value >= 1 else "no worse"
-        )
-        table.add(r.cell, r.figure, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", verdict)
+        is_same = r.low <= 1 + r.tolerance and r.value >= 1
+        verdict = "worse" if r.is_regression else "same" if is_same else "no worse"
+        values = (str(r.cell.get(name)) for name in names)
+        table.add(*values, r.figure, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", verdict)
     return table
 
 
@@ -88,7 +92,7 @@ def _telling(pairs: Sequence[tuple[Row, Row]]) -> set[str]:
     return {name for name in names if len({repr(row.point.get(name)) for _, row in pairs}) > 1}
 
 
-def _of_repeats(cell: str, figure: str, a: Sequence[float], b: Sequence[float]) -> Ratio | None:
+def _of_repeats(cell: Mapping[str, Any], figure: str, a: Sequence[float], b: Sequence[float]) -> Ratio | None:
     """The ratio of the medians over the repeats, between the least and the largest that a pair of repeats gives."""
     if not a or not b or not min(a) > 0:
         return None
@@ -96,7 +100,7 @@ def _of_repeats(cell: str, figure: str, a: Sequence[float], b: Sequence[float]) 
     return Ratio(cell, figure, value, min(b) / max(a), max(b) / min(a), MEMORY_TOLERANCE)
 
 
-def _of_times(cell: str, one: Row, other: Row) -> Ratio:
+def _of_times(cell: Mapping[str, Any], one: Row, other: Row) -> Ratio:
     """The ratio of the medians of all steps, with a bootstrap over the steps of each (Efron 1979)."""
     a, b = (
         [s for record in row.finished for s in record["measured"]["step_s"] if s and math.isfinite(s)]

@@ -18,7 +18,7 @@ HEAD, ROW = 0.9, 0.36
 """Inches of a map without its rows, and of a row."""
 WORDS = {"out of memory": "memory", "timed out": "time"}
 """How the state of a cell is said in a field."""
-FIGURES = (("peak GiB", ("peak_gib", "process"), ".1f", "Oranges"), ("tokens/s", ("tokens_per_s",), ",.0f", "Blues"))
+FIGURES = (("peak GiB", ("peak_gib", "process"), ".2f", "Oranges"), ("tokens/s", ("tokens_per_s",), ",.0f", "Blues"))
 DARK = 0.6
 """Share of the scale from which on text is white."""
 
@@ -58,11 +58,8 @@ class HeatMap:
             share = 0.0 if value is None else (value - low) / ((high - low) or 1.0)
             colour: Any = "#EDEDED" if value is None else colormaps[colours](0.08 + 0.85 * share)
             axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
-            text = WORDS.get(row.status, row.status) if value is None else f"{value:{form}}"
-            plan = (row.records[0].get("predicted") or {}).get("peak_gib") if path[0] == "peak_gib" else None
-            beside = "" if plan is None else f" ({plan:.1f})"
             ink = "white" if share > DARK else "#222222" if value is not None else "#767676"
-            axes.text(x + 0.5, y + 0.5, text + beside, ha="center", va="center", fontsize=7, color=ink)
+            axes.text(x + 0.5, y + 0.5, said(row, path, form), ha="center", va="center", fontsize=7, color=ink)
         axes.set(xlim=(0, len(columns)), ylim=(len(names), 0))
         axes.set_xticks([i + 0.5 for i in range(len(columns))], [f"{value:g}" for value in columns])
         axes.set_yticks([i + 0.5 for i in range(len(names))], [f"{value:g}" for value in names])
@@ -72,6 +69,14 @@ class HeatMap:
         axes.set_ylabel(self.row_name, fontsize=7)
         planned = ", in brackets by the plan" if path[0] == "peak_gib" and _has_plan(self.rows) else ""
         axes.set_title(label + planned, fontsize=8)
+
+
+def said(row: Row, path: Sequence[str], form: str) -> str:
+    """What stands in a cell's field: its figure, or how it ended; of memory the plan's in brackets."""
+    value = row.median(*path)
+    text = WORDS.get(row.status, row.status) if value is None else f"{value:{form}}"
+    plan = (row.records[0].get("predicted") or {}).get("peak_gib") if path[0] == "peak_gib" else None
+    return text if plan is None else f"{text} ({plan:{form}})"
 
 
 def maps_of(rows: Sequence[Row]) -> list[HeatMap]:

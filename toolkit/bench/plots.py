@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from toolkit.bench import heat_maps
 from toolkit.bench.store import Record
 from toolkit.bench.tables import Row, rows_of, varied
+from toolkit.display.palette import COLOURS, LIGHT
 from toolkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUFFIXES = (".png", ".svg")
-# Okabe and Ito's colours, which every eye tells apart
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MIN_VALUES = 3
 """Values of a setting from which a curve is drawn."""
 WIDTH, PARETO_HEIGHT, CURVE_HEIGHT = 7.6, 3.8, 2.8
@@ -113,7 +112,7 @@ def _draw_pareto(axes: Axes, beside: Axes, rows: Sequence[Row], names: Sequence[
     """The cells as points; those of the front have a number, which a list beside them explains."""
     points = [(_memory(row), _speed(row)) for row in rows]
     front = pareto(points)
-    axes.scatter(*zip(*points, strict=True), color="#BBBBBB", zorder=2, s=18)
+    axes.scatter(*zip(*points, strict=True), color=LIGHT["grey"], alpha=0.5, zorder=2, s=18)
     axes.plot(*zip(*(points[i] for i in front), strict=True), "o-", color=COLOURS[0], zorder=3, markersize=5)
     lines = [", ".join(name.replace("_", " ") for name in names)]
     for n, i in enumerate(front, 1):
@@ -124,7 +123,7 @@ def _draw_pareto(axes: Axes, beside: Axes, rows: Sequence[Row], names: Sequence[
     _frame(axes)
     beside.axis("off")
     told = "\n".join(textwrap.fill(line, 30, subsequent_indent="    ") for line in lines)
-    beside.text(0, 1, told, transform=beside.transAxes, va="top", fontsize=7, color="#333333")
+    beside.text(0, 1, told, transform=beside.transAxes, va="top", fontsize=7, color=LIGHT["ink"])
 
 
 def _draw_curves(axes: Axes, rows: Sequence[Row], name: str, kind: Growing) -> None:
@@ -133,7 +132,7 @@ def _draw_curves(axes: Axes, rows: Sequence[Row], name: str, kind: Growing) -> N
     Colours tell the setting apart that moves the figure most; its legend has the median exponent. Dotted: predicted.
     """
     others = [other for other in varied(rows) if other != name]
-    by = max(others, key=lambda other: _spread(rows, other, kind), default=None)
+    by = telling(rows, others, kind)
     values = list(dict.fromkeys(row.point.get(by) for row in rows)) if by else [None]
     for i, value in enumerate(values):
         ours = [row for row in rows if not by or row.point.get(by) == value]
@@ -174,6 +173,11 @@ def _planned(record: Record, kind: Growing) -> Record:
     return {"status": "ok", "measured": value}
 
 
+def telling(rows: Sequence[Row], others: Sequence[str], kind: Growing) -> str | None:
+    """The setting that moves the figure most; None without any."""
+    return max(others, key=lambda other: _spread(rows, other, kind), default=None)
+
+
 def _spread(rows: Sequence[Row], name: str, kind: Growing) -> float:
     """How far a setting moves a figure: the largest of its values' medians over the smallest."""
     groups: dict[str, list[float]] = {}
@@ -185,7 +189,7 @@ def _spread(rows: Sequence[Row], name: str, kind: Growing) -> float:
 
 
 def _frame(axes: Axes) -> None:
-    axes.grid(visible=True, color="#E5E5E5", zorder=0)
+    axes.grid(visible=True, color=LIGHT["line"], zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
 

@@ -15,6 +15,7 @@ import tyro
 from toolkit.cli.reward import EXIT_FAILED
 from toolkit.errors import SettingsError
 from toolkit.files import save
+from toolkit.units import plural
 
 _Results = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RESULTS", help_behavior_hint="")]
 
@@ -200,6 +201,38 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Page:
+    """One offline page: the cells of a sweep, and what fits on which card, predicted, to choose from."""
+
+    results: _Results = None
+    """A folder of results, or its cells.jsonl; without one the page has the planning tables alone."""
+    output: Path | None = None
+    """File to write; without it page.html beside the results, or here."""
+    gpus: tuple[str, ...] = ()
+    """Cards to plan for, by name or GiB; without them eight common ones, and those of the sweep."""
+    models: tuple[str, ...] = ()
+    """Models to plan, as in toolkit plan --model; without them Qwen2.5 and Qwen3 up to 14B, and those of the sweep."""
+
+    def run(self) -> int:
+        from toolkit.bench import explorer, page
+        from toolkit.bench.store import read_finished
+        from toolkit.display.console import say
+
+        results = self.results.expanduser() if self.results else None
+        records = read_finished(results) if results else []
+        place = results if results is None or results.is_dir() else results.parent
+        output = self.output or (place or Path()) / "page.html"
+        if not output.parent.is_dir():  # said before some seconds of planning
+            raise SettingsError(f"there is no folder {output.parent} for --output", "a file name in a writable folder")
+        gpus, models = explorer.choices(records, self.gpus, self.models)
+        say(f"planning {plural(len(models), 'model')} on {plural(len(gpus), 'card')}")
+        html = page.write(records, explorer.grid(gpus, models)).encode()
+        save(output, html)
+        say(f"wrote {output}, {len(html) / 1e6:.1f} MB, for any browser")
+        return 0
+
+
+@dataclass(frozen=True)
 class Compare:
     """Two results of the same spec: exit code 1 where the second is slower or larger beyond its tolerance."""
 
@@ -216,7 +249,10 @@ class Compare:
         wanted = "two folders that toolkit bench run wrote"
         first, second = (read_finished(_given(path, "RESULTS", wanted)) for path in (self.first, self.second))
         ratios, gone = compare(first, second), lost(first, second)
-        console.print(table_of(ratios).rich())
+        if console.is_terminal:
+            console.print(table_of(ratios, on_screen=True).rich(gap=1))
+        else:
+            print(table_of(ratios).markdown(), end="")
         for line in gone:
             say(f"finished before, and now {line}")
         return EXIT_FAILED if gone or any(ratio.is_regression for ratio in ratios) else 0
@@ -228,4 +264,7 @@ def _given(value: Path | None, name: str, wanted: str) -> Path:
     return value.expanduser()
 
 
-BENCH_VERBS = {"run": Run, "tune": Tune, "table": Table, "plot": Plot, "compare": Compare, "share": Share}
+BENCH_VERBS = {
+    **{"run": Run, "tune": Tune, "table": Table, "plot": Plot, "page": Page},
+    **{"compare": Compare, "share": Share},
+}

@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from toolkit.control.rules import BY_ID
+from toolkit.display.findings import MARKS, STYLES
 from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.display.tables import Table, number
 from toolkit.runs import metrics
@@ -24,7 +26,6 @@ from toolkit.units import format_gib, format_seconds
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_WIDTH = 120
-AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC = 0.2, 0.8
 MAX_NAME = 24  # of a metric; a longer one is shown by its beginning and its end
 MIN_WIDTH = 60  # below it the panel is drawn at this width and cropped
 PHASES = {"rollout": ("█", "cyan"), "reward": ("▓", "magenta"), "update": ("▒", "green"), "other": ("░", "dim")}
@@ -67,6 +68,11 @@ def step_line(state: RunState, width: int = LINE_WIDTH) -> str:
     return line if len(line) <= width else "\n".join(_filled([head, *tail], width) + _filled(rewards, width, "  "))
 
 
+def progress_line(state: RunState) -> str:
+    """`measuring before: 128 of 256, eta 12s`."""
+    return f"{state.phase}: {state.done:,} of {state.of:,}, eta {_seconds(state.phase_eta_s)}"
+
+
 def measured_line(when: str, side: Mapping[str, Any], width: int = LINE_WIDTH) -> str:
     """A measurement, as `Measurement.summary` gives it, in a line, or in several where it would be longer."""
     parts = []
@@ -96,7 +102,7 @@ def render(state: RunState, width: int) -> RenderableType:
     inner = width - 4  # border and padding
     body: list[RenderableType] = [_progress(state), _clocks(state)]
     if state.n_recorded:
-        body += ["", _curves(state, inner), "", _time_bar(state, inner), _facts(state)]
+        body += ["", _curves(state, inner), "", _time_bar(state, inner), _facts(state), _health(state)]
     space = width - 12 - len(state.recipe) - len(state.backend)
     return Panel(
         Group(*body),
@@ -111,20 +117,26 @@ def render(state: RunState, width: int) -> RenderableType:
 
 
 def _progress(state: RunState) -> RenderableType:
+    """The phase in progress and how far it has come; one that is not counted stands beside the steps."""
     grid = RichTable.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
-    n_steps = max(1, state.n_steps)
-    done = Text(f"{state.step}/{state.n_steps}  {state.step / n_steps:.0%}")
-    bar = ProgressBar(total=n_steps, completed=state.step, complete_style="cyan", finished_style="green")
+    n_done, n = (state.done, state.of) if state.of else (state.step, state.n_steps)
+    done = Text(f"{n_done}/{n}  {n_done / max(1, n):.0%}")
+    bar = ProgressBar(total=max(1, n), completed=n_done, complete_style="cyan", finished_style="green")
     grid.add_row(Text(state.phase, "bold"), bar, done)
     return grid
 
 
 def _clocks(state: RunState) -> Text:
-    parts = [f"elapsed {_seconds(state.clock() - state.started_s)}"]
-    if state.n_recorded:
+    now_s = state.clock()
+    parts = [f"elapsed {_seconds(now_s - state.started_s)}"]
+    if state.of:
+        parts += [f"this phase {_seconds(now_s - state.phase_began_s)}", f"eta {_seconds(state.phase_eta_s)}"]
+    elif not state.n_recorded:
+        parts.append(f"this phase {_seconds(now_s - state.phase_began_s)}")
+    else:
         parts += [f"eta {_seconds(state.eta_s)}", f"{_seconds(state.step_s)}/step"]
     return Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis")
 
@@ -178,6 +190,19 @@ def _facts(state: RunState) -> Text:
     rate, speed = _show(state.latest(metrics.LEARNING_RATE), ".1e"), _show(state.latest(metrics.TOKENS_PER_S), ".0f")
     line = f"{speed} tok/s   peak {state.memory_label} {peak}   learning rate {rate}"
     return Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def _health(state: RunState) -> Text:
+    """The worst verdict in one line, and how many more there are."""
+    if not state.findings:
+        return Text.assemble("health  ", (f"{MARKS['green'][0]} nothing found", STYLES["green"]))
+    first, n_more = state.findings[0], len(state.findings) - 1
+    more = f"+{n_more} more  " if n_more else ""
+    style = STYLES[first.level]
+    mark = (f"{MARKS[first.level][0]} ", style)
+    line = Text.assemble("health  ", mark, (more, style), (first.name, style), ": ", first.found)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def summary_table(summary: Mapping[str, Any]) -> RenderableType:
@@ -282,9 +307,8 @@ def _interval(interval: Sequence[float], spec: str, unit: str) -> str:
 def _style(key: str, value: float) -> str:
     if key == metrics.REWARD:
         return "bold"
-    if key != metrics.TRUNCATED or not value > AMBER_TRUNCATED_FRAC:
-        return ""
-    return "bold red" if value > RED_TRUNCATED_FRAC else "yellow"
+    level = BY_ID["R01"].level(value) if key == metrics.TRUNCATED else "green"
+    return "" if level == "green" else STYLES[level]
 
 
 def _tail(text: str, width: int) -> str:

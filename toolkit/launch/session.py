@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -17,24 +17,39 @@ from toolkit.compat import attention, environment
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
 from toolkit.display.panel import measured_line, summary_table
+from toolkit.display.preflight import preflight_lines
 from toolkit.display.state import RunState
-from toolkit.launch import memory, situation
+from toolkit.errors import SettingsError
+from toolkit.files import short
+from toolkit.launch import ending, memory, situation
 from toolkit.machine import processes, smaller_card
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.peaks import peaks_since_reset
 from toolkit.machine.provenance import describe_environment, recorded
-from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, LOADING, PARITY, REWARD_CHECK, SETTINGS, SUMMARY
+from toolkit.runs.names import (
+    BROKEN_BATCH,
+    CONSOLE_LOG,
+    ENVIRONMENT,
+    ERROR_LOG,
+    LOADING,
+    PARITY,
+    PREFLIGHT,
+    REWARD_CHECK,
+    SETTINGS,
+    SUMMARY,
+)
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps
 from toolkit.settings.resolved import Resolved
 from toolkit.training import rewards as run_rewards
+from toolkit.training.watch import with_held_out
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend, Policy
     from toolkit.data.schema import Problems, Row
     from toolkit.evaluation.run import Exam, Measurement
-    from toolkit.training import Reward
+    from toolkit.training import Assembly, Reward
     from toolkit.vram.run_plan import RunPlan
 
 S = TypeVar("S", bound=GrpoSettings)
@@ -58,8 +73,14 @@ class Session(Generic[S]):
     watch: PeakWatch | None = None
     introduction: list[str] = field(default_factory=list)
     """Lines that say what was chosen and planned, shown when the run opens."""
+    assembly: Assembly | None = None
+    """The trainer, once something needed it."""
     paid: list[Reward] = field(default_factory=list)
     """What the run pays for; see `rewards`."""
+    is_concluded: bool = False
+    """Whether it was measured after training, by this process."""
+    is_gold: Callable[[str], bool] = bool
+    """What a gold answer must be; see `gold`."""
 
     @classmethod
     def start(
@@ -161,7 +182,8 @@ class Session(Generic[S]):
 
     def gold(self, own: Callable[[str], bool]) -> Callable[[str], bool]:
         """What a gold answer must be: the recipe's rule for its own rewards, and for those of `--reward` anything."""
-        return bool if self.resolved.settings.rewards.reward else own
+        self.is_gold = bool if self.resolved.settings.rewards.reward else own
+        return self.is_gold
 
     @contextmanager
     def open_run(self) -> Iterator[runs.Run]:
@@ -173,6 +195,7 @@ class Session(Generic[S]):
         of_rewards = [reward.record() for reward in self.paid]
         self.introduction += run_rewards.changes(run.document(SETTINGS).get("rewards", []), of_rewards)
         run.update(SETTINGS, requested=recorded(settings), given=sorted(self.resolved.given), rewards=of_rewards)
+        run.update(SETTINGS, gold=self.is_gold.__name__)  # for whoever loads the same rows again
         before = run.document(ENVIRONMENT)
         earlier = [*before.get("earlier", []), {k: v for k, v in before.items() if k != "earlier"}] if before else []
         now = describe_environment(self.gpus, self.environment, self.argv)
@@ -181,7 +204,7 @@ class Session(Generic[S]):
             recipe=self.recipe,
             model=settings.model.model,
             backend=self.backend.name,
-            run_folder=str(_short(run.folder)),
+            run_folder=str(short(run.folder)),
             n_steps=settings.optim.max_steps,
             memory_label="VRAM" if self.backend.on_gpu else "RAM",
         )
@@ -193,6 +216,9 @@ class Session(Generic[S]):
             shown = open_view(state, console, run.folder / CONSOLE_LOG) if run.writes else View(state, console)
             with self.watch or nullcontext(), shown as self.view:
                 yield run
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            ending.early(self, error)
+            raise
         finally:
             run.close()
 
@@ -227,6 +253,7 @@ class Session(Generic[S]):
             checked = run_rewards.check_rewards(self.paid, problems.train, force=settings.record.force)
             run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in checked})
         view.phase(LOADING)
+        self.backend.told = view.progress
         if self.backend.on_gpu and self.gpus[0].withheld_gib:
             self.backend.import_first()
             smaller_card.apply(self.gpus[0])
@@ -240,12 +267,42 @@ class Session(Generic[S]):
 
     def exam(self, rows: Sequence[Row], judge: Callable[..., Any]) -> Exam:
         """How the run is measured: on these rows, by the first reward of `--reward`, or else by the recipe's judge."""
-        from toolkit.evaluation import Exam
+        from toolkit.evaluation import Exam, by_reward
 
         settings = self.resolved.settings
         reward = self.paid[0].function if settings.rewards.reward else judge
         longest, pass_score = settings.rollout.max_completion_length, settings.rewards.pass_score
+        run, _ = self._opened()
+        run.update(SETTINGS, judge=by_reward.name_of(reward))
         return Exam(rows, reward, longest, pass_score, self.paid)
+
+    def preflight(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> None:
+        """Look before the leap: sample a few completions as training will, show two, and say what they mean.
+
+        Once a run; the figures go to preflight.json. What the run draws afterwards is what it would draw without.
+
+        Raises:
+            SettingsError: nearly every completion is truncated; `--allow_truncation` goes on.
+        """
+        from toolkit.evaluation.preflight import look
+
+        run, view = self._opened()
+        record = self.resolved.settings.record
+        if not record.preflight or run.rows or "figures" in run.document(PREFLIGHT):
+            return
+        if processes.sharding().splits_weights:
+            view.say("preflight: not done, since no process holds the whole model before training begins")
+            return
+        assembly = self._built(policy, rows, rewards)
+        view.phase("sampling before the first step")
+        allow = record.allow_truncation
+        found = look(assembly, rows, rewards, allow_truncation=allow, told=view.progress)
+        run.update(PREFLIGHT, **found.record())
+        for line in preflight_lines(found.findings, found.prompt.text, found.prompt.ids, found.shown()):
+            view.say(line)
+        for finding in found.findings:
+            if finding.level == "red":
+                raise SettingsError(f"before the first step: {finding.found}", finding.wanted, finding.next_step)
 
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
         """Take the exam, record it under `when`, `before` or `after`, and say it; see `evaluation.measure`."""
@@ -253,22 +310,31 @@ class Session(Generic[S]):
 
         run, view = self._opened()
         view.phase(f"measuring {when}")
-        measured = measure(when, run, self.backend, policy, exam)
+        measured = measure(when, run, self.backend, policy, exam, view.progress)
         view.say(measured_line(when, measured.summary(), view.width))
         return measured
 
     def train(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> int:
         """Build the trainer and train; return the steps done. See `training.build_trainer` and `training.train`."""
-        from toolkit.training import build_trainer, train
+        from toolkit.training import train
 
         run, view = self._opened()
-        view.phase("building the trainer")
-        assembly = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
-        taken = policy.attention(assembly.trainer)
-        run.update(ENVIRONMENT, attention=taken)
-        view.say(attention.sentence(**taken))
+        assembly = self._built(policy, rows, rewards)
         view.phase("training")
         return train(assembly, run, view)
+
+    def _built(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> Assembly:
+        """The trainer, built the first time that it is wanted."""
+        from toolkit.training import build_trainer
+
+        run, view = self._opened()
+        if self.assembly is None:
+            view.phase("building the trainer")
+            self.assembly = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
+            taken = policy.attention(self.assembly.trainer)
+            run.update(ENVIRONMENT, attention=taken)
+            view.say(attention.sentence(**taken))
+        return self.assembly
 
     def save(self, policy: Policy) -> list[Path]:
         """Write what was trained; return the folders. See `export.save`."""
@@ -284,45 +350,32 @@ class Session(Generic[S]):
 
         run, _ = self._opened()
         before, after = agree(before, after)
-        earlier = run.document(SUMMARY)
-        if not run.n_appended and "memory" in earlier:  # a run that was finished before: what it recorded then
-            of_memory = {"plan": earlier["plan"], "memory": earlier["memory"]}
-        else:
-            planned = self.run_plan.record() if self.run_plan else None
-            of_memory = {"plan": planned, "memory": asdict(memory.measured(run, self.watch))}
-        summary = {
-            "before": before.summary(),
-            "after": after.summary(),
-            "difference": compare(before, after),
-            "wall_s": round(run.wall_s(), 1),
-            "steps": n_steps,
-            "backend": self.backend.name,
-            "model": self.resolved.settings.model.model,
-            "seed": self.resolved.settings.record.seed,
-        }
-        if self.resolved.settings.rewards.reward:
-            summary |= {"rewards": run_rewards.in_words(self.paid), "measured_by": self.paid[0].name}
-        run.write(SUMMARY, summary | of_memory)
+        measured = {"before": before.summary(), "after": after.summary(), "difference": compare(before, after)}
+        summary = measured | ending.common(self, run, n_steps)
+        run.write(SUMMARY, with_held_out(summary, run.rows))
+        self.is_concluded = True
 
     def finish(self, folders: Sequence[Path]) -> None:
-        """Complete summary.json and print before and after with their intervals."""
+        """Complete summary.json, print before and after with their intervals, and write the run's page."""
         run, view = self._opened()
         if not run.writes:
             return
         view.state.enter("done")
-        phases_s = {name: round(seconds, 3) for name, seconds in view.state.phases_s.items()}
-        run.update(SUMMARY, phases_s=phases_s, saved=[str(folder.relative_to(run.folder)) for folder in folders])
+        saved = [str(folder.relative_to(run.folder)) for folder in folders]
+        run.update(SUMMARY, status="finished", phases_s=ending.phases_s(self), saved=saved)
         summary = run.document(SUMMARY)
-        console.print(summary_table({**summary, "run_folder": str(_short(run.folder))}))
+        console.print(summary_table({**summary, "run_folder": str(short(run.folder))}))
         if summary["plan"] and self.backend.on_gpu:
-            for line in memory.compared(summary, _short(run.folder)):
+            for line in memory.compared(summary, short(run.folder)):
                 say(line)
+        ending.tell_health(run)
+        ending.last_words(self, run, "finished")
 
     def how_to_resume(self) -> str:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
         if self.run is None or not (self.run.folder / SETTINGS).exists():
             return ""
-        command = [sys.argv[0], "--resume", str(_short(self.run.folder))]
+        command = [sys.argv[0], "--resume", str(short(self.run.folder))]
         if processes.world_size() > 1:
             return f"; continue, by the same launcher, with: {shlex.join(command)}"
         return f"; continue with: {shlex.join(['python', *command])}"
@@ -338,7 +391,7 @@ class Session(Generic[S]):
         """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
         if self.run is None or self.run.resumed or self.run.n_appended:
             return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY)):
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY, BROKEN_BATCH)):
             return
         self.run.remove()
 
@@ -348,12 +401,4 @@ class Session(Generic[S]):
             return None
         path = self.run.folder / ERROR_LOG
         path.write_text(traceback.format_exc(), encoding="utf-8")
-        return _short(path)
-
-
-def _short(path: Path) -> Path:
-    """Relative to the working directory where it lies below it."""
-    try:
-        return path.resolve().relative_to(Path.cwd())
-    except ValueError:
-        return path
+        return short(path)

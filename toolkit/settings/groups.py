@@ -16,6 +16,7 @@ import tyro
 
 from toolkit.errors import SettingsError, did_you_mean
 from toolkit.settings.grpo_fields import names_of
+from toolkit.settings.trackers import trackers
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.OmitArgPrefixes]
@@ -78,6 +79,8 @@ class DataSettings:
     """Longest prompt in tokens, chat template included; longer rows are dropped and counted."""
     n_eval: int = 256
     """Held-out problems measured before and after."""
+    n_hidden: int = 0
+    """More problems held back, from training and from measuring alike, for `toolkit eval --split hidden` in the end."""
     prompt_style: Literal["r1", "think", "boxed", "hash", "none"] = "r1"
     """How the answer is asked for: R1's tags, `<think>` as Qwen3 has it, `\\boxed{}`, `#### 18`, or not at all."""
     system_prompt: str | None = None
@@ -148,6 +151,8 @@ class RecordSettings:
     """Optimizer steps between checkpoints."""
     save: Literal["adapter", "merged_16bit"] = "adapter"
     """What to save at the end: the LoRA adapter, or also the base with the adapter merged in, in 16 bit."""
+    report: bool = True
+    """Write report.html into the run folder at the end: curves, accuracy, completions before and after."""
     push_to_hub: str | None = None
     """Hub repository `owner/name` to upload the saved result to; private unless --public."""
     public: bool = False
@@ -160,6 +165,12 @@ class RecordSettings:
     """Start even when the memory plan says that the run does not fit, or a reward fails its check."""
     check_machine: bool = True
     """On a card, let what `toolkit doctor` finds wrong with card, driver and packages stop the run before it loads."""
+    preflight: bool = True
+    """Look before the first step: sample 32 completions, show two, judge their length, format and reward."""
+    allow_truncation: bool = False
+    """Start even when that finds more than 80 % of the completions truncated."""
+    report_to: tuple[str, ...] = ("auto",)
+    """Trackers by transformers' names (tensorboard, wandb, ...), `all` installed ones, `none`; auto: tensorboard."""
     debug: bool = False
     """Show the traceback of an error, and what the engines log."""
 
@@ -228,6 +239,7 @@ def check(settings: GrpoSettings) -> None:
     for name in ("temperature", "learning_rate"):
         if not flat[name] > 0:
             raise SettingsError(f"--{name} is {flat[name]}", "a value above 0")
+    trackers(settings.record.report_to)
     if flat["public"] and not flat["push_to_hub"]:
         raise SettingsError("--public without --push_to_hub", "a repository", "add --push_to_hub OWNER/NAME")
 
@@ -243,6 +255,7 @@ _AT_LEAST = {
     "lora_alpha": 1,
     "max_prompt_length": 1,
     "n_eval": 1,
+    "n_hidden": 0,
     "num_generations": 2,
     "max_completion_length": 1,
     "per_device_train_batch_size": 1,

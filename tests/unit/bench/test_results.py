@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from toolkit.bench import compare
 from toolkit.bench.heat_maps import maps_of
 from toolkit.bench.plots import draw, exponent, pareto
 from toolkit.bench.tables import rows_of, table_of
 from toolkit.errors import SettingsError
+
+GRID = [(g, c) for g in (4, 16) for c in ("none", "hf")]
 
 
 def record(
@@ -73,6 +77,18 @@ def test_repeats_say_how_far_a_peak_differs_by_itself() -> None:
     assert peak.is_regression, "the least of the second is above all of the first"
 
 
+def test_the_verdict_is_to_be_seen_in_eighty_columns() -> None:
+    first, second = (
+        [record(peak=peak, num_generations=g, max_completion_length=96, gradient_checkpointing=c) for g, c in GRID]
+        for peak in (1.0, 1.5)
+    )
+    console = Console(width=80, file=StringIO())
+    console.print(compare.table_of(compare.compare(first, second), on_screen=True).rich(gap=1))
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue] # a StringIO
+    endings = [line.split()[-1] for line in lines if line.strip()]
+    assert (endings.count("same"), endings.count("worse")) == (8, 4)
+
+
 def test_counted_work_has_no_luck() -> None:
     more = record()
     more["measured"]["n_forward_passes"], first = 102, record()
@@ -118,6 +134,6 @@ def test_two_settings_become_a_map_for_each_of_the_others() -> None:
     figure = Figure()
     maps[0].draw(figure.subfigures(1, 1, squeeze=False)[0, 0])
     memory, speed = ([text.get_text() for text in axes.texts] for axes in figure.axes)
-    assert memory == ["1.0 (1.2)", "1.0", "2.0", "memory"]
+    assert memory == ["1.00 (1.25)", "1.00", "2.00", "memory"]
     assert speed == ["1,000", "1,000", "1,000", "memory"]
     assert maps_of(rows_of(records[:2])) == []

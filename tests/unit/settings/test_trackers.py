@@ -31,7 +31,8 @@ def install(folder: Path, *names: str) -> None:
 def test_they_are_those_of_transformers() -> None:
     """Read from its source: to import it takes seconds."""
     spec = importlib.util.find_spec("transformers")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     source = (Path(spec.origin).parent / "integrations" / "integration_utils.py").read_text()
     (table,) = re.findall(r"^INTEGRATION_TO_CALLBACK = \{(.*?)^\}", source, re.M | re.S)
     assert set(TRACKERS) == set(re.findall(r'^    "(\w+)": \w+Callback,', table, re.M))
@@ -50,7 +51,10 @@ def test_tensorboard_is_taken_by_default_where_it_is_installed(packages: Path) -
     [
         (["tensorbord"], "--report_to is 'tensorbord'; did you mean tensorboard?"),
         (["paper"], "wanted one of azure_ml, clearml"),
-        (["trackio", "wandb"], "--report_to wandb: it is not installed; wanted an installed tracker; pip install wandb"),
+        (
+            ["trackio", "wandb"],
+            "--report_to wandb: it is not installed; wanted an installed tracker; pip install wandb",
+        ),
         (["azure_ml"], "pip install azureml-sdk"),  # found two packages deep
         (["none", "trackio"], "none beside 1 more"),
         (["kubeflow"], "without KUBEFLOW_TRAINER_SERVER_URL"),

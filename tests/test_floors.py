@@ -18,6 +18,7 @@ FLOORS = {
     "toolkit.control": LOGIC,
     "toolkit.rewards.bench": ENGINES,  # reads files as the data loaders do, and shows what it finds
     "toolkit.rewards.learned": ENGINES,  # finds its model as the trainer does
+    "toolkit.runs.metrics": LOGIC,  # names, which what reads metrics without a folder needs, too
     "toolkit.sandbox": LOGIC,
     "toolkit.evaluation.estimators": LOGIC,
     "toolkit.data.schema": LOGIC,
@@ -37,6 +38,7 @@ FLOORS = {
     "toolkit.training": WORK,
     "toolkit.evaluation": WORK,
     "toolkit.export": WORK,
+    "toolkit.report": WORK,
     "toolkit.launch": COMMANDS,
     "toolkit.bench": COMMANDS,  # a cell is a run as a person starts it
     "toolkit.cli": COMMANDS,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.runs.made import make_run
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm", "pandas", "numpy", "sympy")
 HEAVY += ("math_verify",)
@@ -49,6 +51,11 @@ def modules_loaded_by(argv: list[str], tmp_path: Path, expected: int = 0) -> set
         (["toolkit", "plan", "--table", "--gpu", "all"], 0),
         (["toolkit", "plan", "--fit", "--gpu", "4090"], 0),
         (["toolkit", "reward", "--help"], 0),
+        (["toolkit", "runs", "diagnose", "tests/golden/healthy_run.jsonl"], 0),
+        (["toolkit", "eval", "--help"], 0),
+        (["toolkit", "eval", "embedded", "--n_samples", "2", "--k", "4"], 0),
+        (["toolkit", "eval", "compare"], 0),
+        (["recipes/evaluate.py", "--help"], 0),
         (["toolkit", "reward", "list"], 0),
         (["toolkit", "reward", "check", "correct", "--dataset", "tests/golden/problems.jsonl"], 0),
         (["toolkit", "reward", "attack", "format", "--n_rows", "2"], 0),
@@ -58,6 +65,15 @@ def modules_loaded_by(argv: list[str], tmp_path: Path, expected: int = 0) -> set
 )
 def test_no_heavy_package_is_loaded(argv: list[str], expected: int, tmp_path: Path) -> None:
     assert sorted(modules_loaded_by(argv, tmp_path, expected) & set(HEAVY)) == []
+
+
+@pytest.mark.parametrize("verb", ["ls", "show", "diagnose", "completions", "report", "compare"])
+def test_what_runs_have_left_is_read_without_torch(verb: str, tmp_path: Path) -> None:
+    """Texts and charts take Arrow and matplotlib, which bring numpy along."""
+    folder = str(make_run(tmp_path / "runs" / "one"))
+    argv = ["toolkit", "runs", verb, folder, *([folder] if verb == "compare" else [])]
+    loaded = modules_loaded_by(argv, tmp_path) & set(HEAVY)
+    assert loaded <= ({"numpy"} if verb in ("completions", "report", "compare") else set())
 
 
 def test_the_probe_sees_what_is_loaded(tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ class ParityError(ToolkitError, RuntimeError):
     """The rollouts do not come from the weights that are trained."""
 
 
+class DivergedError(ToolkitError, ArithmeticError):
+    """Training has come to numbers that are none."""
+
+
 class ContractError(ToolkitError, RuntimeError):
     """Another package's private name that this project relies on is gone or has changed."""
 

@@ -62,6 +62,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def short(path: Path) -> Path:
+    """A path as a person would type it: relative to the working directory where it lies below it."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
 def read_yaml(path: Path, source: str, wanted: str, error: type[ToolkitError]) -> Any:
     """What a YAML file holds. `source` names it in errors, `wanted` says what it should be.
 

@@ -96,8 +96,14 @@ def test_ctrl_c_saves_and_prints_the_command_that_continues(
     assert "Traceback" not in output
     n_done = len(harness.metrics(folder))
     assert n_done < 9
+    summary = harness.summary(folder)
+    assert (summary["status"], summary["steps"], "after" in summary) == ("stopped", n_done, False)
+    assert summary["before"] == harness.summary(uninterrupted)["before"]
+    assert f"open:     {folder / 'report.html'}" in output
+    assert f"stopped after {n_done} of 9 steps" in (folder / "report.html").read_text()
     assert (folder / "checkpoints" / f"checkpoint-{n_done}" / "trainer_state.json").exists()
     assert harness.run("--resume", folder).returncode == 0
+    assert harness.summary(folder)["status"] == "finished"
     assert_same_run(folder, uninterrupted)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +15,7 @@ import tyro
 from toolkit.cli.reward import EXIT_FAILED
 from toolkit.errors import SettingsError
 from toolkit.files import save
+from toolkit.units import plural
 
 _Results = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RESULTS", help_behavior_hint="")]
 
@@ -26,6 +30,8 @@ class Run:
     """Folder of the results; without it results/SPEC here."""
     dry_run: bool = False
     """List the cells with what the planner expects of them, and run none."""
+    plan_only: bool = False
+    """Write the same as a table, plan.md and plan.csv beside where the results would be, and run none."""
     json: bool = False
     """Print the records as one JSON array."""
 
@@ -36,16 +42,31 @@ class Run:
         from toolkit.display.console import say
 
         spec, cells = specs.load(_given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml"))
-        if self.dry_run:
-            planned = sweep.listed(spec, cells)
-            self._give(planned, table_of(planned, on_screen=True))
-            return 0
         folder = self.output or Path("results") / spec.name
+        if self.dry_run or self.plan_only:
+            planned = sweep.listed(spec, cells)
+            wrote = self._write_plan(spec.name, planned, folder) if self.plan_only else ""
+            self._give(planned, table_of(planned, on_screen=True))
+            if wrote and not self.json:
+                say(wrote)
+            return 0
         records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say)
         self._give(records, table_of(records, on_screen=True))
         if not self.json:
             say(f"{folder}: toolkit bench table {folder}")
         return 0
+
+    def _write_plan(self, name: str, planned: list[dict[str, Any]], folder: Path) -> str:
+        """Leave the planning table in a folder; which files that were."""
+        from toolkit.bench.planning import cells_markdown, cells_table
+
+        contents = {".md": cells_markdown(name, planned), ".csv": cells_table(planned).csv()}
+        with contextlib.suppress(OSError):  # `save` says what is amiss with it
+            folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"plan{suffix}" for suffix in contents]
+        for path, content in zip(paths, contents.values(), strict=True):
+            save(path, content.encode())
+        return f"wrote {' and '.join(map(str, paths))}: predicted, nothing has run"
 
     def _give(self, records: list[dict[str, Any]], table: Any) -> None:
         if self.json:
@@ -54,6 +75,52 @@ class Run:
         from toolkit.display.console import console
 
         console.print(table.rich(gap=1))
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Search the lists of a spec for the fastest settings, by short runs, and write them as a preset."""
+
+    spec: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="SPEC.yaml", help_behavior_hint="")] = None
+    """As for `run`; the first value of each list is the start."""
+    trials: int = 12
+    """Runs at most; what the plan rules out takes none."""
+    probe_steps: int = 8
+    """Optimizer steps of a run, the spec's warm-up included."""
+    confirm: bool = False
+    """Run the start and what was found at full length, as often as the spec repeats."""
+    preset: Path | None = None
+    """File for the preset, .yaml; without it preset.yaml beside the results."""
+    output: Path | None = None
+    """Folder of the results; without it results/SPEC here."""
+    json: bool = False
+    """Print what was found as one JSON object."""
+
+    def run(self) -> int:
+        from toolkit.bench import preset, trials, tune
+        from toolkit.bench import spec as specs
+        from toolkit.display.console import console, say
+        from toolkit.files import write_json
+
+        if self.trials < 1:
+            raise SettingsError(f"--trials is {self.trials}", "at least 1")
+        spec, _ = specs.load(
+            _given(self.spec, "SPEC.yaml", "lists of values, such as benchmarks/specs/embedded_tune.yaml")
+        )
+        folder = self.output or Path("results") / spec.name
+        path = self.preset or folder / "preset.yaml"
+        preset.check_path(path, folder)
+        tell = (lambda line: None) if self.json else say
+        found = tune.run(spec, folder, self.trials, self.probe_steps, tell, confirm=self.confirm)
+        write_json(folder / "tune.json", found.as_json())
+        save(path, preset.as_yaml(spec, found).encode())
+        if self.json:
+            print(json.dumps({**found.as_json(), "preset": str(path)}, indent=2))
+            return 0
+        console.print(trials.table_of(found).rich(gap=1))
+        command = shlex.join(["python", os.path.relpath(spec.recipe_path), "--config", str(path)])
+        say(f"wrote {path}: {command}")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +148,32 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a sweep measured as a file to send in: without host, user, path, address or prompt."""
+
+    results: _Results = None
+    """A folder of results, or its cells.jsonl."""
+    output: Path | None = None
+    """File to write, .jsonl; without it CARD_SPEC.jsonl beside the results."""
+
+    def run(self) -> int:
+        from toolkit.bench import share
+        from toolkit.bench.store import read_finished
+        from toolkit.display.console import say
+
+        results = _given(self.results, "RESULTS", "a folder that toolkit bench run wrote")
+        records = share.shared(read_finished(results))
+        output = self.output or (results if results.is_dir() else results.parent) / share.name_of(records)
+        if output.suffix != ".jsonl":
+            raise SettingsError(f"--output {output} is no file of records", "a name that ends in .jsonl")
+        if output.exists() and results.exists() and output.samefile(results):
+            raise SettingsError(f"--output {output} is what is shared", "another name", "it would be overwritten")
+        save(output, share.as_lines(records).encode())
+        say(f"wrote {output}: {len(records)} cells. Read it before you send it; benchmarks/README.md says where to.")
+        return 0
+
+
+@dataclass(frozen=True)
 class Plot:
     """The cells of a sweep as a picture: tokens/s against memory, and how both grow with each setting."""
 
@@ -101,6 +194,38 @@ class Plot:
             raise SettingsError(f"--output {output} is no kind of picture", wanted)
         save(output, draw(read_finished(results), output.suffix))
         say(f"wrote {output}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """One offline page: the cells of a sweep, and what fits on which card, predicted, to choose from."""
+
+    results: _Results = None
+    """A folder of results, or its cells.jsonl; without one the page has the planning tables alone."""
+    output: Path | None = None
+    """File to write; without it page.html beside the results, or here."""
+    gpus: tuple[str, ...] = ()
+    """Cards to plan for, by name or GiB; without them eight common ones, and those of the sweep."""
+    models: tuple[str, ...] = ()
+    """Models to plan, as in toolkit plan --model; without them Qwen2.5 and Qwen3 up to 14B, and those of the sweep."""
+
+    def run(self) -> int:
+        from toolkit.bench import explorer, page
+        from toolkit.bench.store import read_finished
+        from toolkit.display.console import say
+
+        results = self.results.expanduser() if self.results else None
+        records = read_finished(results) if results else []
+        place = results if results is None or results.is_dir() else results.parent
+        output = self.output or (place or Path()) / "page.html"
+        if not output.parent.is_dir():  # said before some seconds of planning
+            raise SettingsError(f"there is no folder {output.parent} for --output", "a file name in a writable folder")
+        gpus, models = explorer.choices(records, self.gpus, self.models)
+        say(f"planning {plural(len(models), 'model')} on {plural(len(gpus), 'card')}")
+        html = page.write(records, explorer.grid(gpus, models)).encode()
+        save(output, html)
+        say(f"wrote {output}, {len(html) / 1e6:.1f} MB, for any browser")
         return 0
 
 
@@ -133,4 +258,7 @@ def _given(value: Path | None, name: str, wanted: str) -> Path:
     return value.expanduser()
 
 
-BENCH_VERBS = {"run": Run, "table": Table, "plot": Plot, "compare": Compare}
+BENCH_VERBS = {
+    **{"run": Run, "tune": Tune, "table": Table, "plot": Plot, "page": Page},
+    **{"compare": Compare, "share": Share},
+}

@@ -17,7 +17,7 @@ from toolkit.cli.plan import Plan
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
 from toolkit.cli.runs import RUNS_VERBS
 from toolkit.cli.serve import Serve
-from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+from toolkit.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SettingsError, ToolkitError, did_you_mean
 from toolkit.settings.parse import parse
 
 
@@ -28,7 +28,7 @@ class Reward:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure memory and speed over a grid of settings: run, table, plot, compare; see toolkit bench --help."""
+    """Measure memory and speed over settings: run, tune, table, plot, compare, share; see toolkit bench --help."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `toolkit doctor --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would flush and fail again
         return EXIT_CANNOT_RUN
+    except KeyboardInterrupt:
+        from toolkit.display.console import fail
+
+        fail("interrupted")
+        return EXIT_INTERRUPTED
     except ToolkitError as error:
         from toolkit.display.console import fail
 

@@ -17,7 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from toolkit.control.preflight import AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC
+from toolkit.control.rules import BY_ID
+from toolkit.display.findings import MARKS, STYLES
 from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.display.tables import Table, number
 from toolkit.runs import metrics
@@ -101,7 +102,7 @@ def render(state: RunState, width: int) -> RenderableType:
     inner = width - 4  # border and padding
     body: list[RenderableType] = [_progress(state), _clocks(state)]
     if state.n_recorded:
-        body += ["", _curves(state, inner), "", _time_bar(state, inner), _facts(state)]
+        body += ["", _curves(state, inner), "", _time_bar(state, inner), _facts(state), _health(state)]
     space = width - 12 - len(state.recipe) - len(state.backend)
     return Panel(
         Group(*body),
@@ -189,6 +190,19 @@ def _facts(state: RunState) -> Text:
     rate, speed = _show(state.latest(metrics.LEARNING_RATE), ".1e"), _show(state.latest(metrics.TOKENS_PER_S), ".0f")
     line = f"{speed} tok/s   peak {state.memory_label} {peak}   learning rate {rate}"
     return Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def _health(state: RunState) -> Text:
+    """The worst verdict in one line, and how many more there are."""
+    if not state.findings:
+        return Text.assemble("health  ", (f"{MARKS['green'][0]} nothing found", STYLES["green"]))
+    first, n_more = state.findings[0], len(state.findings) - 1
+    more = f"+{n_more} more  " if n_more else ""
+    style = STYLES[first.level]
+    mark = (f"{MARKS[first.level][0]} ", style)
+    line = Text.assemble("health  ", mark, (more, style), (first.name, style), ": ", first.found)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def summary_table(summary: Mapping[str, Any]) -> RenderableType:
@@ -293,9 +307,8 @@ def _interval(interval: Sequence[float], spec: str, unit: str) -> str:
 def _style(key: str, value: float) -> str:
     if key == metrics.REWARD:
         return "bold"
-    if key != metrics.TRUNCATED or not value > AMBER_TRUNCATED_FRAC:
-        return ""
-    return "bold red" if value > RED_TRUNCATED_FRAC else "yellow"
+    level = BY_ID["R01"].level(value) if key == metrics.TRUNCATED else "green"
+    return "" if level == "green" else STYLES[level]
 
 
 def _tail(text: str, width: int) -> str:

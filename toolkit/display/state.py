@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from toolkit.findings import Finding
 from toolkit.runs import metrics
 
 NAN = math.nan
@@ -39,6 +40,8 @@ class RunState:
     history: dict[str, list[float]] = field(default_factory=dict)
     phases_s: dict[str, float] = field(default_factory=dict)
     """Seconds of each phase that has ended, by name, in their order."""
+    findings: Sequence[Finding] = ()
+    """What the health rules find now, the worst first."""
     done: int = field(default=0, init=False)
     of: int = field(default=0, init=False)
     """How far the phase has come that is counted; 0 of 0 in others."""
@@ -77,7 +80,8 @@ class RunState:
     def record(self, step: int, row: Mapping[str, float | None]) -> None:
         """Append the metrics of one finished optimizer step; `step` counts from 1 and becomes the current one."""
         for key in row:
-            self.history.setdefault(key, [NAN] * self.n_recorded)
+            if key not in metrics.OF_SEVERAL:
+                self.history.setdefault(key, [NAN] * self.n_recorded)
         for key, values in self.history.items():
             value = row.get(key)
             values.append(NAN if value is None else float(value))

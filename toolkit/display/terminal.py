@@ -32,6 +32,17 @@ def visible(line: str) -> str:
     return next((state for state in reversed(states) if state), "")
 
 
+# What moves a cursor, turns the direction of text, or is no character at all; line breaks and tabs may stay
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+
+
+def escaped(text: str) -> str:
+    """Somebody else's text, safe to show: what a terminal would obey, or not show, as `\\x1b` and `\\u202e`."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def descriptor(stream: Any) -> int | None:
     """Return the descriptor behind a stream, or None when it is held in memory or closed."""
     try:

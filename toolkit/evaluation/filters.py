@@ -3,8 +3,8 @@
 Task `gsm8k` 3.0 of https://github.com/EleutherAI/lm-evaluation-harness (lm_eval/tasks/gsm8k/gsm8k.yaml), which asks
 with five examples that end in `#### 18`. Both filters read the same completion: `strict` takes the first
 `#### NUMBER`, `flexible` the last number anywhere; what is taken, and the gold answer, lose commas, dollar signs, all
-up to `#### ` and a point at the end, and then must be the same text. They are harsher than `correct` (`18.0` is not `18`) and laxer
-(`flexible` takes a number that is no answer).
+up to `#### ` and a point at the end, and then must be the same text. They are harsher than `correct` (`18.0` is not
+`18`) and laxer (`flexible` takes a number that is no answer).
 """
 
 from __future__ import annotations

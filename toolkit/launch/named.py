@@ -15,7 +15,7 @@ from toolkit.launch.presets import choose_presets, presets_of
 from toolkit.machine.devices import Gpu
 from toolkit.models import embedded
 from toolkit.runs import reader
-from toolkit.runs.names import SETTINGS
+from toolkit.runs.names import EVALUATION, SETTINGS
 from toolkit.settings import DataSettings, GrpoSettings, ModelSettings, RecordSettings, flatten
 from toolkit.settings.parse import parse
 
@@ -105,6 +105,10 @@ def _from_hub(name: str) -> Path | None:
 
 
 def _run(name: str, folder: Path, changes: Mapping[str, Any]) -> Named:
+    if (folder / EVALUATION).exists():
+        raise ModelError(
+            f"{name} is an evaluation", WANTED, f"hold two against each other: toolkit eval compare {name} B"
+        )
     adapter, note = folder / "adapter", ""
     if not (adapter / ADAPTER_WEIGHTS).exists():
         checkpoint = last_checkpoint(folder)
@@ -148,7 +152,9 @@ def _adapter(
 
 def _base_of(name: str, lora: Mapping[str, Any], given: str | None) -> str:
     """The model under an adapter, by what was given or else the adapter's own record."""
-    recorded = given or str(lora.get("base_model_name_or_path") or "")
+    if given is not None:  # `models.locate` says whether there is such a model
+        return given
+    recorded = str(lora.get("base_model_name_or_path") or "")
     if not recorded:
         raise ModelError(f"{name} does not say which model it belongs to", "its base", "name it: --base MODEL")
     if Path(recorded).name == embedded.folder().name:  # a folder of whatever machine the run was on

@@ -22,6 +22,7 @@ MAY_CHANGE_ON_RESUME = {
     "max_steps",
     "save_steps",
     "save",
+    "report",
     "push_to_hub",
     "public",
     "force",

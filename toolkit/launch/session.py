@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -20,16 +20,28 @@ from toolkit.display.panel import measured_line, summary_table
 from toolkit.display.preflight import preflight_lines
 from toolkit.display.state import RunState
 from toolkit.errors import SettingsError
-from toolkit.launch import memory, situation
+from toolkit.files import short
+from toolkit.launch import ending, memory, situation
 from toolkit.machine import processes
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.provenance import describe_environment, recorded
-from toolkit.runs.names import CONSOLE_LOG, ENVIRONMENT, ERROR_LOG, PARITY, PREFLIGHT, REWARD_CHECK, SETTINGS, SUMMARY
+from toolkit.runs.names import (
+    BROKEN_BATCH,
+    CONSOLE_LOG,
+    ENVIRONMENT,
+    ERROR_LOG,
+    PARITY,
+    PREFLIGHT,
+    REWARD_CHECK,
+    SETTINGS,
+    SUMMARY,
+)
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import check_save_steps
 from toolkit.settings.resolved import Resolved
 from toolkit.training import rewards as run_rewards
+from toolkit.training.watch import with_held_out
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Backend, Policy
@@ -63,6 +75,8 @@ class Session(Generic[S]):
     """The trainer, once something needed it."""
     paid: list[Reward] = field(default_factory=list)
     """What the run pays for; see `rewards`."""
+    is_concluded: bool = False
+    """Whether it was measured after training, by this process."""
     is_gold: Callable[[str], bool] = bool
     """What a gold answer must be; see `gold`."""
 
@@ -188,7 +202,7 @@ class Session(Generic[S]):
             recipe=self.recipe,
             model=settings.model.model,
             backend=self.backend.name,
-            run_folder=str(_short(run.folder)),
+            run_folder=str(short(run.folder)),
             n_steps=settings.optim.max_steps,
             memory_label="VRAM" if self.backend.on_gpu else "RAM",
         )
@@ -200,6 +214,9 @@ class Session(Generic[S]):
             shown = open_view(state, console, run.folder / CONSOLE_LOG) if run.writes else View(state, console)
             with self.watch or nullcontext(), shown as self.view:
                 yield run
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            ending.early(self, error)
+            raise
         finally:
             run.close()
 
@@ -328,45 +345,32 @@ class Session(Generic[S]):
 
         run, _ = self._opened()
         before, after = agree(before, after)
-        earlier = run.document(SUMMARY)
-        if not run.n_appended and "memory" in earlier:  # a run that was finished before: what it recorded then
-            of_memory = {"plan": earlier["plan"], "memory": earlier["memory"]}
-        else:
-            planned = self.run_plan.record() if self.run_plan else None
-            of_memory = {"plan": planned, "memory": asdict(memory.measured(run, self.watch))}
-        summary = {
-            "before": before.summary(),
-            "after": after.summary(),
-            "difference": compare(before, after),
-            "wall_s": round(run.wall_s(), 1),
-            "steps": n_steps,
-            "backend": self.backend.name,
-            "model": self.resolved.settings.model.model,
-            "seed": self.resolved.settings.record.seed,
-        }
-        if self.resolved.settings.rewards.reward:
-            summary |= {"rewards": run_rewards.in_words(self.paid), "measured_by": self.paid[0].name}
-        run.write(SUMMARY, summary | of_memory)
+        measured = {"before": before.summary(), "after": after.summary(), "difference": compare(before, after)}
+        summary = measured | ending.common(self, run, n_steps)
+        run.write(SUMMARY, with_held_out(summary, run.rows))
+        self.is_concluded = True
 
     def finish(self, folders: Sequence[Path]) -> None:
-        """Complete summary.json and print before and after with their intervals."""
+        """Complete summary.json, print before and after with their intervals, and write the run's page."""
         run, view = self._opened()
         if not run.writes:
             return
         view.state.enter("done")
-        phases_s = {name: round(seconds, 3) for name, seconds in view.state.phases_s.items()}
-        run.update(SUMMARY, phases_s=phases_s, saved=[str(folder.relative_to(run.folder)) for folder in folders])
+        saved = [str(folder.relative_to(run.folder)) for folder in folders]
+        run.update(SUMMARY, status="finished", phases_s=ending.phases_s(self), saved=saved)
         summary = run.document(SUMMARY)
-        console.print(summary_table({**summary, "run_folder": str(_short(run.folder))}))
+        console.print(summary_table({**summary, "run_folder": str(short(run.folder))}))
         if summary["plan"] and self.backend.on_gpu:
-            for line in memory.compared(summary, _short(run.folder)):
+            for line in memory.compared(summary, short(run.folder)):
                 say(line)
+        ending.tell_health(run)
+        ending.last_words(self, run, "finished")
 
     def how_to_resume(self) -> str:
         """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
         if self.run is None or not (self.run.folder / SETTINGS).exists():
             return ""
-        command = [sys.argv[0], "--resume", str(_short(self.run.folder))]
+        command = [sys.argv[0], "--resume", str(short(self.run.folder))]
         if processes.world_size() > 1:
             return f"; continue, by the same launcher, with: {shlex.join(command)}"
         return f"; continue with: {shlex.join(['python', *command])}"
@@ -382,7 +386,7 @@ class Session(Generic[S]):
         """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
         if self.run is None or self.run.resumed or self.run.n_appended:
             return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY)):
+        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY, BROKEN_BATCH)):
             return
         self.run.remove()
 
@@ -392,12 +396,4 @@ class Session(Generic[S]):
             return None
         path = self.run.folder / ERROR_LOG
         path.write_text(traceback.format_exc(), encoding="utf-8")
-        return _short(path)
-
-
-def _short(path: Path) -> Path:
-    """Relative to the working directory where it lies below it."""
-    try:
-        return path.resolve().relative_to(Path.cwd())
-    except ValueError:
-        return path
+        return short(path)

@@ -145,6 +145,40 @@ def other_processes(gpu: Gpu) -> list[CardProcess]:
     return sorted(found, key=lambda process: process.gib or 0.0, reverse=True)
 
 
+def foreign_gib(gpu: Gpu) -> float | None:
+    """GiB that processes hold of a card which are neither this one nor its children (vLLM's engine may be one).
+
+    None where the driver does not say: on WSL, and in a container, whose own process it lists by another number. The
+    calls have not run on a card yet.
+    """
+    import psutil
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
+        listed = {process.pid: process.usedGpuMemory for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+    own = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    return held_by_others(listed, own)
+
+
+def held_by_others(listed: Mapping[int, int | None], own: set[int]) -> float | None:
+    """GiB of the listed processes (pid -> bytes) that are not among `own`; None where no own one is listed."""
+    if not own & listed.keys():
+        return None
+    return gib(sum(held or 0 for pid, held in listed.items() if pid not in own))
+
+
+def host_gib() -> float:
+    """The host's memory."""
+    import psutil
+
+    return gib(psutil.virtual_memory().total)
+
+
 def _program(pynvml, pid: int) -> str:
     try:
         path = str(pynvml.nvmlSystemGetProcessName(pid))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,9 @@ def _read_parquet(path: Path) -> tuple[list[Row], str]:
     from pyarrow import parquet
 
     try:
-        # from memory: a mapped file that is truncated while it is read ends the process
-        return parquet.read_table(io.BytesIO(path.read_bytes()), use_threads=False).to_pylist(), ""
+        # From memory: a mapped file that is truncated while it is read ends the process. `read_table` loads pandas.
+        file = parquet.ParquetFile(pyarrow.BufferReader(path.read_bytes()))
+        return file.read(use_threads=False).to_pylist(), ""
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         return [], f"{path.name} cannot be read ({first_line(error)})"
 
@@ -162,8 +163,3 @@ def _read_jsonl(path: Path) -> tuple[list[Row], str]:
             return rows, f"{path.name} is broken at line {number}: read up to there, {n_lost} left out"
         rows.append(row)
     return rows, ""
-
-
-def select(rows: Iterable[Row], wanted: Sequence[Callable[[Row], bool]]) -> list[Row]:
-    """The rows that every test of `wanted` takes."""
-    return [row for row in rows if all(test(row) for test in wanted)]

@@ -126,6 +126,11 @@ class Run:
             if checkpoint_step(path) > step:
                 shutil.rmtree(path)
 
+    def gap_before(self, step: int) -> str:
+        """A sentence where steps up to `step`, which is saved, are missing in metrics.jsonl; empty where none is."""
+        last = int(self.rows[-1][metrics.STEP]) if self.rows else 0
+        return f"{METRICS} was broken after step {last}: the steps to {step} are not in it" if last < step else ""
+
     def remove(self) -> None:
         """Take back a run that came to nothing: the folder if this process made it, else what is in it."""
         if not self.writes:

@@ -17,6 +17,10 @@ STEP = "step"
 # TRL's and transformers'
 REWARD, REWARD_STD = "reward", "reward_std"
 LENGTH, TRUNCATED = "completions/mean_length", "completions/clipped_ratio"
+LONGEST, ENDED_LENGTH = "completions/max_length", "completions/mean_terminated_length"
+ZERO_STD, CLIPPED = "frac_reward_zero_std", "clip_ratio/region_mean"
+LOGP_DIFFERENCE = "sampling/sampling_logp_difference/mean"
+IS_RATIO_MIN = "sampling/importance_sampling_ratio/min"
 LOSS, GRAD_NORM, LEARNING_RATE, ENTROPY, KL = "loss", "grad_norm", "learning_rate", "entropy", "kl"
 TRL_STEP_S = "step_time"
 TOKENS = "num_tokens"
@@ -26,7 +30,13 @@ STEP_S, ROLLOUT_S, REWARD_S, UPDATE_S = "time/step_s", "time/rollout_s", "time/r
 PARITY_S = "time/parity_s"
 TOKENS_PER_S = "rollout/tokens_per_s"
 NO_SIGNAL = "groups/zero_std_frac"
+ALL_RIGHT, ALL_WRONG, PARTLY_RIGHT = "groups/all_right_frac", "groups/all_wrong_frac", "groups/partly_right_frac"
 BEST, WORST = "reward/best", "reward/worst"
+DISTINCT_1, DISTINCT_2 = "completions/distinct_1", "completions/distinct_2"
+IDENTICAL, EMPTY = "completions/identical_frac", "completions/empty_frac"
+UNPRINTABLE = "completions/unprintable_frac"
+FOREIGN_GIB = "memory/foreign_gib"
+HEALTH_LEVEL, HEALTH_AMBER, HEALTH_RED = "health/level", "health/amber", "health/red"
 ALLOCATED_GIB, RESERVED_GIB = "memory/peak_allocated_gib", "memory/peak_gib"
 PARITY_LEVEL, PARITY_APPLIED, PARITY_APPLIED_MIN = "parity/level", "parity/applied", "parity/applied_min"
 PARITY_NOISE, PARITY_NOISE_MAX, PARITY_DRIFT = "parity/noise_mean", "parity/noise_max", "parity/drift"
@@ -54,6 +64,12 @@ METRICS: dict[str, Metric] = {
     WORST: Metric("the lowest reward of the step's completions", better="higher"),
     LENGTH: Metric("length of a completion", "tokens"),
     TRUNCATED: Metric("completions that the length limit truncated", "share", "lower"),
+    LONGEST: Metric("the longest completion", "tokens"),
+    ENDED_LENGTH: Metric("length of a completion that ended by itself; 0 where none did", "tokens"),
+    ZERO_STD: Metric("groups without spread, as TRL counts them (see `runs.groups`)", "share", "lower"),
+    CLIPPED: Metric("tokens whose update the clip of the ratio stopped", "share"),
+    LOGP_DIFFERENCE: Metric("|sampler - trainer| a token, of the rollouts under vLLM", "nats", "lower"),
+    IS_RATIO_MIN: Metric("least importance-sampling ratio of trainer to sampler"),
     LOSS: Metric("GRPO's loss; 0 by construction at num_iterations 1 and beta 0, whatever is learned"),
     GRAD_NORM: Metric("length of the gradient before clipping"),
     LEARNING_RATE: Metric("learning rate of the step"),
@@ -68,6 +84,19 @@ METRICS: dict[str, Metric] = {
     PARITY_S: Metric("the parity check before the step", "s", "lower", True),
     TOKENS_PER_S: Metric("tokens sampled a second of rollouts", "tokens/s", "higher", True),
     NO_SIGNAL: Metric("groups in which every completion earned the same, so that none teaches", "share", "lower"),
+    ALL_RIGHT: Metric("groups in which every completion earned the most", "share"),
+    ALL_WRONG: Metric("groups in which every completion earned the least", "share", "lower"),
+    PARTLY_RIGHT: Metric("groups in which every completion earned the same, something between", "share"),
+    DISTINCT_1: Metric("words of a completion that differ from each other, mean over completions", "share"),
+    DISTINCT_2: Metric("pairs of neighbouring words that differ from each other, mean over completions", "share"),
+    IDENTICAL: Metric("completions that another one of their group says word for word: 0 none, 1 all", "share"),
+    EMPTY: Metric("completions without a visible character", "share", "lower"),
+    UNPRINTABLE: Metric("characters that no reader sees, mean over completions", "share", "lower"),
+    FOREIGN_GIB: Metric("what other processes hold of the card", "GiB", "lower", True),
+    # By rules on clocks and memory, too, so two runs of one seed may differ
+    HEALTH_LEVEL: Metric("0 no rule of `control.rules` trips, 1 one is amber, 2 one is red", "", "lower", True),
+    HEALTH_AMBER: Metric("ids of the rules that are amber, a list", is_volatile=True),
+    HEALTH_RED: Metric("ids of the rules that are red, a list", is_volatile=True),
     ALLOCATED_GIB: Metric("peak of torch's tensors on the card", "GiB", "lower", True),
     RESERVED_GIB: Metric("peak of torch's allocator on the card, or of this process without one", "GiB", "lower", True),
     PARITY_LEVEL: Metric("0 green, 1 amber, 2 red", better="lower"),
@@ -77,12 +106,24 @@ METRICS: dict[str, Metric] = {
     PARITY_NOISE_MAX: Metric("the same at its largest", "nats", "lower"),
     PARITY_DRIFT: Metric("what syncs moved the trained model's own log-probabilities by", "nats", "lower"),
 }
+OF_SEVERAL = frozenset((HEALTH_AMBER, HEALTH_RED))
+"""The keys whose values are lists of words; every other value is a number or null."""
 _OF_A_REWARD = re.compile(r"rewards/(.+)/(mean|std)")
 
 
 def is_volatile(key: str) -> bool:
     """Whether two runs of the same settings and seed may differ in it."""
     return key in METRICS and METRICS[key].is_volatile
+
+
+def reward_max(name: str) -> str:
+    """The key of the best score that a reward function gave in a step."""
+    return f"rewards/{name}/max"
+
+
+def reward_min(name: str) -> str:
+    """The key of the worst score that a reward function gave in a step."""
+    return f"rewards/{name}/min"
 
 
 def reward_means(keys: Iterable[str]) -> dict[str, str]:

@@ -13,8 +13,11 @@ reward_check.json   what the check of the rewards found before the model was loa
 preflight.json      what was sampled before the first step, what it says, and the longest sample that was tried
 adapter/            the LoRA adapter and the tokenizer
 summary.json        how it ended, before, after, wall time, steps, backend, model, seed, memory planned and measured
+evaluation.json     of a folder of `toolkit eval`: the figures, and what decides each file of completions
 report.html         all of this on one page
 progress.json       the last step, and the seconds of work up to it
+broken_batch.json   why a run stopped at a NaN: norm of the gradient, losses and lengths of each micro-batch
+broken_batch.safetensors  the micro-batches as the trainer had them
 error.log           the traceback of a defect
 console.log         what other packages printed under the live view
 """
@@ -23,6 +26,8 @@ from __future__ import annotations
 
 SETTINGS, ENVIRONMENT, METRICS, SUMMARY = "settings.json", "environment.json", "metrics.jsonl", "summary.json"
 PARITY, MEASUREMENTS, REWARD_CHECK, PROGRESS = "parity.json", "measurements.json", "reward_check.json", "progress.json"
+BROKEN_BATCH, BROKEN_TENSORS = "broken_batch.json", "broken_batch.safetensors"
+EVALUATION = "evaluation.json"
 PREFLIGHT = "preflight.json"
 ERROR_LOG, CONSOLE_LOG, LOCK, REPORT = "error.log", "console.log", "run.lock", "report.html"
 BEFORE, AFTER = "before", "after"

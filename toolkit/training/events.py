@@ -57,6 +57,10 @@ class Observer:
         """What to add to the metrics of a step that has ended."""
         return {}
 
+    def judge(self, step: int, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What to add to the metrics of a step once every observer has added its own."""
+        return {}
+
     def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
         """A step has ended; `metrics` are TRL's and those that the observers added."""
 
@@ -158,6 +162,8 @@ class Events:
                 metrics = dict(logs)
                 for observer in observers:
                     metrics |= observer.metrics(state.global_step)
+                for observer in observers:
+                    metrics |= observer.judge(state.global_step, metrics)
                 for observer in observers:
                     observer.step_done(state.global_step, metrics)
                 logs.clear()  # what trackers are told next

@@ -11,15 +11,19 @@ from toolkit.compat.noise import hush_checkpoint_times
 from toolkit.errors import SettingsError
 from toolkit.machine import processes
 from toolkit.runs import Run
+from toolkit.runs.names import SETTINGS
 from toolkit.runs.reader import checkpoint_step
 from toolkit.settings import GrpoSettings
 from toolkit.training.events import Events, Observer
+from toolkit.training.figures import declared_ranges
 from toolkit.training.grpo import Assembly
+from toolkit.training.guard import NumberGuard, diverged_sampling
 from toolkit.training.longest import open_longest
-from toolkit.training.notices import notices
+from toolkit.training.notices import differences, notices
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
+from toolkit.training.watch import open_watch
 
 if TYPE_CHECKING:
     from toolkit.display.live import View
@@ -49,15 +53,19 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     Raises:
         Interrupted: the user asked to stop; a checkpoint of that step is on disk.
         ParityError: the rollouts do not come from the weights in training; a checkpoint of the steps done is on disk.
+        DivergedError: a gradient is no number; the weights are those of the step before, the batch is on disk.
     """
     trainer, settings = assembly.trainer, assembly.resolved.settings
     for line in notices(assembly):
         view.say(line)
+    run.update(SETTINGS, differences=differences(assembly))
     hush_checkpoint_times()
     checkpoint = processes.on_main(run.last_checkpoint) if run.resumed else None
     if run.resumed:
         step = checkpoint_step(checkpoint) if checkpoint else 0
         run.rewind_to(step)
+        if gap := run.gap_before(step):
+            view.say(gap)
         view.state.step = step
         view.say(f"resuming after step {step} of {settings.optim.max_steps}")
         if step >= settings.optim.max_steps:  # transformers would train one step more
@@ -67,14 +75,25 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     trl_compat.keep_dtypes_at_resume(trainer)
     gate = open_gate(assembly, run, view.say)
     longest = open_longest(assembly, run, view)
+    ranges = declared_ranges(trainer.reward_funcs, trainer.reward_func_names)
+    watch = open_watch(assembly, run, view)
     with Stop(view.say, view.state.step, assembly.steps_per_round) as stop:
-        # Checks first: they come before the step's clock starts
+        # Checks first: they come before the step's clock starts. The watch after the view: a verdict stands under its
+        # step
         checks = [check for check in (longest, gate) if check]
-        Events(assembly, [*checks, Recorder(run), Shown(view), stop])
+        own = [Recorder(run, ranges=ranges), Shown(view), watch, NumberGuard(assembly, run), stop]
+        Events(assembly, [*checks, *own])
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:
             raise _blame(error, settings) from error
+        except RuntimeError as error:
+            told = diverged_sampling(error, view.state.step)
+            if told is None:
+                raise
+            raise told from error
+        finally:
+            watch.record()
     done = int(trainer.state.global_step)
     if stop.requested:
         raise Interrupted(done)

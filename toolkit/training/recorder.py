@@ -13,17 +13,23 @@ from toolkit.runs import metrics as keys
 from toolkit.runs.groups import zero_std_frac
 from toolkit.runs.names import PROGRESS, step_name
 from toolkit.training.events import Observer, Round, judgement
+from toolkit.training.figures import Bounds, Range, figures
 
 
 class Recorder(Observer):
     """Measures the step in progress, and writes metrics.jsonl, progress.json and the completions.
 
+    `ranges`: lowest and highest score of the reward functions that say so, by name.
+
     With several processes each measures its own time and memory; tokens, completions and groups are those of all. The
     first process writes.
     """
 
-    def __init__(self, run: Run, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, run: Run, clock: Callable[[], float] = time.perf_counter, ranges: Mapping[str, Range] | None = None
+    ) -> None:
         self._run, self._clock = run, clock
+        self._bounds = Bounds(ranges or {}, run.rows)
         self._started = 0.0
         self._rounds: list[Round] = []
 
@@ -62,6 +68,7 @@ class Recorder(Observer):
         if self._rounds:
             fracs = [zero_std_frac(done.rewards, done.num_generations) for done in self._rounds]
             ours[keys.NO_SIGNAL] = sum(fracs) / len(fracs)
+            ours |= figures(self._rounds, self._bounds)
         totals = [total for done in self._rounds for total in done.totals if total is not None]
         if totals:
             ours |= {keys.BEST: max(totals), keys.WORST: min(totals)}

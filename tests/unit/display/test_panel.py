@@ -17,6 +17,7 @@ from toolkit.display import console
 from toolkit.display.live import View
 from toolkit.display.panel import BLOCKS, measured_line, progress_line, render, sparkline, step_line, summary_table
 from toolkit.display.state import RunState, time_shares
+from toolkit.findings import Finding
 
 
 class Clock:
@@ -79,6 +80,7 @@ PANEL_80 = """\
 │                                                                              │
 │ time  █████████████▓▒▒▒▒▒▒  rollout 65%  reward 3%  update 32%  other 0%     │
 │ 812 tok/s   peak VRAM 14.2 GiB   learning rate 5.0e-06                       │
+│ health  ✓ nothing found                                                      │
 ╰─ runs/one ───────────────────────────────────────────────────────────────────╯
 """
 
@@ -106,6 +108,18 @@ PANEL_120 = """\
 
 def test_panel_at_80_columns() -> None:
     assert text_of(render(state_after(8), 80), 80) == PANEL_80
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_worst_verdict_takes_one_line(width: int) -> None:
+    state = state_after(8)
+    flat = Finding("R26 every group flat", "red", "in every group all completions earned the same; " * 5, "x", "y")
+    state.findings = [flat, Finding("R01 truncated", "amber", "90%", "x", "y")]
+    lines = text_of(render(state, width), width).splitlines()
+    assert len(lines) == len(PANEL_80.splitlines())
+    assert lines[-2].startswith("│ health  ✗ +1 more  R26 every group flat: in every group all comp")
+    assert lines[-2].endswith("… │")
+    assert len(lines[-2]) == width
 
 
 def measuring() -> RunState:
@@ -169,7 +183,7 @@ def test_panel_fills_its_width_and_never_wraps(width: int) -> None:
     state.record(61, {f"rewards/{'long_name_' * 5}{i}/mean": 1e9 * i for i in range(3)})
     lines = text_of(render(state, width), width).splitlines()
     assert {len(line) for line in lines} == {width}
-    assert len(lines) == 20  # the golden panel and three more rewards: one line each
+    assert len(lines) == 21  # the golden panel and three more rewards: one line each
 
 
 def test_wider_panel_has_longer_trends_and_the_same_facts() -> None:

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from toolkit.backends.base import count_4bit
-from toolkit.compat import trl as trl_compat
-from toolkit.compat.contracts import require
 from toolkit.errors import ParityError
 from toolkit.findings import Level
 from toolkit.machine import processes
 from toolkit.runs import Run, metrics
 from toolkit.runs.names import PARITY
+from toolkit.training.checkpoint import save_steps_done
 from toolkit.training.events import Observer
 from toolkit.training.grpo import Assembly
 from toolkit.training.parity.check import Check, check_parity
@@ -103,18 +102,12 @@ class Gate(Observer):
     def _tell(self, n_done: int, result: Check, is_first: bool) -> None:
         finding = result.finding
         if finding.level == "red":
-            self._save(n_done)
+            save_steps_done(self._trainer, self._run, n_done)
             raise ParityError(f"before step {n_done + 1}: {finding.found}", finding.wanted, finding.next_step)
         if finding.level == "amber":
             self._say(f"parity amber before step {n_done + 1}: {finding.found}; {finding.next_step}")
         elif is_first:
             self._say(summary(result))
-
-    def _save(self, n_done: int) -> None:
-        """Keep the steps done, which the next checkpoint would have kept."""
-        folder = self._run.checkpoints / f"checkpoint-{n_done}"
-        if n_done > 0 and not processes.on_main(folder.exists):
-            require(self._trainer, trl_compat.SAVE_CHECKPOINT, trl_compat.RELEASE)(self._trainer.model, trial=None)
 
 
 def open_gate(assembly: Assembly, run: Run, say: Callable[[str], None]) -> Gate | None:

@@ -66,8 +66,8 @@ def test_a_run_that_looked_and_tried_the_longest_sample_trains_the_same_bit_for_
     assert told[-1] == (max(row["n_tokens"] for row in found.completions), 48)
     tried: list[dict[str, Any]] = []
 
-    def in_place_of_a_card(assembly: Any, run: Any, say: Any) -> longest.LongestFirst:
-        first = longest.LongestFirst(assembly, run, say)
+    def in_place_of_a_card(assembly: Any, run: Any, view: Any) -> longest.LongestFirst:
+        first = longest.LongestFirst(assembly, run, view)
         monkeypatch.setattr(longest, "in_words", lambda what: tried.append(what) or "tried")
         return first
 
@@ -127,7 +127,7 @@ def test_a_chat_template_whose_end_is_no_end_is_found_out(built: Built, rows: li
     """As of a base model: the template ends a turn with <|im_end|>, generation stops at <|endoftext|> alone."""
     trainer = built.trainer
     end = trainer.processing_class.convert_tokens_to_ids("<|endoftext|>")
-    trainer.processing_class.pad_token = "<|endoftext|>"
+    trainer.processing_class.pad_token_id = end
     trainer.eos_token_ids = [end]
     trainer.generation_config.eos_token_id = trainer.model.generation_config.eos_token_id = end
     trainer.generation_kwargs["eos_token_id"] = end

@@ -31,7 +31,7 @@ def trained(tmp_path: Path) -> Trained:
 
 def test_tensorboard_has_every_figure_of_metrics_jsonl(trained: Trained) -> None:
     pytest.importorskip("tensorboard", reason="the extra [test] brings it")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # pyright: ignore[reportMissingImports]  # an extra's
 
     built = trained()  # `auto`
     assert built.assembly.effective["report_to"] == ["tensorboard"]

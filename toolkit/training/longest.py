@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.compat import trl as trl_compat
 from toolkit.compat.contracts import require
@@ -25,6 +25,9 @@ from toolkit.units import format_gib, format_seconds
 from toolkit.vram.formula.costs import optimizer_bytes
 from toolkit.vram.mapping import LARGEST_OPTIMIZER, OPTIMIZERS
 
+if TYPE_CHECKING:
+    from toolkit.display.live import View
+
 NOT_ON_A_CPU = "the longest sample is not tried on a CPU: it takes as long as a step, and no error tells when RAM ends"
 _CHANGED = (
     *("_metrics", "_logs", "_pending_metrics", "_pending_extra_logs", "_current_train_step_time"),
@@ -36,27 +39,29 @@ _CHANGED = (
 class LongestFirst(Observer):
     """Tries the longest sample before the first step, on a card, once a run. Comes before whoever times the step."""
 
-    def __init__(self, assembly: Assembly, run: Run, say: Callable[[str], None]) -> None:
-        self._assembly, self._run, self._say = assembly, run, say
+    def __init__(self, assembly: Assembly, run: Run, view: View) -> None:
+        self._assembly, self._run, self._view = assembly, run, view
         self._is_due = "longest" not in run.document(PREFLIGHT)
 
     def before_step(self, n_done: int) -> None:
         if self._is_due:
-            lengths = self._assembly.resolved.settings.lengths
-            found = try_longest(self._assembly.trainer, lengths, self._assembly.resolved.settings.optim.optim)
+            settings, before = self._assembly.resolved.settings, self._view.state.phase
+            self._view.phase("trying the longest sample")  # what is said where memory runs out
+            found = try_longest(self._assembly.trainer, settings.lengths, settings.optim.optim)
             self._run.update(PREFLIGHT, longest=found)
-            self._say(in_words(found))
+            self._view.say(in_words(found))
+            self._view.phase(before)
         self._is_due = False
 
 
-def open_longest(assembly: Assembly, run: Run, say: Callable[[str], None]) -> LongestFirst | None:
+def open_longest(assembly: Assembly, run: Run, view: View) -> LongestFirst | None:
     """The try that the settings ask for; None where it is not wanted, or not worth it."""
     if not assembly.resolved.settings.record.preflight or processes.sharding():
         return None
     if assembly.trainer.accelerator.device.type == "cpu":
         run.update(PREFLIGHT, longest={"skipped": NOT_ON_A_CPU})
         return None
-    return LongestFirst(assembly, run, say)
+    return LongestFirst(assembly, run, view)
 
 
 def in_words(found: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     view.state.steps_per_round = assembly.steps_per_round
     trl_compat.keep_dtypes_at_resume(trainer)
     gate = open_gate(assembly, run, view.say)
-    longest = open_longest(assembly, run, view.say)
+    longest = open_longest(assembly, run, view)
     ranges = declared_ranges(trainer.reward_funcs, trainer.reward_func_names)
     watch = open_watch(assembly, run, view)
     with Stop(view.say, view.state.step, assembly.steps_per_round) as stop:

@@ -31,7 +31,8 @@ def install(folder: Path, *names: str) -> None:
 def test_they_are_those_of_transformers() -> None:
     """Read from its source: to import it takes seconds."""
     spec = importlib.util.find_spec("transformers")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     source = (Path(spec.origin).parent / "integrations" / "integration_utils.py").read_text()
     (table,) = re.findall(r"^INTEGRATION_TO_CALLBACK = \{(.*?)^\}", source, re.M | re.S)
     assert set(TRACKERS) == set(re.findall(r'^    "(\w+)": \w+Callback,', table, re.M))

@@ -52,6 +52,7 @@ def main(settings: Settings, session: Session[Settings]) -> None:
     with session.open_run():
         policy, problems = session.load(source, problems)
         exam = session.exam(problems.held_out, correct)
+        session.preflight(policy, problems.train, paid)  # shows two completions; stops where most are truncated
 
         before = session.measure("before", policy, exam)
         n_steps = session.train(policy, problems.train, paid)

@@ -15,9 +15,9 @@ FLOORS = {
     **dict.fromkeys(("toolkit.errors", "toolkit.units", "toolkit.files", "toolkit.findings"), GROUND),
     "toolkit.settings": LOGIC,
     "toolkit.rewards": LOGIC,
+    "toolkit.control": LOGIC,
     "toolkit.rewards.bench": ENGINES,  # reads files as the data loaders do, and shows what it finds
     "toolkit.rewards.learned": ENGINES,  # finds its model as the trainer does
-    "toolkit.control": LOGIC,
     "toolkit.runs.metrics": LOGIC,  # names, which what reads metrics without a folder needs, too
     "toolkit.sandbox": LOGIC,
     "toolkit.evaluation.estimators": LOGIC,

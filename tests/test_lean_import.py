@@ -51,6 +51,7 @@ def modules_loaded_by(argv: list[str], tmp_path: Path, expected: int = 0) -> set
         (["toolkit", "plan", "--table", "--gpu", "all"], 0),
         (["toolkit", "plan", "--fit", "--gpu", "4090"], 0),
         (["toolkit", "reward", "--help"], 0),
+        (["toolkit", "runs", "diagnose", "tests/golden/healthy_run.jsonl"], 0),
         (["toolkit", "eval", "--help"], 0),
         (["toolkit", "eval", "embedded", "--n_samples", "2", "--k", "4"], 0),
         (["toolkit", "eval", "compare"], 0),

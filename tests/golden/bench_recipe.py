@@ -22,6 +22,8 @@ class Settings(GrpoSettings):
     """`well`, or how this ends otherwise."""
     sleep_s: float = 0.0
     """Seconds that it takes."""
+    step_s: float = 0.5
+    """Seconds that it says a step took."""
 
 
 def main(settings: Settings) -> None:
@@ -45,7 +47,7 @@ def main(settings: Settings) -> None:
         case "hangs":
             time.sleep(600)
     rows = [
-        {"step": i, "num_tokens": 100.0 * i, "time/step_s": 0.5 if i > 1 else 9.0, "time/update_s": 0.25}
+        {"step": i, "num_tokens": 100.0 * i, "time/step_s": settings.step_s if i > 1 else 9.0, "time/update_s": 0.25}
         | {"memory/peak_gib": 1.0 + settings.rollout.num_generations / 8, "reward": 0.5}
         for i in (1, 2, 3)
     ]

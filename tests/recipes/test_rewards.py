@@ -84,7 +84,7 @@ def test_a_reward_without_a_right_score_is_measured_by_its_mean(tmp_path: Path) 
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = harness.run(
         "--reward", f"{own}:brevity,{own}:truncated", "--dataset", tmp_path / "rows.jsonl", "--max_steps", "1",
-        "--max_completion_length", "16", "--output_dir", tmp_path / "run", *harness.QUICK,
+        "--max_completion_length", "16", "--allow_truncation", "--output_dir", tmp_path / "run", *harness.QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "no pass@1: nothing says which score is right; --pass_score does" in done.stdout

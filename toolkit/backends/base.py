@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,8 @@ class Backend(ABC):
 
     def __init__(self, gpu: Gpu | None) -> None:
         self.gpu = gpu
+        self.told: Callable[[int, int], None] | None = None
+        """Told while weights are loaded: tensors done, and of how many."""
         self.on_gpu = gpu is not None
 
     def import_first(self) -> None:  # noqa: B027 # most engines need nothing

@@ -33,7 +33,7 @@ class TransformersBackend(InThisProcess):
         import torch
         from peft import LoraConfig
 
-        hush_weight_bars()
+        hush_weight_bars(self.told)
         install_cpu_logprobs()
         if self.on_gpu and not torch.cuda.is_available():
             raise BackendError(

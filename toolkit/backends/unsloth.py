@@ -58,6 +58,7 @@ class UnslothBackend(InThisProcess):
         location = os.environ.get("UNSLOTH_COMPILE_LOCATION")
         notes = compiled_cache.clear_stale(Path(location)) if location and "unsloth" not in sys.modules else []
         fast = _import_unsloth()
+        hush_weight_bars(self.told)
         try:
             model, tokenizer = fast.from_pretrained(**self._load_arguments(asked, source, lengths))
         except Exception as error:  # safetensors, tokenizers, transformers and unsloth each raise their own

@@ -32,8 +32,9 @@ def main() -> None:
 
 def run_recipe(request: Mapping[str, Any]) -> tuple[str, str]:
     """Run the recipe with the cell's flags; (`ok`, ``), or why it ended otherwise."""
-    # a page would count in the cell's time and memory
-    sys.argv = [request["recipe"], *request["argv"], "--output_dir", request["run"], "--report", "false"]
+    # a page would count in the cell's time and memory, and so would a look at completions, which need not teach here
+    argv = [*request["argv"], "--report", "false", "--preflight", "false"]
+    sys.argv = [request["recipe"], *argv, "--output_dir", request["run"]]
     try:
         runpy.run_path(request["recipe"], run_name="__main__")
     except SystemExit as stop:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
 
-from toolkit.bench import plots
+from toolkit.bench import page_charts
 from toolkit.bench.predict import planner_of
 from toolkit.bench.store import Record
 from toolkit.bench.tables import NOT_RUN, Row, rows_of, table_of, varied
-from toolkit.display import charts, page
-from toolkit.display.charts import Dot, Series
+from toolkit.display import page
 from toolkit.display.page import Section, Tile
-from toolkit.display.tables import Table, words
+from toolkit.display.tables import Table, number, words
 from toolkit.units import format_gib, plural
 
-READING = (
-    "Joined: no other cell is faster with less memory. (x^0.5) at a curve: where its setting doubles, the figure grows "
-    "2^0.5 = 1.4 times."
-)
-MEMORY, SPEED, STEP = ("peak_gib", "process"), ("tokens_per_s",), ("step_s_median",)
+MEMORY, SPEED = ("peak_gib", "process"), ("tokens_per_s",)
 
 
 def write(records: Sequence[Record], plans: dict[str, Any]) -> str:
@@ -65,16 +59,18 @@ def _sweep(records: Sequence[Record]) -> list[Section]:
     rows = rows_of(records)
     names = varied(rows)
     finished = [row for row in rows if row.median(*SPEED) and row.median(*MEMORY)]
-    drawn = [chart for chart in _charts(finished, names) if chart]
+    drawn = page_charts.charts_of(rows)
     cells = Section(
         "Cells",
         [*([_tiles(rows, finished, names)] if finished else []), page.table(_cells(records, rows), "cells")],
         "A row a cell, repeats together: medians. A heading sorts, and the address keeps order and filter.",
     )
-    about = page.details("Versions and machine", page.table(_machine(records), "machine"))
+    about = [page.details("Versions and machine", page.table(_machine(records), "machine"))]
+    if finished:
+        about.insert(0, page.details("Seconds by phase", page.table(_phases(rows, names), "phases")))
     if not drawn:
-        return [Section(cells.title, [*cells.blocks, about], cells.note)]
-    return [cells, Section("Charts", [page.grid(*drawn), about], f"{places(records)}. {READING}")]
+        return [Section(cells.title, [*cells.blocks, *about], cells.note)]
+    return [cells, Section("Charts", [page.grid(*drawn), *about], f"{places(records)}. {page_charts.READING}")]
 
 
 def _tiles(rows: Sequence[Row], finished: Sequence[Row], names: Sequence[str]) -> Markup:
@@ -110,60 +106,31 @@ def _reason(row: Row) -> str:
     return "; ".join(dict.fromkeys(str(record["why"]) for record in row.records if record["why"]))
 
 
-def _machine(records: Sequence[Record]) -> Table:
-    """What decides the figures beside the settings, a line for each value that a record has."""
-    table = Table(["", words("value")])
-    found: dict[str, dict[str, None]] = {}
-    for record in records:
-        about = record.get("about") or {}
-        versions = {f"{name} ": version for name, version in (about.get("versions") or {}).items()}
-        for name, value in (about | versions).items():
-            if not isinstance(value, dict):
-                found.setdefault(name.strip(), {})[
-                    ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-                ] = None
-    for name, values in found.items():
-        table.add(name.replace("_", " "), " or ".join(value or "none" for value in values))
+def _phases(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """Seconds a step by phase, a row a cell that finished."""
+    finished = [row for row in rows if row.finished]
+    phases = dict.fromkeys(
+        phase for row in finished for one in row.finished for phase in one["measured"].get("phases", ())
+    )
+    table = Table([*names, *(number(f"{phase} s") for phase in phases)])
+    for row in finished:
+        seconds = [row.median("phases", phase) for phase in phases]
+        table.add(*(str(row.point.get(name)) for name in names), *("-" if s is None else f"{s:.3g}" for s in seconds))
     return table
 
 
-def _charts(rows: Sequence[Row], names: Sequence[str]) -> list[Markup]:
-    """Speed against memory; growth with each setting of three or more values; a heat map over two that are numbers."""
-    if not rows:
-        return []
-    points = [(row.median(*MEMORY) or 0.0, row.median(*SPEED) or 0.0) for row in rows]
-    front = plots.pareto(points)
-    rest = [i for i in range(len(rows)) if i not in front]
-    values = [", ".join(str(row.point.get(name)) for name in names) for row in rows]
-    dots = [Dot(*points[i], values[i], is_marked=i in front) for i in (*front, *rest)]
-    title = f"Speed against memory, by {', '.join(names)}" if names else "Speed against memory"
-    found = [charts.scatter(title, dots, "peak GiB", "tokens/s", joins_marked=True)]
-    for name in plots.curves(rows, names):
-        for path, label in ((MEMORY, "peak GiB"), (STEP, "s/step")):
-            lines = plots.lines_of(rows, names, name, path)
-            series = [Series(_with_slope(key, pairs), *zip(*pairs, strict=True)) for key, pairs in lines.items()]
-            found.append(charts.lines(f"{label} by {name}", series, name, label))
-    numbers = [name for name in names if all(plots.is_number(row.point.get(name)) for row in rows)]
-    if len(numbers) >= 2:
-        for path, label, form in ((SPEED, "tokens/s", ",.0f"), (MEMORY, "peak GiB", ".3g")):
-            found.append(_heat_map(rows, numbers[0], numbers[1], path, label, form))
-    return found
-
-
-def _with_slope(name: str, points: Sequence[plots.Point]) -> str:
-    slope = plots.exponent(points)
-    return name if slope is None else f"{name} (x^{slope:.2f})".strip()
-
-
-def _heat_map(rows: Sequence[Row], down: str, across: str, path: Sequence[str], label: str, form: str) -> Markup:
-    """The median over all other settings for each pair of values."""
-    values: dict[tuple[Any, Any], list[float]] = {}
-    for row in rows:
-        values.setdefault((row.point[down], row.point[across]), []).append(row.median(*path) or 0.0)
-    downs, acrosses = (sorted({key[i] for key in values}) for i in (0, 1))
-    fields = [[statistics.median(values[d, a]) if (d, a) in values else None for a in acrosses] for d in downs]
-    title = f"{label}, median over the rest"
-    return charts.heat_map(title, list(map(str, downs)), list(map(str, acrosses)), fields, across, down, form)
+def _machine(records: Sequence[Record]) -> Table:
+    """What decides the figures beside the settings, a line each, with every value that the records have."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        about, machine = record.get("about") or {}, record.get("machine") or {}
+        plain = {name: value for name, value in about.items() if not isinstance(value, dict)}
+        if "is_quiet" in machine:
+            plain["quiet before each cell"] = machine["is_quiet"]
+        for name, value in {**plain, **(about.get("versions") or {})}.items():
+            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            found.setdefault(name.replace("_", " "), {})[told or "none"] = None
+    return Table(["", words("value")], [(name, " or ".join(values)) for name, values in found.items()])
 
 
 def _explorer(plans: dict[str, Any]) -> Section:

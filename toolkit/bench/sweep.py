@@ -11,7 +11,8 @@ import platform
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,27 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say) -> list[dict[
         return [known[cell_id] for cell_id in ids]
 
 
+@contextmanager
+def runner(spec: Spec, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]]]:
+    """Hold the folder, and hand over what gives a cell's record: the one that is there, else that of a run.
+
+    Raises:
+        RunFolderError: another sweep is writing this folder.
+    """
+    about = _about(spec)
+    gpus, _ = find_gpus()
+    with store.opened(folder) as known:
+
+        def run_cell(cell: Cell) -> dict[str, Any]:
+            cell_id = cell.id(about)
+            if cell_id not in known:
+                known[cell_id] = _run_cell(spec, cell, cell_id, folder, gpus, about)
+                store.append(folder, known[cell_id])
+            return known[cell_id]
+
+        yield run_cell
+
+
 def listed(spec: Spec, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """The cells as records that have not run."""
     gpus, _ = find_gpus()
@@ -88,7 +110,7 @@ def line(spec: Spec, record: dict[str, Any]) -> str:
 def _run_cell(
     spec: Spec, cell: Cell, cell_id: str, folder: Path, gpus: Sequence[Gpu], about: dict[str, Any]
 ) -> dict[str, Any]:
-    place = folder / "cells" / cell_id
+    place = (folder / "cells" / cell_id).resolve()  # the cell works in a folder of its own
     shutil.rmtree(place, ignore_errors=True)  # what an earlier sweep was killed in
     machine = _machine(gpus)
     child = Child([sys.executable, "-m", "toolkit.bench.cell"], place, _environment())

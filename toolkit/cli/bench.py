@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -76,6 +78,52 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """Search the lists of a spec for the fastest settings, by short runs, and write them as a preset."""
+
+    spec: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="SPEC.yaml", help_behavior_hint="")] = None
+    """As for `run`; the first value of each list is the start."""
+    trials: int = 12
+    """Runs at most; what the plan rules out takes none."""
+    probe_steps: int = 8
+    """Optimizer steps of a run, the spec's warm-up included."""
+    confirm: bool = False
+    """Run the start and what was found at full length, as often as the spec repeats."""
+    preset: Path | None = None
+    """File for the preset, .yaml; without it preset.yaml beside the results."""
+    output: Path | None = None
+    """Folder of the results; without it results/SPEC here."""
+    json: bool = False
+    """Print what was found as one JSON object."""
+
+    def run(self) -> int:
+        from toolkit.bench import preset, trials, tune
+        from toolkit.bench import spec as specs
+        from toolkit.display.console import console, say
+        from toolkit.files import write_json
+
+        if self.trials < 1:
+            raise SettingsError(f"--trials is {self.trials}", "at least 1")
+        spec, _ = specs.load(
+            _given(self.spec, "SPEC.yaml", "lists of values, such as benchmarks/specs/embedded_tune.yaml")
+        )
+        folder = self.output or Path("results") / spec.name
+        path = self.preset or folder / "preset.yaml"
+        preset.check_path(path, folder)
+        tell = (lambda line: None) if self.json else say
+        found = tune.run(spec, folder, self.trials, self.probe_steps, tell, confirm=self.confirm)
+        write_json(folder / "tune.json", found.as_json())
+        save(path, preset.as_yaml(spec, found).encode())
+        if self.json:
+            print(json.dumps({**found.as_json(), "preset": str(path)}, indent=2))
+            return 0
+        console.print(trials.table_of(found).rich(gap=1))
+        command = shlex.join(["python", os.path.relpath(spec.recipe_path), "--config", str(path)])
+        say(f"wrote {path}: {command}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Table:
     """The cells of a sweep side by side: peak memory, tokens/s, and the change from the first."""
 
@@ -96,6 +144,32 @@ class Table:
             console.print(table_of(records, on_screen=True).rich(gap=1))
         else:
             print(forms.get(self.format, table.markdown)(), end="")
+        return 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a sweep measured as a file to send in: without host, user, path, address or prompt."""
+
+    results: _Results = None
+    """A folder of results, or its cells.jsonl."""
+    output: Path | None = None
+    """File to write, .jsonl; without it CARD_SPEC.jsonl beside the results."""
+
+    def run(self) -> int:
+        from toolkit.bench import share
+        from toolkit.bench.store import read_finished
+        from toolkit.display.console import say
+
+        results = _given(self.results, "RESULTS", "a folder that toolkit bench run wrote")
+        records = share.shared(read_finished(results))
+        output = self.output or (results if results.is_dir() else results.parent) / share.name_of(records)
+        if output.suffix != ".jsonl":
+            raise SettingsError(f"--output {output} is no file of records", "a name that ends in .jsonl")
+        if output.exists() and results.exists() and output.samefile(results):
+            raise SettingsError(f"--output {output} is what is shared", "another name", "it would be overwritten")
+        save(output, share.as_lines(records).encode())
+        say(f"wrote {output}: {len(records)} cells. Read it before you send it; benchmarks/README.md says where to.")
         return 0
 
 
@@ -184,4 +258,7 @@ def _given(value: Path | None, name: str, wanted: str) -> Path:
     return value.expanduser()
 
 
-BENCH_VERBS = {"run": Run, "table": Table, "plot": Plot, "page": Page, "compare": Compare}
+BENCH_VERBS = {
+    **{"run": Run, "tune": Tune, "table": Table, "plot": Plot, "page": Page},
+    **{"compare": Compare, "share": Share},
+}

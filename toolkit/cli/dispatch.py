@@ -28,7 +28,7 @@ class Reward:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure memory and speed over a grid of settings: run, table, plot, compare; see toolkit bench --help."""
+    """Measure memory and speed over settings: run, tune, table, plot, compare, share; see toolkit bench --help."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 
 def hush_bitsandbytes() -> None:
@@ -28,11 +30,26 @@ def hush_vllm_imports() -> None:
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
 
 
-def hush_weight_bars() -> None:
-    """`Loading weights: 100%` of transformers: a fraction of a second, and the phase is shown anyway."""
+def hush_weight_bars(told: Callable[[int, int], None] | None = None) -> None:
+    """`Loading weights: 100%` of transformers: the phase is shown anyway.
+
+    `told` is given what the bar would show, tensors done and of how many, whenever weights are loaded from now on.
+    """
     from transformers.utils import logging as transformers_logging
 
+    def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if told is None or not args or kwargs.get("desc") != "Loading weights":
+            return factory(*args, **kwargs)
+        return _counted(args[0], told)
+
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_tqdm_hook(hook)
+
+
+def _counted(items: Collection[Any], told: Callable[[int, int], None]) -> Iterator[Any]:
+    for done, item in enumerate(items, start=1):
+        yield item
+        told(done, len(items))
 
 
 def hush_table_bars() -> None:

@@ -19,6 +19,7 @@ MAX_LOGIT_ELEMENTS = 1 << 26  # 256 MiB of float32 logits at a time
 
 # Methods of GRPOTrainer that are wrapped on the instance; Unsloth's rewritten trainer keeps them
 GENERATE, CALCULATE_REWARDS, SCORE_ROUND = "_generate", "_calculate_rewards", "_generate_and_score_completions"
+PREPARE = "_prepare_inputs"  # a step asks it for its micro-batch
 # Methods of it that the parity gate calls: what a rollout draws, and what an update scores
 SAMPLE, SCORE, TOKENIZE = "_generate_single_turn", "_get_per_token_logps_and_entropies", "_tokenize_prompts"
 # Of transformers' Trainer, which the guard against NaN wraps; both stand in Unsloth's rewritten loop, too

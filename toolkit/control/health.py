@@ -15,7 +15,7 @@ from toolkit.control.history import WINDOW, Context, History
 from toolkit.control.rule import Limit, Rule
 from toolkit.control.rules import RULES
 from toolkit.control.signals import HELD_OUT_GROWTH, HELD_OUT_HIGH, HELD_OUT_LOW, SIGNALS, facts
-from toolkit.findings import Finding, Level, worst
+from toolkit.findings import LEVELS, Finding, Level, worst
 from toolkit.runs import metrics
 
 LOSS_NEAR_0 = 1e-3
@@ -174,6 +174,11 @@ class Health:
         """What is amber or red now, the worst and newest first."""
         now = [watched.verdict for watched in self._watched if watched.verdict is not None]
         return sorted(now, key=lambda verdict: (verdict.now != "red", -verdict.first_step))
+
+    def is_worth_saying(self, verdict: Verdict) -> bool:
+        """Whether no verdict that stands says the same and more."""
+        above: list[Level] = [other.now for other in self.standing if other.rule.id in verdict.rule.under]
+        return LEVELS.index(verdict.level) > LEVELS.index(worst(above))
 
     def tripped(self) -> list[Verdict]:
         """Every amber and red verdict of the run, red first, each group in the order of steps."""

@@ -51,6 +51,8 @@ class Rule:
     change: str
     """What to do, with the settings by their names; a `causes` that holds goes before it."""
     causes: tuple[Cause, ...] = ()
+    under: tuple[str, ...] = ()
+    """Ids of rules that say the same and more: while one of them is as bad, a console hears nothing of this one."""
     is_below: bool = False
     """Whether lower is worse."""
 

@@ -184,8 +184,10 @@ def reward_fall(h: History) -> float | None:
 def reward_lost(h: History) -> float | None:
     """By what share of its range the reward of the last ten rows is below the best ten before."""
     reward = h.series.get(metrics.REWARD)
-    if reward is None or not h.has(metrics.REWARD) or reward.n < 2 * WINDOW + 1 or reward.range <= LEAST:
+    if reward is None or not h.has(metrics.REWARD) or reward.n < 2 * WINDOW + 1:
         return None
+    if reward.range <= LEAST:
+        return 0.0
     return max(0.0, reward.best_mean - (reward.mean() or 0.0)) / reward.range
 
 

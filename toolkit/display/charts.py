@@ -154,23 +154,38 @@ def scatter(title: str, dots: Sequence[Dot], x: str, y: str, *, joins_marked: bo
 
 
 def heat_map(
-    title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Values], x: str, y: str, form: str = ".3g"
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Values],
+    x: str,
+    y: str,
+    *,
+    form: str = ".3g",
+    words: Sequence[Sequence[str]] | None = None,
+    scale: Sequence[float] = (),
 ) -> Markup:
-    """A field for each of `values[row][column]`, the fuller the larger; what has no value stays empty."""
+    """A field for each of `values[row][column]`, the fuller the larger; a gap stays empty.
+
+    `words`: what stands in the fields, without it the values as `form` writes them. `scale`: values whose least and
+    most are the ends of the scale, without it those of this map.
+    """
     everything = [value for row in values for value in _finite(row)]
 
     def draw(axes: Axes) -> None:
         from matplotlib.patches import Rectangle
 
-        low, high = min(everything), max(everything)
+        low, high = min(scale or everything), max(scale or everything)
         for i, row in enumerate(values):
             for k, value in enumerate(_gaps(row)):
-                if math.isnan(value):
+                text = words[i][k] if words else "" if math.isnan(value) else f"{value:{form}}"
+                if not text:
                     continue
                 # no fuller, or the text on it would be hard to read
                 fullness = 0.08 + 0.5 * (value - low) / max(high - low, FLAT)
-                axes.add_patch(Rectangle((k, i), 0.96, 0.94, color=COLOURS[0], alpha=fullness, linewidth=0))
-                axes.annotate(f"{value:{form}}", (k + 0.48, i + 0.47), ha="center", va="center", size=8)
+                colour, alpha = (LIGHT["grey"], 0.1) if math.isnan(value) else (COLOURS[0], fullness)
+                axes.add_patch(Rectangle((k, i), 0.96, 0.94, color=colour, alpha=alpha, linewidth=0))
+                axes.annotate(text, (k + 0.48, i + 0.47), ha="center", va="center", size=8)
         axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), xlabel=x, ylabel=y)
         axes.set_xticks([k + 0.48 for k in range(len(columns))], [_short(name) for name in columns])
         axes.set_yticks([i + 0.47 for i in range(len(rows))], [_short(name) for name in rows])

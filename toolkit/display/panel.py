@@ -68,6 +68,11 @@ def step_line(state: RunState, width: int = LINE_WIDTH) -> str:
     return line if len(line) <= width else "\n".join(_filled([head, *tail], width) + _filled(rewards, width, "  "))
 
 
+def progress_line(state: RunState) -> str:
+    """`measuring before: 128 of 256, eta 12s`."""
+    return f"{state.phase}: {state.done:,} of {state.of:,}, eta {_seconds(state.phase_eta_s)}"
+
+
 def measured_line(when: str, side: Mapping[str, Any], width: int = LINE_WIDTH) -> str:
     """A measurement, as `Measurement.summary` gives it, in a line, or in several where it would be longer."""
     parts = []
@@ -112,20 +117,26 @@ def render(state: RunState, width: int) -> RenderableType:
 
 
 def _progress(state: RunState) -> RenderableType:
+    """The phase in progress and how far it has come; one that is not counted stands beside the steps."""
     grid = RichTable.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
-    n_steps = max(1, state.n_steps)
-    done = Text(f"{state.step}/{state.n_steps}  {state.step / n_steps:.0%}")
-    bar = ProgressBar(total=n_steps, completed=state.step, complete_style="cyan", finished_style="green")
+    n_done, n = (state.done, state.of) if state.of else (state.step, state.n_steps)
+    done = Text(f"{n_done}/{n}  {n_done / max(1, n):.0%}")
+    bar = ProgressBar(total=max(1, n), completed=n_done, complete_style="cyan", finished_style="green")
     grid.add_row(Text(state.phase, "bold"), bar, done)
     return grid
 
 
 def _clocks(state: RunState) -> Text:
-    parts = [f"elapsed {_seconds(state.clock() - state.started_s)}"]
-    if state.n_recorded:
+    now_s = state.clock()
+    parts = [f"elapsed {_seconds(now_s - state.started_s)}"]
+    if state.of:
+        parts += [f"this phase {_seconds(now_s - state.phase_began_s)}", f"eta {_seconds(state.phase_eta_s)}"]
+    elif not state.n_recorded:
+        parts.append(f"this phase {_seconds(now_s - state.phase_began_s)}")
+    else:
         parts += [f"eta {_seconds(state.eta_s)}", f"{_seconds(state.step_s)}/step"]
     return Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis")
 

@@ -42,10 +42,15 @@ class RunState:
     """Seconds of each phase that has ended, by name, in their order."""
     findings: Sequence[Finding] = ()
     """What the health rules find now, the worst first."""
+    done: int = field(default=0, init=False)
+    of: int = field(default=0, init=False)
+    """How far the phase has come that is counted; 0 of 0 in others."""
     n_recorded: int = field(default=0, init=False)
     started_s: float = field(init=False)
     recorded_s: float = field(init=False)
     phase_began_s: float = field(init=False)
+    _last_told_s: float = field(default=0.0, init=False)
+    _first_told: tuple[int, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.started_s = self.recorded_s = self.phase_began_s = self.clock()
@@ -55,6 +60,22 @@ class RunState:
         now = self.clock()
         self.phases_s[self.phase] = self.phases_s.get(self.phase, 0.0) + now - self.phase_began_s
         self.phase, self.phase_began_s = phase, now
+        self.done, self.of, self._first_told = 0, 0, None
+
+    def advance(self, done: int, of: int) -> None:
+        """The phase in progress has come so far."""
+        self.done, self.of, self._last_told_s = done, of, self.clock()
+        if self._first_told is None:  # what an earlier process did, or a slow first batch, is no measure of the pace
+            self._first_told = done, self._last_told_s
+
+    @property
+    def phase_eta_s(self) -> float:
+        """Seconds to the end of a phase that is counted, by the pace from its first count to its last; or NaN."""
+        if self._first_told is None or self.done <= self._first_told[0]:
+            return NAN
+        first, first_s = self._first_told
+        left_s = (self._last_told_s - first_s) / (self.done - first) * (self.of - self.done)
+        return max(0.0, left_s - (self.clock() - self._last_told_s))
 
     def record(self, step: int, row: Mapping[str, float | None]) -> None:
         """Append the metrics of one finished optimizer step; `step` counts from 1 and becomes the current one."""

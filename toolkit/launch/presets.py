@@ -28,6 +28,9 @@ MAY_CHANGE_ON_RESUME = {
     "force",
     "standby",  # where vLLM's cache is during the update, not what is learnt
     "check_machine",
+    "preflight",
+    "allow_truncation",
+    "report_to",
     "debug",
     "parity",
     "parity_steps",

@@ -17,8 +17,9 @@ from toolkit.compat import attention, environment
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
 from toolkit.display.panel import measured_line, summary_table
-from toolkit.display.progress import Lines
+from toolkit.display.preflight import preflight_lines
 from toolkit.display.state import RunState
+from toolkit.errors import SettingsError
 from toolkit.files import short
 from toolkit.launch import ending, memory, situation
 from toolkit.machine import processes
@@ -31,6 +32,7 @@ from toolkit.runs.names import (
     ENVIRONMENT,
     ERROR_LOG,
     PARITY,
+    PREFLIGHT,
     REWARD_CHECK,
     SETTINGS,
     SUMMARY,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from toolkit.backends.base import Backend, Policy
     from toolkit.data.schema import Problems, Row
     from toolkit.evaluation.run import Exam, Measurement
-    from toolkit.training import Reward
+    from toolkit.training import Assembly, Reward
     from toolkit.vram.run_plan import RunPlan
 
 S = TypeVar("S", bound=GrpoSettings)
@@ -69,12 +71,14 @@ class Session(Generic[S]):
     watch: PeakWatch | None = None
     introduction: list[str] = field(default_factory=list)
     """Lines that say what was chosen and planned, shown when the run opens."""
+    assembly: Assembly | None = None
+    """The trainer, once something needed it."""
     paid: list[Reward] = field(default_factory=list)
     """What the run pays for; see `rewards`."""
-    is_gold: Callable[[str], bool] = bool
-    """What a gold answer must be; see `gold`."""
     is_concluded: bool = False
     """Whether it was measured after training, by this process."""
+    is_gold: Callable[[str], bool] = bool
+    """What a gold answer must be; see `gold`."""
 
     @classmethod
     def start(
@@ -247,6 +251,7 @@ class Session(Generic[S]):
             checked = run_rewards.check_rewards(self.paid, problems.train, force=settings.record.force)
             run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in checked})
         view.phase("loading the model")
+        self.backend.told = view.progress
         policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
         problems = prompts.for_template(problems, policy.tokenizer, policy.source)
         problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
@@ -266,29 +271,65 @@ class Session(Generic[S]):
         run.update(SETTINGS, judge=by_reward.name_of(reward))
         return Exam(rows, reward, longest, pass_score, self.paid)
 
+    def preflight(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> None:
+        """Look before the leap: sample a few completions as training will, show two, and say what they mean.
+
+        Once a run; the figures go to preflight.json. What the run draws afterwards is what it would draw without.
+
+        Raises:
+            SettingsError: nearly every completion is truncated; `--allow_truncation` goes on.
+        """
+        from toolkit.evaluation.preflight import look
+
+        run, view = self._opened()
+        record = self.resolved.settings.record
+        if not record.preflight or run.rows or "figures" in run.document(PREFLIGHT):
+            return
+        if processes.sharding().splits_weights:
+            view.say("preflight: not done, since no process holds the whole model before training begins")
+            return
+        assembly = self._built(policy, rows, rewards)
+        view.phase("sampling before the first step")
+        allow = record.allow_truncation
+        found = look(assembly, rows, rewards, allow_truncation=allow, told=view.progress)
+        run.update(PREFLIGHT, **found.record())
+        for line in preflight_lines(found.findings, found.prompt.text, found.prompt.ids, found.shown()):
+            view.say(line)
+        for finding in found.findings:
+            if finding.level == "red":
+                raise SettingsError(f"before the first step: {finding.found}", finding.wanted, finding.next_step)
+
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:
         """Take the exam, record it under `when`, `before` or `after`, and say it; see `evaluation.measure`."""
         from toolkit.evaluation import measure
 
         run, view = self._opened()
         view.phase(f"measuring {when}")
-        told = Lines(f"measuring {when}", view.say).told if run.writes else None
-        measured = measure(when, run, self.backend, policy, exam, told)
+        measured = measure(when, run, self.backend, policy, exam, view.progress)
         view.say(measured_line(when, measured.summary(), view.width))
         return measured
 
     def train(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> int:
         """Build the trainer and train; return the steps done. See `training.build_trainer` and `training.train`."""
-        from toolkit.training import build_trainer, train
+        from toolkit.training import train
 
         run, view = self._opened()
-        view.phase("building the trainer")
-        assembly = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
-        taken = policy.attention(assembly.trainer)
-        run.update(ENVIRONMENT, attention=taken)
-        view.say(attention.sentence(**taken))
+        assembly = self._built(policy, rows, rewards)
         view.phase("training")
         return train(assembly, run, view)
+
+    def _built(self, policy: Policy, rows: Sequence[Row], rewards: Sequence[Reward]) -> Assembly:
+        """The trainer, built the first time that it is wanted."""
+        from toolkit.training import build_trainer
+
+        run, view = self._opened()
+        if self.assembly is None:
+            view.phase("building the trainer")
+            self.assembly = build_trainer(policy, rows, rewards, self.resolved, run, self.backend)
+            taken = policy.attention(self.assembly.trainer)
+            run.update(ENVIRONMENT, attention=taken)
+            view.say(attention.sentence(**taken))
+        return self.assembly
 
     def save(self, policy: Policy) -> list[Path]:
         """Write what was trained; return the folders. See `export.save`."""

@@ -30,7 +30,7 @@ class Diagnosis:
     def findings(self) -> list[Finding]:
         """What tripped, with its steps; the note on the loss."""
         tripped = [
-            Finding(f.name, f.level, f"{v.when()}: {f.found}", f.wanted, f.next_step)
+            Finding(f.name, f.level, f"{v.when()}: {f.found}. {v.rule.means.rstrip('.')}", f.wanted, f.next_step)
             for v in self.health.tripped()
             for f in (v.finding,)
         ]
@@ -42,7 +42,7 @@ class Diagnosis:
         verdicts = self.health.verdicts()
         judged = len({verdict.rule.id for verdict in verdicts})
         unjudged = self.health.not_judged
-        missing = f"; no metric for {', '.join(unjudged)}" if unjudged else ""
+        missing = f"; not judged: {', '.join(unjudged)}" if unjudged else ""
         rows = plural(len(self.log.rows), "row")
         return f"{self.log.source}: {self.level}; {rows}, {plural(judged, 'rule')} judged{missing}"
 

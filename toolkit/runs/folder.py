@@ -16,7 +16,18 @@ from toolkit.errors import RunFolderError
 from toolkit.files import as_json, finite, replace_file, write_json
 from toolkit.runs import metrics, reader
 from toolkit.runs.completions import PARQUET, step_files, to_parquet
-from toolkit.runs.names import ENVIRONMENT, FORMAT, LOCK, MEASUREMENTS, METRICS, PARITY, PROGRESS, SETTINGS, SUMMARY
+from toolkit.runs.names import (
+    ENVIRONMENT,
+    FORMAT,
+    LOCK,
+    MEASUREMENTS,
+    METRICS,
+    PARITY,
+    PREFLIGHT,
+    PROGRESS,
+    SETTINGS,
+    SUMMARY,
+)
 from toolkit.runs.reader import checkpoint_step, is_complete
 from toolkit.units import format_gib, gib
 
@@ -115,6 +126,11 @@ class Run:
             if checkpoint_step(path) > step:
                 shutil.rmtree(path)
 
+    def gap_before(self, step: int) -> str:
+        """A sentence where steps up to `step`, which is saved, are missing in metrics.jsonl; empty where none is."""
+        last = int(self.rows[-1][metrics.STEP]) if self.rows else 0
+        return f"{METRICS} was broken after step {last}: the steps to {step} are not in it" if last < step else ""
+
     def remove(self) -> None:
         """Take back a run that came to nothing: the folder if this process made it, else what is in it."""
         if not self.writes:
@@ -172,7 +188,7 @@ def follow(recipe: str, folder: Path, *, resumed: bool) -> Run:
 
 def _with_records(run: Run) -> Run:
     """The run with what its earlier parts have left."""
-    names = (SETTINGS, ENVIRONMENT, SUMMARY, PARITY, MEASUREMENTS, PROGRESS)
+    names = (SETTINGS, ENVIRONMENT, SUMMARY, PARITY, MEASUREMENTS, PROGRESS, PREFLIGHT)
     run.documents = {name: reader.read_json(run.folder / name) for name in names if (run.folder / name).exists()}
     run.rows = reader.read_metrics(run.folder)
     run.recipe = run.document(SETTINGS)["recipe"]

@@ -10,6 +10,7 @@ checkpoints/        checkpoint-N, as transformers writes them
 parity.json         every check that the sampler draws from the weights in training, where it is not the trainer itself
 measurements.json   before and after, with every verdict
 reward_check.json   what the check of the rewards found before the model was loaded
+preflight.json      what was sampled before the first step, what it says, and the longest sample that was tried
 adapter/            the LoRA adapter and the tokenizer
 summary.json        how it ended, before, after, wall time, steps, backend, model, seed, memory planned and measured
 evaluation.json     of a folder of `toolkit eval`: the figures, and what decides each file of completions
@@ -25,8 +26,9 @@ from __future__ import annotations
 
 SETTINGS, ENVIRONMENT, METRICS, SUMMARY = "settings.json", "environment.json", "metrics.jsonl", "summary.json"
 PARITY, MEASUREMENTS, REWARD_CHECK, PROGRESS = "parity.json", "measurements.json", "reward_check.json", "progress.json"
-EVALUATION = "evaluation.json"
 BROKEN_BATCH, BROKEN_TENSORS = "broken_batch.json", "broken_batch.safetensors"
+EVALUATION = "evaluation.json"
+PREFLIGHT = "preflight.json"
 ERROR_LOG, CONSOLE_LOG, LOCK, REPORT = "error.log", "console.log", "run.lock", "report.html"
 BEFORE, AFTER = "before", "after"
 FORMAT = 2

@@ -16,6 +16,7 @@ import tyro
 
 from toolkit.errors import SettingsError, did_you_mean
 from toolkit.settings.grpo_fields import names_of
+from toolkit.settings.trackers import trackers
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.OmitArgPrefixes]
@@ -164,6 +165,12 @@ class RecordSettings:
     """Start even when the memory plan says that the run does not fit, or a reward fails its check."""
     check_machine: bool = True
     """On a card, let what `toolkit doctor` finds wrong with card, driver and packages stop the run before it loads."""
+    preflight: bool = True
+    """Look before the first step: sample 32 completions, show two, judge their length, format and reward."""
+    allow_truncation: bool = False
+    """Start even when that finds more than 80 % of the completions truncated."""
+    report_to: tuple[str, ...] = ("auto",)
+    """Trackers by transformers' names (tensorboard, wandb, ...), `all` installed ones, `none`; auto: tensorboard."""
     debug: bool = False
     """Show the traceback of an error, and what the engines log."""
 
@@ -232,6 +239,7 @@ def check(settings: GrpoSettings) -> None:
     for name in ("temperature", "learning_rate"):
         if not flat[name] > 0:
             raise SettingsError(f"--{name} is {flat[name]}", "a value above 0")
+    trackers(settings.record.report_to)
     if flat["public"] and not flat["push_to_hub"]:
         raise SettingsError("--public without --push_to_hub", "a repository", "add --push_to_hub OWNER/NAME")
 

@@ -44,7 +44,7 @@ _OWNED = {
     "logging_strategy": "nothing: every step is recorded in metrics.jsonl",
     "logging_first_step": "nothing: every step is recorded in metrics.jsonl",
     "logging_dir": "--output_dir",
-    "log_completions": "nothing: completions/ in the run folder holds them",
+    "log_completions": "--report_to wandb or trackio, which show them; the run folder holds them anyway",
     "disable_tqdm": "nothing: the run has its own view of progress",
     "generation_batch_size": "--per_device_train_batch_size and --steps_per_generation",
     "auto_find_batch_size": "--per_device_train_batch_size",

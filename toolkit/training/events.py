@@ -12,6 +12,7 @@ from toolkit.compat import trl as trl_compat
 from toolkit.machine import processes
 from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
 from toolkit.runs.completions import weighted_sum
+from toolkit.training import trackers
 from toolkit.training.grpo import Assembly
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Events:
         trl_compat.wrap_method(assembly.trainer, trl_compat.CALCULATE_REWARDS, self._judging)
         trl_compat.wrap_method(assembly.trainer, trl_compat.SCORE_ROUND, self._told)
         assembly.trainer.add_callback(self._callback())
+        trackers.put_last(assembly.trainer)
 
     def _timed(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -164,6 +166,8 @@ class Events:
                     metrics |= observer.judge(state.global_step, metrics)
                 for observer in observers:
                     observer.step_done(state.global_step, metrics)
+                logs.clear()  # what trackers are told next
+                logs.update(trackers.scalars(metrics))
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 asked = [observer.wants_stop(state.global_step) for observer in observers]  # all: an answer may gather

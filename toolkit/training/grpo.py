@@ -16,6 +16,8 @@ from toolkit.runs.names import SETTINGS
 from toolkit.settings import GrpoSettings
 from toolkit.settings.batch import Batch
 from toolkit.settings.resolved import Resolved
+from toolkit.settings.trackers import trackers
+from toolkit.training import trackers as of_trackers
 from toolkit.training.engine_defaults import EngineDefault, arguments_of_trl, engine_defaults, plain
 from toolkit.training.rewards import Reward, distinct, guarded
 
@@ -81,13 +83,13 @@ def config_fields(
         "save_strategy": "steps",
         "save_steps": settings.record.save_steps,
         "save_total_limit": 2,  # one being written, one to fall back on
-        "report_to": "none",
         "disable_tqdm": True,  # our own view shows progress
     }
     if settings.grpo.get("use_transformers_continuous_batching") and not on_gpu:
         fields["transformers_continuous_batching_config"] = CACHE_ON_A_CPU
     if processes.world_size() > 1:
         fields["ddp_find_unused_parameters"] = False  # every adapter weight is used; to look for others costs a pass
+    fields |= of_trackers.fields(trackers(settings.record.report_to), run.folder)
     return fields | device_fields | settings.grpo
 
 
@@ -137,6 +139,7 @@ def build_trainer(
         raise SettingsError(found, next_step="change the named field") from error
     train_in_float32(trainer)
     trainer.remove_callback(PrinterCallback)
+    of_trackers.write_to(trainer, run.folder)
     policy.model, policy.peft_config = trainer.model, None
     assembly = Assembly(
         trainer,

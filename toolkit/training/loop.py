@@ -18,6 +18,7 @@ from toolkit.training.events import Events, Observer
 from toolkit.training.figures import declared_ranges
 from toolkit.training.grpo import Assembly
 from toolkit.training.guard import NumberGuard, diverged_sampling
+from toolkit.training.longest import open_longest
 from toolkit.training.notices import differences, notices
 from toolkit.training.parity.gate import open_gate
 from toolkit.training.recorder import Recorder
@@ -63,6 +64,8 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     if run.resumed:
         step = checkpoint_step(checkpoint) if checkpoint else 0
         run.rewind_to(step)
+        if gap := run.gap_before(step):
+            view.say(gap)
         view.state.step = step
         view.say(f"resuming after step {step} of {settings.optim.max_steps}")
         if step >= settings.optim.max_steps:  # transformers would train one step more
@@ -71,13 +74,15 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
     view.state.steps_per_round = assembly.steps_per_round
     trl_compat.keep_dtypes_at_resume(trainer)
     gate = open_gate(assembly, run, view.say)
+    longest = open_longest(assembly, run, view.say)
     ranges = declared_ranges(trainer.reward_funcs, trainer.reward_func_names)
     watch = open_watch(assembly, run, view)
     with Stop(view.say, view.state.step, assembly.steps_per_round) as stop:
-        # The gate first: its check comes before the step's clock starts. The watch after the view: a verdict stands
-        # under its step
+        # Checks first: they come before the step's clock starts. The watch after the view: a verdict stands under its
+        # step
+        checks = [check for check in (longest, gate) if check]
         own = [Recorder(run, ranges=ranges), Shown(view), watch, NumberGuard(assembly, run), stop]
-        Events(assembly, [*([gate] if gate else []), *own])
+        Events(assembly, [*checks, *own])
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except ValueError as error:

@@ -34,6 +34,8 @@ class Watch(Observer):
         self._changed: list[Verdict] = []
         for row in run.rows:
             health.feed(row)
+        self._said = {id(verdict) for verdict in health.standing}
+        """What the console has heard of, and so is to hear the end of."""
         self._show()
 
     def metrics(self, step: int) -> Mapping[str, Any]:
@@ -47,7 +49,9 @@ class Watch(Observer):
     def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._show()
         for verdict in self._changed:
-            self._view.say(verdict.line())
+            if self._health.is_worth_saying(verdict) if verdict.stands else id(verdict) in self._said:
+                self._said.add(id(verdict))  # the health keeps each, so that no other gets its id
+                self._view.say(verdict.line())
 
     def record(self) -> None:
         """Write to summary.json what tripped so far."""

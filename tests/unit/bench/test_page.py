@@ -36,7 +36,8 @@ def sweep() -> list[dict[str, Any]]:
         "why": "",
         "predicted": {"card": "RTX 4090", "peak_gib": 9.5, "step_s": 2},
     }
-    return [cell | {"about": ABOUT, "spec": EVIL} for cell in [*cells, not_run]]
+    cells[0]["measured"]["phases"] = {"rollout": 0.75, "update": 0.5}
+    return [cell | {"about": ABOUT, "spec": EVIL, "machine": {"is_quiet": False}} for cell in [*cells, not_run]]
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +110,18 @@ def test_a_sweep_is_shown_with_its_sources_and_what_ended_otherwise(chromium: Ch
         assert "measured (CPU, 2 cores)" in (rows.last.text_content() or "")
         shown.get_by_role("searchbox", name="filter cells").fill("predicted")
         assert "9.5" in (rows.first.text_content() or "")
+        shown.get_by_text("Seconds by phase").click()
+        phases = shown.locator("[data-table=phases] tbody tr").first.locator("td").all_text_contents()
+        assert phases == ["4", "64", "0.75", "0.5"]
+        shown.get_by_text("Versions and machine").click()
+        assert "quiet before each cell" in (shown.locator("[data-table=machine]").text_content() or "")
         titles = shown.locator("#charts figure.chart > figcaption b").all_text_contents()
         assert titles == [
-            "Speed against memory, by g, n",
-            *("peak GiB by g", "s/step by g"),
-            *("tokens/s, median over the rest", "peak GiB, median over the rest"),
+            *("speed against memory, by g, n", "peak GiB by g", "s/step by g"),
+            *("peak GiB", "tokens/s"),
         ]
+        fields = shown.locator("#charts svg").nth(3).locator("text").all_text_contents()
+        assert {"1.56", "memory", "not run (9.50)"} <= set(fields)  # measured, ended otherwise, predicted
 
 
 @pytest.mark.browser

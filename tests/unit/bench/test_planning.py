@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import planning_tables
+from tests.unit.bench.test_spec import written
 from toolkit.bench.planning import QWEN3, QWEN25, Fitting, cards, cells_markdown, cells_table, fitting
+from toolkit.cli import main
 from toolkit.errors import SettingsError
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
@@ -67,3 +70,13 @@ def test_a_sweep_that_has_not_run_has_a_table_too() -> None:
     assert "Predicted for RTX 3060 12GB, not measured" in cells_markdown("12gb", records)
     with pytest.raises(SettingsError, match="names no card and this machine has none; wanted a card in the spec"):
         cells_table([planned(None, g=4)])
+
+
+def test_plan_only_leaves_tables_and_no_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"model": "Qwen/Qwen2.5-1.5B-Instruct", "load_in_4bit": True}
+    path = written(tmp_path, settings=settings, grid={"max_completion_length": [256, 8192]}, card="3060")
+    assert main(["bench", "run", str(path), "--plan_only", "--output", str(tmp_path / "out")]) == 0
+    assert sorted(found.name for found in (tmp_path / "out").iterdir()) == ["plan.csv", "plan.md"]
+    lines = (tmp_path / "out" / "plan.csv").read_text().splitlines()[1:]
+    assert [(line.split(",")[0], line.split(",")[-2]) for line in lines] == [("256", "fits"), ("8192", "too large")]
+    assert "predicted, nothing has run" in capsys.readouterr().out

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from toolkit.bench import compare
+from toolkit.bench.heat_maps import maps_of
 from toolkit.bench.plots import draw, exponent, pareto
-from toolkit.bench.tables import table_of
+from toolkit.bench.tables import rows_of, table_of
 from toolkit.errors import SettingsError
 
 
@@ -84,3 +85,23 @@ def test_growth_is_the_exponent_of_a_power() -> None:
 def test_a_sweep_is_drawn(suffix: str, begin: bytes) -> None:
     records = [record(g=g, peak=1.0 + g / 8) for g in (4, 8, 16)]
     assert draw(records, suffix).startswith(begin)
+
+
+def test_two_settings_become_a_map_for_each_of_the_others() -> None:
+    from matplotlib.figure import Figure
+
+    records = [
+        record("out_of_memory" if (g, length) == (8, 64) else "ok", peak=g / 4, g=g, length=length, kind=kind)
+        for g in (4, 8)
+        for length in (32, 64)
+        for kind in ("none", "hf")
+    ]
+    records[0]["predicted"] = {"peak_gib": 1.25}
+    maps = maps_of(rows_of(records))
+    assert [one.title for one in maps] == ["kind none", "kind hf"]
+    figure = Figure()
+    maps[0].draw(figure.subfigures(1, 1, squeeze=False)[0, 0])
+    memory, speed = ([text.get_text() for text in axes.texts] for axes in figure.axes)
+    assert memory == ["1.00 (1.25)", "1.00", "2.00", "memory"]
+    assert speed == ["1,000", "1,000", "1,000", "memory"]
+    assert maps_of(rows_of(records[:2])) == []

@@ -70,7 +70,7 @@ def test_an_id_changes_with_whatever_decides_the_figures() -> None:
 
 
 SPECS = sorted((ROOT / "benchmarks" / "specs").glob("*.yaml"))
-QUICK = ("embedded", "embedded_engines", "12gb")  # the others are larger grids of the same settings
+QUICK = ("embedded", "embedded_engines", "embedded_tune", "12gb")  # the others are larger grids of the same settings
 
 
 @pytest.mark.parametrize(

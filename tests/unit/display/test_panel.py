@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from toolkit.display import console
-from toolkit.display.panel import BLOCKS, measured_line, render, sparkline, step_line, summary_table
+from toolkit.display.live import View
+from toolkit.display.panel import BLOCKS, measured_line, progress_line, render, sparkline, step_line, summary_table
 from toolkit.display.state import RunState, time_shares
 from toolkit.findings import Finding
 
@@ -84,6 +85,27 @@ PANEL_80 = """\
 """
 
 
+PANEL_120 = """\
+╭─ gsm8k_r1 · Qwen/Qwen2.5-3B-Instruct · unsloth ──────────────────────────────────────────────────────────────────────╮
+│ measuring after  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸                                            128/256  50% │
+│ elapsed 5m 00s   this phase 40s   eta 22s                                                                            │
+│                                                                                                                      │
+│                        now   last 10  trend                                                                          │
+│ reward                1.38      0.94  ▁▂▃▄▅▆▇█                                                                       │
+│   correct             0.88      0.44  ▁▂▃▄▅▆▇█                                                                       │
+│   format              0.50      0.50  ▄▄▄▄▄▄▄▄                                                                       │
+│ length, tokens         260       330  █▇▆▅▄▃▂▁                                                                       │
+│ truncated               3%        3%  ▄▄▄▄▄▄▄▄                                                                       │
+│ no-signal groups       25%       25%  ▄▄▄▄▄▄▄▄                                                                       │
+│ grad norm             0.25      0.25  ▄▄▄▄▄▄▄▄                                                                       │
+│ kl                 4.0e-04   4.0e-04  ▄▄▄▄▄▄▄▄                                                                       │
+│                                                                                                                      │
+│ time  ███████████████████████████████████████▓▓▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒  rollout 65%  reward 3%  update 32%  other 0%     │
+│ 812 tok/s   peak VRAM 14.2 GiB   learning rate 5.0e-06                                                               │
+╰─ runs/one ───────────────────────────────────────────────────────────────────────────────────────────────────────────╯
+"""
+
+
 def test_panel_at_80_columns() -> None:
     assert text_of(render(state_after(8), 80), 80) == PANEL_80
 
@@ -98,6 +120,60 @@ def test_the_worst_verdict_takes_one_line(width: int) -> None:
     assert lines[-2].startswith("│ health  ✗ +1 more  R26 every group flat: in every group all comp")
     assert lines[-2].endswith("… │")
     assert len(lines[-2]) == width
+
+
+def measuring() -> RunState:
+    """Half-way through measuring: the first 32 took 10 s, which is no measure of the pace, 96 more took 22.5 s."""
+    state = state_after(8)
+    clock = state.clock
+    assert isinstance(clock, Clock)
+    state.enter("measuring after")
+    for done, seconds in ((32, 10.0), (64, 7.5), (96, 7.5), (128, 7.5)):
+        clock.now_s += seconds
+        state.advance(done, 256)
+    clock.now_s += 7.5
+    return state
+
+
+def test_panel_at_120_columns_while_a_phase_is_counted() -> None:
+    assert text_of(render(measuring(), 120), 120) == PANEL_120
+
+
+def test_a_counted_phase_has_an_eta_from_its_second_count_on_and_none_after_it() -> None:
+    state = RunState("r", "m", "b", "f", 10, clock=Clock())
+    assert isinstance(state.clock, Clock)
+    state.enter("loading the model")
+    state.clock.now_s += 4.0
+    assert "this phase 4.0s" in text_of(render(state, 80), 80)
+    state.advance(100, 300)
+    assert "100/300  33%" in text_of(render(state, 80), 80)
+    assert "eta -" in text_of(render(state, 80), 80)
+    state.clock.now_s += 5.0
+    state.advance(200, 300)
+    assert state.phase_eta_s == 5.0
+    assert progress_line(state) == "loading the model: 200 of 300, eta 5.0s"
+    state.enter("measuring before")
+    assert (state.done, state.of) == (0, 0)
+    assert "0/10  0%" in text_of(render(state, 80), 80)
+
+
+def test_a_count_is_a_plain_line_now_and_then_and_none_where_it_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    view = View(RunState("r", "m", "b", "f", 10, clock=clock), console.console)
+    view.phase("measuring before")
+    for done in range(1, 41):
+        clock.now_s += 1.0
+        view.progress(done, 40)
+    view.phase("measuring after")
+    clock.now_s += 14.0
+    view.progress(1, 2)
+    view.progress(2, 2)
+    assert capsys.readouterr().out.splitlines() == [
+        "measuring before",
+        "measuring before: 15 of 40, eta 25s",
+        "measuring before: 30 of 40, eta 10s",
+        "measuring after",
+    ]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -65,6 +65,8 @@ def test_rewinding_drops_exactly_what_comes_after(run: runs.Run) -> None:
     run = runs.reopen(run.folder)
     run.rewind_to(2)
     assert [row["step"] for row in run.rows] == [1, 2]
+    assert run.gap_before(2) == ""
+    assert run.gap_before(5) == "metrics.jsonl was broken after step 2: the steps to 5 are not in it"
     assert (run.folder / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
     assert sorted(p.name for p in run.completions.iterdir()) == ["step_00001.parquet", "step_00002.parquet"]
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]

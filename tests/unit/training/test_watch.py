@@ -60,6 +60,15 @@ def test_flat_rounds_are_said_once_in_plain_lines_and_again_when_it_is_over(run:
     assert view.state.findings == []
 
 
+def test_what_another_verdict_says_already_is_recorded_and_not_said(run: runs.Run) -> None:
+    out = io.StringIO()
+    flat = sound(30, **NO_REWARD, completions__clipped_ratio=1.0, completions__mean_terminated_length=0.0)
+    kept = take(Watch(Health(CONTEXT), run, view_to(out)), run, flat)
+    assert {"R26", "R01", "R02", "R03", "R04"} <= set(kept[-1][metrics.HEALTH_RED])
+    said = [line for line in out.getvalue().splitlines() if line.startswith("health")]
+    assert [line.split()[4] for line in said] == ["R26", "R02"]
+
+
 def test_the_panel_shows_the_worst_in_one_line(run: runs.Run) -> None:
     view = view_to(io.StringIO())
     take(Watch(Health(CONTEXT), run, view), run, sound(2, **NO_REWARD, completions__clipped_ratio=0.9))

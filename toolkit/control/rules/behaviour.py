@@ -12,6 +12,7 @@ OF_BEHAVIOUR = (
         signal="reward_fall",
         amber=Limit(0.1, 0.05, "ten rows below the ten before: checklists for RL runs; beyond chance: ours", trip=2),
         red=None,
+        under=("R39",),
         found="the reward of the last ten rows is below that of the ten before, by {value:.0%} of its range so far",
         wanted="a reward that rises or holds",
         means="The policy unlearns: steps too large, a sampler that drifts, or a collapse that begins.",

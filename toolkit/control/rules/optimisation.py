@@ -12,6 +12,7 @@ OF_OPTIMISATION = (
         signal="zero_gradient",
         amber=Limit(0.5, 0.5, f"ours; {GITHUB}huggingface/trl/issues/3452", trip=10),
         red=Limit(1.5, 1.5, f"{AXOLOTL}; {GITHUB}huggingface/trl/issues/3452", trip=3),
+        under=("R26",),
         found="the gradient is exactly 0, {observations} rows in a row",
         wanted="a gradient in every step in which groups differ",
         means="The weights stay as they are. A loss of 0 alone is no such sign.",

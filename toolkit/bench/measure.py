@@ -16,8 +16,6 @@ from toolkit.runs.reader import read_json, read_metrics
 TRAIN_S = "train_s"
 LAST_STEPS = 5
 """Steps at the end whose mean is the reward that a cell reached."""
-LONGEST = "completions/max_length"
-"""TRL's key: the tokens that a round's longest completion has, each of them one step of decoding."""
 PEAKS = ("allocated", "reserved")
 
 
@@ -102,7 +100,7 @@ def measured(run: Path, warmup_steps: int, n_sequences: int | None = None) -> di
         "peak_gib": _peaks(rows, summary),
         "n_tokens": int(rows[-1][metrics.TOKENS]),
         "n_forward_passes": sum(_column(rows, metrics.FORWARD_PASSES)) or None,
-        "decoded_steps": sum(_column(counted, LONGEST)) or None,
+        "decoded_steps": sum(_column(counted, metrics.LONGEST)) or None,
         "reward": _rounded(statistics.fmean(_column(rows[-LAST_STEPS:], metrics.REWARD) or [math.nan])),
         "pass_at_1": (summary.get("after") or {}).get("pass_at_1"),
         "train_s": summary.get(TRAIN_S, once_s.get("training")),

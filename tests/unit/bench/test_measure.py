@@ -36,7 +36,7 @@ def row(step: int, **more: float) -> dict[str, Any]:
         metrics.RESERVED_GIB: 7.0 + step,
         "memory/rollout_peak_gib": 5.0,
         "memory/rollout_peak_allocated_gib": 4.0 + step,
-        "completions/max_length": 128,
+        metrics.LONGEST: 128,
         **more,
     }
 

@@ -222,8 +222,8 @@ def _rewards(found: Named, session: Session[GrpoSettings]) -> tuple[list[Reward]
     if judge in registry.REWARDS:
         return paid, Reward(registry.get(judge)), notes
     if judge:
-        found = f"{found.name} was measured by {judge}, its recipe's own"
-        raise RewardError(found, "a reward that is known by name", "say by which to measure: --reward NAME")
+        measured = f"{found.name} was measured by {judge}, its recipe's own"
+        raise RewardError(measured, "a reward that is known by name", "say by which to measure: --reward NAME")
     if not paid:
         raise RewardError(f"{found.name}: none of its rewards is known by name", "a reward", "name one: --reward NAME")
     return paid, paid[0], notes

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from toolkit.backends.shared import dtype_name
 from toolkit.launch.presets import CARD_PRESETS
 from toolkit.machine.devices import Gpu
-from toolkit.models.random import Dtype
 from toolkit.settings import (
     DataSettings,
     GrpoSettings,
@@ -151,12 +149,6 @@ def shape_of(size: str) -> Shape:
     if size == TINY:
         return from_config(TINY_CONFIG, f"{TINY} Qwen2.5")
     return find(f"Qwen/Qwen2.5-{size}-Instruct")
-
-
-def checkpoint_dtype(gpu: Gpu | None) -> Dtype:
-    """What a checkpoint's weights are in: the type that the backends compute in."""
-    names: dict[str, Dtype] = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
-    return names[dtype_name(gpu)]
 
 
 def folder_of(models: Path, size: str, in_4bit: bool) -> Path:

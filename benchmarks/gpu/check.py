@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.gpu import plans, report, results
-from benchmarks.gpu.cells import Cell, checkpoint_dtype, on_a_card, on_a_cpu
+from benchmarks.gpu.cells import Cell, on_a_card, on_a_cpu
 from benchmarks.gpu.checkpoints import Checkpoints, Wanted, size_gib
 from benchmarks.gpu.supervise import CellProcess, Workplace
 from toolkit import doctor
@@ -24,6 +24,7 @@ from toolkit.errors import ContractError, SettingsError
 from toolkit.files import write_json
 from toolkit.machine.devices import Gpu
 from toolkit.machine.provenance import describe_environment
+from toolkit.models.random import checkpoint_dtype
 from toolkit.units import gib
 from toolkit.vram.constants import for_capability, shipped
 from toolkit.vram.plan import Plan

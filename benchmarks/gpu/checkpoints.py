@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -14,10 +13,8 @@ from typing import IO, Any, Self
 from benchmarks.gpu.cells import folder_of, shape_of
 from benchmarks.gpu.supervise import ROOT, child_environment
 from toolkit.machine.child import end_with_parent, stop
-from toolkit.models.random import Dtype, write_checkpoint
-from toolkit.units import gib
-from toolkit.vram.formula.costs import nf4_bytes
-from toolkit.vram.shapes import Shape
+from toolkit.models import random_cache
+from toolkit.models.random import Dtype
 
 POLL_S = 0.1
 Wanted = tuple[str, bool]
@@ -26,9 +23,7 @@ Wanted = tuple[str, bool]
 
 def size_gib(wanted: Wanted, dtype: Dtype) -> float:
     """What a checkpoint takes on disk."""
-    shape: Shape = shape_of(wanted[0])
-    each, linear = (4 if dtype == "float32" else 2), shape.linear_parameters()
-    return gib(each * (shape.parameters() - linear) + (nf4_bytes(linear) if wanted[1] else each * linear))
+    return random_cache.size_gib(shape_of(wanted[0]), dtype, in_4bit=wanted[1])
 
 
 class Checkpoints:
@@ -66,9 +61,7 @@ def main(request: dict[str, Any]) -> None:
     """Write the random models in order; what is there already stays."""
     for size, in_4bit in request["wanted"]:
         folder = folder_of(Path(request["folder"]), size, in_4bit)
-        if not (folder / "config.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)  # what a stopped run left
-            write_checkpoint(shape_of(size), folder, dtype=request["dtype"], in_4bit=in_4bit)
+        random_cache.write_whole(shape_of(size), folder, dtype=request["dtype"], in_4bit=in_4bit)
 
 
 if __name__ == "__main__":

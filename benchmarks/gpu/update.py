@@ -19,14 +19,15 @@ from toolkit.data.schema import Row, messages
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState
-from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process, torch_peaks_gib
+from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
+from toolkit.machine.peaks import torch_peaks_gib
+from toolkit.machine.smaller_card import limit_card
 from toolkit.rewards.completions import text_of
 from toolkit.runs import metrics
 from toolkit.settings import flatten
 from toolkit.settings.resolved import Resolved
 from toolkit.training import Reward, build_trainer, train
 from toolkit.training.notices import differences
-from toolkit.units import gib
 from toolkit.vram.cards import find_card
 
 N_ROWS = 64
@@ -71,7 +72,7 @@ def measure_load(cell: Cell, place: Place, found: dict[str, Any]) -> Policy:
     """Load the model and put into `found` what that took."""
     backend, source = backend_for(cell, place.gpu), place.checkpoint(cell)
     if cell.emulates:
-        found["emulated"] = emulate(find_card(cell.emulates).usable_gib, place.context_gib)
+        found["emulated"] = limit_card(find_card(cell.emulates).usable_gib, place.context_gib)
     begin = time.perf_counter()
     with watched(place.gpu, found.setdefault("load", {})):
         policy = load(cell, backend, source)
@@ -123,26 +124,6 @@ def measure_decode(cell: Cell, backend: Backend, policy: Policy) -> dict[str, fl
     seconds = time.perf_counter() - begin
     n_tokens = sum(generation.n_tokens for generation in made)
     return {"n_sequences": n, "n_tokens": n_tokens, "tokens_per_s": round(n_tokens / seconds, 1)}
-
-
-def emulate(usable_gib: float, context_gib: float) -> dict[str, float]:
-    """Make this process believe in a card of `usable_gib`: torch's allocator may take that less the context.
-
-    The driver goes on telling the real card's memory, by which Unsloth sizes the pieces of its loss, so that
-    `torch.cuda.mem_get_info` is answered for the smaller one.
-    """
-    import torch
-
-    limit_gib = usable_gib - context_gib
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(limit_gib / gib(total))
-
-    def answer(device: Any = None) -> tuple[int, int]:
-        usable = int(usable_gib * 2**30)
-        return max(0, int(limit_gib * 2**30) - torch.cuda.memory_reserved(device)), usable
-
-    torch.cuda.mem_get_info = answer
-    return {"usable_gib": usable_gib, "context_gib": round(context_gib, 3), "limit_gib": round(limit_gib, 3)}
 
 
 def given_rollouts(cell: Cell, n_tokens_known: int) -> Callable[..., dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ def main(settings: Settings) -> None:
                 sys.exit(2)
         case "hangs":
             time.sleep(600)
+        case "leaves a process":  # its number in a file, so that a test can look for it
+            left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            (folder.parent / "left").write_text(str(left.pid))
+            os._exit(7)
     rows = [
         {"step": i, "num_tokens": 100.0 * i, "time/step_s": settings.step_s if i > 1 else 9.0, "time/update_s": 0.25}
         | {"memory/peak_gib": 1.0 + settings.rollout.num_generations / 8, "reward": 0.5}

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.cells import Cell, checkpoint_dtype
+from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.checkpoints import Checkpoints
 from benchmarks.gpu.supervise import CellProcess, Workplace
 from toolkit.machine.devices import Gpu, find_gpus
+from toolkit.models.random import checkpoint_dtype
 from toolkit.vram.constants import for_capability, shipped
 
 LIMIT_S = 180

@@ -23,7 +23,7 @@ from toolkit.compat import environment
 from toolkit.evaluation import canary
 from toolkit.launch import open_policy
 
-N_EVAL = 130  # three batches
+N_EVAL = 100  # two batches
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +74,12 @@ def test_a_killed_evaluation_goes_on_where_it_was(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, asked = tmp_path / "e", ("--n_samples", "2", "--seed", "3")
-    command = [sys.executable, "-m", "toolkit", "eval", str(trained), *asked, "--output_dir", str(folder)]
-    process = subprocess.Popen(command, cwd=harness.ROOT, env=harness.environment(), stdout=subprocess.DEVNULL)
+    command = [sys.executable, "recipes/evaluate.py", str(trained), *asked, "--output_dir", str(folder)]
+    environ = harness.environment(PYTHONPATH=str(harness.ROOT))
+    process = subprocess.Popen(command, cwd=harness.ROOT, env=environ, stdout=subprocess.DEVNULL)
     journal = folder / "completions" / "sampled.part"
     try:
-        while not journal.exists() or len(journal.read_bytes().split(b"\n")) < 4:  # the key, two batches, an empty end
+        while not journal.exists() or len(journal.read_bytes().split(b"\n")) < 3:  # the key, a batch, an empty end
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.02)
     finally:
@@ -86,7 +87,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(
         process.wait()
     kept = journal.read_bytes().split(b"\n")[1:-1]
     n_kept = sum(len(json.loads(line)[0]) for line in kept)
-    assert 64 < n_kept < 2 * N_EVAL
+    assert 64 <= n_kept < 2 * N_EVAL
     asked_for: list[int] = []
     generate = InThisProcess.generate
 
@@ -110,6 +111,12 @@ def test_hidden_problems_are_held_against_those_that_were_trained_on(
     assert (found["split"], found["greedy"]["n"]) == ("hidden", 20)
     assert found["gap"]["trained"]["n"] == 2  # the prompts of the one step
     assert [finding["name"] for finding in found["findings"]] == ["memorised"]
+    args = ["eval", str(trained), "--split", "hidden", "--n_eval", "20", "--output_dir", str(tmp_path / "e")]
+    assert main(args) == 0
+    shown = capsys.readouterr().out
+    assert "lm-eval flexible" in shown
+    assert "memorised" in shown
+    assert "general ability" in shown
 
 
 def test_a_model_that_was_damaged_is_told_to_forget(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,19 +179,3 @@ def test_an_adapter_of_another_base_is_refused(
     assert (shown.out, len(shown.err.splitlines())) == ("", 1)
     assert said in shown.err
     assert not (tmp_path / "e").exists()
-
-
-def recipe(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "recipes/evaluate.py", *map(str, args)]
-    return subprocess.run(
-        command, cwd=harness.ROOT, env=harness.environment(), capture_output=True, text=True, check=False
-    )
-
-
-def test_the_recipe_is_the_same_measurement(trained: Path, tmp_path: Path) -> None:
-    done = recipe(trained, "--n_eval", "8", "--output_dir", tmp_path / "e")
-    assert done.returncode == 0, done.stderr
-    assert "lm-eval flexible" in done.stdout
-    assert "general ability" in done.stdout
-    refused = recipe("no-such-model", "--k", "3")
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

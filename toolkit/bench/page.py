@@ -89,8 +89,8 @@ def _tiles(rows: Sequence[Row], finished: Sequence[Row], names: Sequence[str]) -
 
 
 def told(row: Row, names: Sequence[str]) -> str:
-    """The settings in which a row differs from others."""
-    return ", ".join(f"{name} {row.point.get(name)}" for name in names) or "the only cell"
+    """The settings in which a row differs from others, in words that a narrow screen can break."""
+    return ", ".join(f"{name.replace('_', ' ')} {row.point.get(name)}" for name in names) or "the only cell"
 
 
 def _cells(records: Sequence[Record], rows: Sequence[Row]) -> Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from toolkit.compat.trl import install_cpu_logprobs
 from toolkit.data.examples import read_files
 from toolkit.files import write_json
 from toolkit.launch.presets import choose_presets, presets_of
-from toolkit.machine.devices import Gpu, find_gpus, resident_peak_gib, torch_peaks_gib
+from toolkit.machine import smaller_card
+from toolkit.machine.devices import Gpu, find_gpus
+from toolkit.machine.peaks import resident_peak_gib, torch_peaks_gib
+from toolkit.machine.provenance import recorded
 from toolkit.runs import metrics
-from toolkit.runs.names import METRICS, SUMMARY
+from toolkit.runs.names import METRICS, SETTINGS, SUMMARY
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import given_names, parse
+from toolkit.training.engine_defaults import plain
+from toolkit.training.phases import count_forward_passes
 from toolkit.training.rewards import Reward, asked_for, distinct
 
 
@@ -58,6 +63,8 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu
     source = models.locate(model.model)
     if gpu is None:
         install_cpu_logprobs()  # without it TRL 1.15 trains on no CPU
+    else:
+        smaller_card.apply(gpu)
     base = AutoModelForCausalLM.from_pretrained(
         source,
         dtype=dtype,
@@ -68,7 +75,7 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu
         if model.load_in_4bit
         else None,
     )
-    arguments = GRPOConfig(
+    fields: dict[str, Any] = dict(
         output_dir=str(folder / "checkpoints"),
         seed=settings.record.seed,
         use_cpu=gpu is None,
@@ -92,6 +99,7 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu
         report_to="none",
         **settings.grpo,
     )
+    arguments = GRPOConfig(**fields)
     trainer = GRPOTrainer(
         model=base,
         reward_funcs=[reward.function for reward in rewards],
@@ -106,19 +114,21 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu
             task_type="CAUSAL_LM",
         ),
     )
-    trainer.add_callback(_clock(folder / METRICS))
+    effective = {name: plain(getattr(trainer.args, name)) for name in fields}
+    write_json(folder / SETTINGS, {"requested": recorded(settings), "effective": effective})
+    trainer.add_callback(_clock(folder / METRICS, count_forward_passes(trainer.model)))
     return trainer
 
 
-def _clock(path: Path) -> Any:
-    """A callback that writes each step's log with its seconds and the peak of memory so far."""
+def _clock(path: Path, n_passes: Callable[[], int]) -> Any:
+    """A callback that writes each step's log with its seconds, forward passes and the peak of memory so far."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
-        began = 0.0
+        began, n_before = 0.0, 0
 
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.began = time.perf_counter()
+            self.began, self.n_before = time.perf_counter(), n_passes()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if not logs or "train_runtime" in logs:
@@ -126,6 +136,7 @@ def _clock(path: Path) -> Any:
             peaks = torch_peaks_gib()
             ours = {metrics.STEP: state.global_step, metrics.STEP_S: time.perf_counter() - self.began}
             ours[metrics.RESERVED_GIB] = peaks[1] if peaks else resident_peak_gib()
+            ours[metrics.FORWARD_PASSES] = n_passes() - self.n_before
             if peaks:
                 ours[metrics.ALLOCATED_GIB] = peaks[0]
             with path.open("a", encoding="utf-8") as file:

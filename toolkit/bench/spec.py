@@ -14,6 +14,8 @@ when:                                     # settings that follow from others
 repeats: 3
 warmup_steps: 1
 limit_s: 300
+cap: 12                                   # GiB, or a card by name, that this machine's card is to be like
+weights: random                           # of the true shape, made here; `pretrained` without this line
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ from toolkit.settings import GrpoSettings, check, flatten
 from toolkit.settings.batch import solve
 from toolkit.settings.parse import as_args, parse
 from toolkit.vram.cards import find_card
+from toolkit.vram.catalog import find
 
 ENGINES = ("toolkit", "trl")
 """`toolkit` runs the recipe; `trl` the script that TRL's documentation shows, with the same settings."""
+WEIGHTS = ("pretrained", "random")
 WANTED = "a YAML file with recipe, settings and grid; see toolkit bench run --help"
 
 
@@ -81,6 +85,10 @@ class Spec:
     """Seconds that a cell may take, imports included."""
     card: str | None = None
     """Card by name, for the plan's prediction; without one it is this machine's."""
+    cap: str | None = None
+    """A smaller card, by name or as GiB, whose memory the allocator is limited to."""
+    weights: str = WEIGHTS[0]
+    """`random`: of the model's true shape and vocabulary, for memory and speed without a download."""
     _resolved: dict[str, GrpoSettings] = field(default_factory=dict, init=False, repr=False, compare=False)
     _presets: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -115,17 +123,27 @@ class Spec:
             self._presets[key] = {name: value for _, preset in presets for name, value in preset.items()}
         return self._presets[key]
 
-    def command(self, cell: Cell) -> list[str]:
-        """The flags that a cell's run is started with."""
-        return as_args(self.settings_class, cell.settings, str(self.path))
+    @property
+    def cap_gib(self) -> float | None:
+        """What a process gets of the smaller card."""
+        return find_card(self.cap).usable_gib if self.cap is not None else None
+
+    def command(self, cell: Cell, model: Path | None = None) -> list[str]:
+        """The flags that a cell's run is started with; `model` is a folder to load in place of the model it names.
+
+        That one's preset, such as the embedded model's, is then said in flags: a folder has none.
+        """
+        own = {**self._preset(cell), **cell.settings, "model": str(model)} if model else cell.settings
+        return as_args(self.settings_class, own, str(self.path))
 
 
-def load(path: Path) -> tuple[Spec, list[Cell]]:
-    """Read a spec and expand it; every cell's settings are checked as a run's are.
+def load(path: Path, weights: str | None = None) -> tuple[Spec, list[Cell]]:
+    """Read a spec and expand it; every cell's settings are checked as a run's are. `weights` overrules the file's.
 
     Raises:
         SettingsError: an unreadable file, an unknown key or setting (with the nearest), values that no run can use, or
             no cell at all.
+        ModelError: random weights of a model whose shape is not known.
     """
     loaded = files.read_yaml(path, str(path), WANTED, SettingsError)
     if not isinstance(loaded, dict):
@@ -141,8 +159,9 @@ def load(path: Path) -> tuple[Spec, list[Cell]]:
     if "recipe" not in given:
         raise SettingsError(f"{path} names no recipe", "recipe: PATH, from the folder of this file")
     empty: dict[str, Any] = {"settings": {}, "grid": {}, "pairs": [], "exclude": [], "when": []}
-    if "card" in given:
-        given["card"] = str(given["card"])
+    given |= {name: str(given[name]) for name in ("card", "cap") if name in given}
+    if weights is not None:
+        given["weights"] = weights
     spec = Spec(path, **empty | given)
     _check_values(spec)
     cells = expand(spec)
@@ -152,6 +171,10 @@ def load(path: Path) -> tuple[Spec, list[Cell]]:
         settings = spec.resolved(cell)
         check(settings)
         solve(settings.rollout)
+        if spec.weights == "random":
+            if "model" not in cell.settings and "config" not in cell.settings:
+                raise SettingsError(f"{path}: weights is random, and no model is named", "model: a Hub id, in settings")
+            find(settings.model.model)
     return spec, cells
 
 
@@ -187,8 +210,12 @@ def _check_values(spec: Spec) -> None:
     for name, low in (("repeats", 1), ("warmup_steps", 0), ("limit_s", 1)):
         if getattr(spec, name) < low:
             raise SettingsError(f"{spec.path}: {name} is {getattr(spec, name)}", f"at least {low}")
-    if spec.card is not None:
-        find_card(spec.card)
+    for card in (spec.card, spec.cap):
+        if card is not None:
+            find_card(card)
+    if spec.weights not in WEIGHTS:
+        hint = did_you_mean(spec.weights, WEIGHTS) or f"one of {', '.join(WEIGHTS)}"
+        raise SettingsError(f"{spec.path}: weights is {spec.weights!r}", hint)
     known = ["engine", *flatten(spec.settings_class())]
     for name in _names(spec):
         if name not in known:
@@ -221,4 +248,6 @@ _KINDS = (
     ("warmup_steps", int, "a whole number"),
     ("limit_s", (int, float), "a number of seconds"),
     ("card", (str, int), "the name of a card"),  # YAML reads 4090 as a number
+    ("cap", (str, int, float), "GiB, or the name of a card"),
+    ("weights", str, f"one of {', '.join(WEIGHTS)}"),
 )

@@ -9,51 +9,65 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from toolkit.bench import store
-from toolkit.bench.measure import measured
+from toolkit.bench.machine import describe, in_words
+from toolkit.bench.measure import measured, settings_of
 from toolkit.bench.predict import predicted
+from toolkit.bench.progress import Progress, shown
 from toolkit.bench.spec import Cell, Spec
 from toolkit.bench.tables import NOT_RUN
-from toolkit.machine.child import Child
-from toolkit.machine.devices import Gpu, find_gpus, other_processes
+from toolkit.bench.utilisation import utilisation
+from toolkit.errors import ModelError, SettingsError
+from toolkit.machine.child import GRACE_S, Child
+from toolkit.machine.devices import LIKE_GIB, Gpu, find_gpus
 from toolkit.machine.provenance import describe_environment
+from toolkit.models import random_cache
+from toolkit.models.random import checkpoint_dtype
 from toolkit.units import format_gib, format_seconds
+from toolkit.vram.catalog import find
+from toolkit.vram.run_plan import card_of
 
 Say = Callable[[str], None]
 KEPT = ("metrics.jsonl", "summary.json", "settings.json", "environment.json", "error.log")
 
 
-def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say) -> list[dict[str, Any]]:
+def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen: bool = False) -> list[dict[str, Any]]:
     """Run every cell that `folder` has no record of; return the records of all, in the order of the cells.
 
-    A cell that runs out of memory, is refused, crashes or takes too long is a record like any other.
+    A cell that runs out of memory, is refused, crashes or takes too long is a record like any other. `on_screen`: a
+    terminal shows the cell in progress, too.
 
     Raises:
+        SettingsError: a `cap` without a card, or above it.
         RunFolderError: another sweep is writing this folder.
     """
     about = _about(spec)
-    gpus, _ = find_gpus()
+    gpus, why_no_gpu = find_gpus()
+    _check_cap(spec, gpus, why_no_gpu)
     with store.opened(folder) as known:
         ids = [cell.id(about) for cell in cells]
         waiting = [i for i, cell_id in enumerate(ids) if cell_id not in known]
-        if len(waiting) < len(cells):
-            say(f"{len(cells) - len(waiting)} of {len(cells)} cells are in {folder / store.CELLS} already")
-        taken_s: list[float] = []
-        for n_done, i in enumerate(waiting):
-            record = _run_cell(spec, cells[i], ids[i], folder, gpus, about)
-            store.append(folder, record)
-            known[ids[i]] = record
-            taken_s.append(record["wall_s"])
-            left_s = statistics.fmean(taken_s) * (len(waiting) - n_done - 1)
-            say(f"[{i + 1}/{len(cells)}] {line(spec, record)}" + (f"; {format_seconds(left_s)} left" if left_s else ""))
+        progress = Progress(len(cells), len(cells) - len(waiting))
+        if progress.n_kept:
+            say(f"{progress.n_kept} of {len(cells)} cells are in {folder / store.CELLS} already")
+        with shown(progress, on_screen=on_screen):
+            for i in waiting:
+                progress.begin(_name(spec, cells[i].point, ids[i]))
+                record = _run_cell(spec, cells[i], ids[i], folder, gpus, about)
+                store.append(folder, record)
+                known[ids[i]] = record
+                progress.end()
+                busy = in_words(record["machine"])
+                told = line(spec, record) + (f" ({busy})" if busy else "") + progress.left()
+                say(f"[{progress.n_done}/{len(cells)}] {told}")
         return [known[cell_id] for cell_id in ids]
 
 
@@ -62,10 +76,12 @@ def runner(spec: Spec, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]
     """Hold the folder, and hand over what gives a cell's record: the one that is there, else that of a run.
 
     Raises:
+        SettingsError: a `cap` without a card, or above it.
         RunFolderError: another sweep is writing this folder.
     """
     about = _about(spec)
-    gpus, _ = find_gpus()
+    gpus, why_no_gpu = find_gpus()
+    _check_cap(spec, gpus, why_no_gpu)
     with store.opened(folder) as known:
 
         def run_cell(cell: Cell) -> dict[str, Any]:
@@ -95,10 +111,15 @@ def listed(spec: Spec, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     ]
 
 
+def _name(spec: Spec, point: Mapping[str, Any], otherwise: str) -> str:
+    """A cell by the settings in which the cells of a sweep differ."""
+    varied = (*spec.grid, *(name for row in spec.pairs for name in row))
+    return " ".join(f"{name}={point.get(name)}" for name in dict.fromkeys(varied)) or otherwise
+
+
 def line(spec: Spec, record: dict[str, Any]) -> str:
     """What a cell was and what came of it, in one line."""
-    varied = (*spec.grid, *(name for row in spec.pairs for name in row))
-    names = " ".join(f"{name}={record['point'].get(name)}" for name in dict.fromkeys(varied)) or record["id"]
+    names = _name(spec, record["point"], record["id"])
     if record["status"] != "ok":
         return f"{names}: {record['status'].replace('_', ' ')}: {record['why']}"
     found = record["measured"]
@@ -111,23 +132,20 @@ def _run_cell(
     spec: Spec, cell: Cell, cell_id: str, folder: Path, gpus: Sequence[Gpu], about: dict[str, Any]
 ) -> dict[str, Any]:
     place = (folder / "cells" / cell_id).resolve()  # the cell works in a folder of its own
-    shutil.rmtree(place, ignore_errors=True)  # what an earlier sweep was killed in
-    machine = _machine(gpus)
-    child = Child([sys.executable, "-m", "toolkit.bench.cell"], place, _environment())
-    run_folder = place / "run"
-    request = {
-        "engine": cell.engine,
-        "recipe": str(spec.recipe_path),
-        "argv": spec.command(cell),
-        "run": str(run_folder),
-    }
-    found = child.run(request, spec.limit_s)
-    figures = measured(run_folder, spec.warmup_steps) if found["status"] == "ok" else {}
+    machine = describe(gpus)
+    weights_s, began = 0.0, time.monotonic()
+    try:
+        model = _random_weights(spec, cell, gpus)
+        weights_s = time.monotonic() - began
+        found = _started(spec, cell, place, model)
+    except ModelError as error:  # of random weights: no room on the disk
+        found = {"status": "refused", "why": str(error), "wall_s": round(time.monotonic() - began, 1)}
+    run_folder, settings = place / "run", spec.resolved(cell)
+    figures = _figures(spec, cell, run_folder, found, gpus)
     if found["status"] == "ok" and not figures["n_steps"]:
         found |= {"status": "failed", "why": f"no step beyond the {spec.warmup_steps} of the warm-up"}
-    why = found["why"] or ("" if found["status"] == "ok" else _last_line(child.log))
-    _keep_records(run_folder)
-    return {
+    why = found["why"] or ("" if found["status"] == "ok" else _last_line(place / "log"))
+    record = {
         "id": cell_id,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "spec": spec.name,
@@ -140,13 +158,80 @@ def _run_cell(
         "predicted": predicted(spec, cell, gpus[0] if gpus else None),
         "machine": machine,
         "about": about,
+        "seed": settings.record.seed,
+        "settings": settings_of(run_folder),
+        "import_s": found.get("import_s"),
     }
+    _keep_records(run_folder)
+    if "run_s" in found:
+        own_s = time.monotonic() - began - weights_s - found["import_s"] - found["run_s"]
+        record["overhead_s"] = round(own_s, 2)
+    return record
+
+
+def _check_cap(spec: Spec, gpus: Sequence[Gpu], why_no_gpu: str) -> None:
+    if spec.cap_gib is None:
+        return
+    if not gpus:
+        found = f"{spec.path}: cap is {spec.cap}, and there is no card to limit ({why_no_gpu})"
+        raise SettingsError(found, "a CUDA card, or no cap", "--dry_run has the plan for it")
+    if spec.cap_gib > gpus[0].total_gib:
+        found = f"{spec.path}: cap is {spec.cap}, and {gpus[0].name} has {format_gib(gpus[0].total_gib)}"
+        raise SettingsError(found, "a smaller one")
+
+
+def _started(spec: Spec, cell: Cell, place: Path, model: Path | None) -> dict[str, Any]:
+    """Run a cell in a process of its own, and return what that found."""
+    _clear(place)
+    like = {LIKE_GIB: f"{spec.cap_gib}"} if spec.cap_gib is not None else {}
+    child = Child([sys.executable, "-m", "toolkit.bench.cell"], place, _environment() | like)
+    request = {
+        "engine": cell.engine,
+        "recipe": str(spec.recipe_path),
+        "argv": spec.command(cell, model),
+        "run": str(place / "run"),
+    }
+    return child.run(request, spec.limit_s)
+
+
+def _figures(spec: Spec, cell: Cell, run_folder: Path, found: Mapping[str, Any], gpus: Sequence[Gpu]) -> dict[str, Any]:
+    """What a cell that ended well has measured."""
+    if found["status"] != "ok":
+        return {}
+    settings = spec.resolved(cell)
+    rollout = settings.rollout
+    n_sequences = rollout.per_device_train_batch_size * rollout.gradient_accumulation_steps
+    figures = measured(run_folder, spec.warmup_steps, n_sequences)
+    if figures["n_steps"]:
+        figures["peak_gib"] |= {"resident": found["process_gib"], "pss": found["pss_gib"]}
+        figures["utilisation"] = utilisation(settings, card_of(gpus[0])[0] if gpus else None, figures)
+    return figures
+
+
+def _random_weights(spec: Spec, cell: Cell, gpus: Sequence[Gpu]) -> Path | None:
+    """The folder of a cell's random weights, made where it is not there; None for the model's own."""
+    if spec.weights != "random":
+        return None
+    settings = spec.resolved(cell)
+    return random_cache.ensure(
+        find(settings.model.model), checkpoint_dtype(gpus[0] if gpus else None), in_4bit=settings.model.load_in_4bit
+    )
+
+
+def _clear(place: Path) -> None:
+    """Remove what an earlier sweep was killed in; its cell ends at once, but may be writing still."""
+    deadline = time.monotonic() + GRACE_S
+    while place.exists() and time.monotonic() < deadline:
+        shutil.rmtree(place, ignore_errors=True)
+        time.sleep(0.05 if place.exists() else 0)
 
 
 def _about(spec: Spec) -> dict[str, Any]:
     """What else decides the figures of a cell, and stands in its id."""
     environment = describe_environment(find_gpus()[0], {}, [])
+    asked = {"cap": spec.cap, "weights": None if spec.weights == "pretrained" else spec.weights}
     return {
+        **{name: value for name, value in asked.items() if value is not None},
         "recipe": spec.recipe_path.stem,
         "warmup_steps": spec.warmup_steps,
         "python": platform.python_version(),
@@ -155,12 +240,6 @@ def _about(spec: Spec) -> dict[str, Any]:
         "card": [gpu["name"] for gpu in environment["gpus"]],
         "n_cpus": environment["n_cpus"],
     }
-
-
-def _machine(gpus: Sequence[Gpu]) -> dict[str, Any]:
-    """Who else works here, just before a cell starts."""
-    others = [process for gpu in gpus[:1] for process in other_processes(gpu)]
-    return {"load_1min": round(os.getloadavg()[0], 2), "others_on_card": len(others)}
 
 
 def _environment() -> dict[str, str]:

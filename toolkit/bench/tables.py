@@ -26,8 +26,12 @@ class Row:
 
     def median(self, *path: str) -> float | None:
         """The median over the repeats of a figure of `measured`; None where none has it."""
-        values = [value for record in self.finished if (value := _at(record["measured"], path)) is not None]
+        values = self.values(*path)
         return statistics.median(values) if values else None
+
+    def values(self, *path: str) -> list[float]:
+        """A figure of `measured` in each repeat that has it."""
+        return [value for record in self.finished if (value := _at(record["measured"], path)) is not None]
 
     @property
     def status(self) -> str:

@@ -6,7 +6,6 @@ that was stopped goes on where it was. A setting that is faster because it earns
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.bench import recipe, sweep
+from toolkit.bench.machine import describe, in_words
 from toolkit.bench.predict import predicted
 from toolkit.bench.search import Point, has_optuna, is_better, proposals
 from toolkit.bench.spec import ENGINES, Cell, Spec, expand
@@ -40,8 +40,8 @@ def run(spec: Spec, folder: Path, n_trials: int, probe_steps: int, say: Say, *, 
     """
     axes = axes_of(spec)
     _check(spec, axes, probe_steps)
-    if (load := os.getloadavg()[0]) > (n_cpus := os.cpu_count() or 1):
-        say(f"others are at work here (load {load:.1f} on {n_cpus} cores): what is measured now may be far from true")
+    if busy := in_words(describe(find_gpus()[0])):
+        say(f"{busy}: what is measured now may be far from true")
     with sweep.runner(spec, folder) as run_cell:
         search = _Searching(spec, axes, run_cell, probe_steps, n_trials, say)
         trials, best, point = search.go()

@@ -32,6 +32,8 @@ class Run:
     """List the cells with what the planner expects of them, and run none."""
     plan_only: bool = False
     """Write the same as a table, plan.md and plan.csv beside where the results would be, and run none."""
+    weights: Literal["pretrained", "random"] | None = None
+    """`random`: of the model's true shape and vocabulary, made here without a download; else what SPEC says."""
     json: bool = False
     """Print the records as one JSON array."""
 
@@ -41,7 +43,8 @@ class Run:
         from toolkit.bench.tables import table_of
         from toolkit.display.console import say
 
-        spec, cells = specs.load(_given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml"))
+        path = _given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml")
+        spec, cells = specs.load(path, self.weights)
         folder = self.output or Path("results") / spec.name
         if self.dry_run or self.plan_only:
             planned = sweep.listed(spec, cells)
@@ -50,7 +53,7 @@ class Run:
             if wrote and not self.json:
                 say(wrote)
             return 0
-        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say)
+        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say, on_screen=not self.json)
         self._give(records, table_of(records, on_screen=True))
         if not self.json:
             say(f"{folder}: toolkit bench table {folder}")
@@ -246,7 +249,10 @@ class Compare:
         wanted = "two folders that toolkit bench run wrote"
         first, second = (read_finished(_given(path, "RESULTS", wanted)) for path in (self.first, self.second))
         ratios, gone = compare(first, second), lost(first, second)
-        console.print(table_of(ratios).rich())
+        if console.is_terminal:
+            console.print(table_of(ratios, on_screen=True).rich(gap=1))
+        else:
+            print(table_of(ratios).markdown(), end="")
         for line in gone:
             say(f"finished before, and now {line}")
         return EXIT_FAILED if gone or any(ratio.is_regression for ratio in ratios) else 0

@@ -22,6 +22,8 @@ GENERATE, CALCULATE_REWARDS, SCORE_ROUND = "_generate", "_calculate_rewards", "_
 PREPARE = "_prepare_inputs"  # a step asks it for its micro-batch
 # Methods of it that the parity gate calls: what a rollout draws, and what an update scores
 SAMPLE, SCORE, TOKENIZE = "_generate_single_turn", "_get_per_token_logps_and_entropies", "_tokenize_prompts"
+# Where a trainer keeps vLLM, None without one, and that one's method that brings it the trained weights
+VLLM, SYNC = "vllm_generation", "sync_weights"
 # Of transformers' Trainer, which the guard against NaN wraps; both stand in Unsloth's rewritten loop, too
 COMPUTE_LOSS, GRAD_NORM = "compute_loss", "_get_grad_norm"
 SAVE_CHECKPOINT, LOAD_FROM_CHECKPOINT = "_save_checkpoint", "_load_from_checkpoint"

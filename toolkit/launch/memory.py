@@ -13,7 +13,8 @@ from toolkit.compat import tested_sets
 from toolkit.compat.versions import GPU_LINE
 from toolkit.errors import ModelError, SettingsError, ToolkitError, first_line
 from toolkit.machine import processes
-from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, find_gpus, torch_peaks_gib
+from toolkit.machine.devices import Gpu, PeakWatch, ProcessMemory, find_gpus
+from toolkit.machine.peaks import torch_peaks_gib
 from toolkit.runs import Run, metrics
 from toolkit.runs.names import SETTINGS
 from toolkit.settings.resolved import Resolved

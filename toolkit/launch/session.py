@@ -22,15 +22,17 @@ from toolkit.display.state import RunState
 from toolkit.errors import SettingsError
 from toolkit.files import short
 from toolkit.launch import ending, memory, situation
-from toolkit.machine import processes
+from toolkit.machine import processes, smaller_card
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
 from toolkit.machine.hub import ask_hub, go_offline
+from toolkit.machine.peaks import peaks_since_reset
 from toolkit.machine.provenance import describe_environment, recorded
 from toolkit.runs.names import (
     BROKEN_BATCH,
     CONSOLE_LOG,
     ENVIRONMENT,
     ERROR_LOG,
+    LOADING,
     PARITY,
     PREFLIGHT,
     REWARD_CHECK,
@@ -250,12 +252,15 @@ class Session(Generic[S]):
             self.backend.import_first()
             checked = run_rewards.check_rewards(self.paid, problems.train, force=settings.record.force)
             run.write(REWARD_CHECK, {verdict.reward: verdict.as_json() for verdict in checked})
-        view.phase("loading the model")
+        view.phase(LOADING)
         self.backend.told = view.progress
+        if self.backend.on_gpu and self.gpus[0].withheld_gib:
+            self.backend.import_first()
+            smaller_card.apply(self.gpus[0])
         policy = self.backend.load(settings.model, source, settings.lengths, settings.record.seed)
         problems = prompts.for_template(problems, policy.tokenizer, policy.source)
         problems = within_budget(problems, policy.tokenizer, settings.data.max_prompt_length)
-        run.update(ENVIRONMENT, weights=policy.weights())
+        run.update(ENVIRONMENT, weights=policy.weights(), load_peak_gib=peaks_since_reset())
         for line in (policy.describe(), *policy.notes, *problems.report):
             view.say(line)
         return policy, problems

@@ -79,10 +79,27 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process that leads a session with all that it started, and wait until a card has its memory back."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
-            return
+            break
         os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
+    _end_session(process.pid)
+
+
+def _end_session(session: int) -> None:
+    """End what a process that led this session and is gone has left in it.
+
+    The kernel gives a number to no other process while it is that of a session; where one has it, the session is gone.
+    """
+    import psutil
+
+    pids = psutil.pids()
+    if session in pids:
+        return
+    for pid in pids:
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to ask
+            if os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)
 
 
 def end_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""Which card is there, and what this process takes of it and of the host's memory; torch is not loaded for it."""
+"""Which card is there, who works on it and what this process takes of it; torch is not loaded for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, Self
 from toolkit.units import gib
 
 POLL_S = 0.25
+LIKE_GIB = "TOOLKIT_CARD_GIB"
+"""Environment variable: a process is to take its card for one of so many GiB; see `smaller_card`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Gpu:
     uuid: str = ""
     visible_as: str = "0"
     """What `CUDA_VISIBLE_DEVICES` must say to get this one alone."""
+    withheld_gib: float = 0.0
+    """What of the real card is left out of the figures above, where it stands for a smaller one."""
 
     @property
     def has_bf16(self) -> bool:
@@ -106,8 +110,15 @@ def find_gpus() -> tuple[list[Gpu], str]:
     except pynvml.NVMLError as error:
         return [], f"no CUDA device ({str(error).lower()})"
     wanted = [part.strip() for part in visible.split(",")] if visible else [gpu.visible_as for gpu in gpus]
-    chosen = [replace(gpu, visible_as=name) for name in wanted for gpu in gpus if _is_named(gpu, name)]
+    chosen = [_as_asked(replace(gpu, visible_as=name)) for name in wanted for gpu in gpus if _is_named(gpu, name)]
     return chosen, "" if chosen else "the driver reports no CUDA device that CUDA_VISIBLE_DEVICES names"
+
+
+def _as_asked(gpu: Gpu) -> Gpu:
+    """The card, or the smaller one that this process is to take it for."""
+    withheld = max(0.0, gpu.total_gib - float(os.environ.get(LIKE_GIB, "inf")))
+    free, total = max(0.0, gpu.free_gib - withheld), gpu.total_gib - withheld
+    return replace(gpu, total_gib=total, free_gib=free, withheld_gib=withheld)
 
 
 def _is_named(gpu: Gpu, name: str) -> bool:
@@ -232,26 +243,6 @@ def ask_for_this_process(gpu: Gpu) -> Callable[[], ProcessMemory | None]:
         except pynvml.NVMLError:
             return None
         listed = {process.pid: process.usedGpuMemory for process in running}
-        return process_memory(listed, os.getpid(), gpu.free_gib, gib(memory.free))
+        return process_memory(listed, os.getpid(), gpu.free_gib + gpu.withheld_gib, gib(memory.free))
 
     return ask
-
-
-def torch_peaks_gib() -> tuple[float, float] | None:
-    """Peaks of allocated and reserved memory since the last reset; None without torch or a CUDA device."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return gib(torch.cuda.max_memory_allocated()), gib(torch.cuda.max_memory_reserved())
-
-
-def resident_peak_gib() -> float:
-    """The most that this process has held of the host's memory."""
-    if sys.platform == "win32":
-        import psutil
-
-        return gib(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there and KiB on Linux
-    return gib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

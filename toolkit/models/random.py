@@ -2,19 +2,20 @@
 
 The layer sizes are the model's own and every loader takes the folder as it takes a download: `config.json`, safetensors
 in shards, and on request NF4 with double quantisation in the layout that bitsandbytes writes (the `-bnb-4bit` copies on
-the Hub). Weights repeat a random block, which costs memory and time nothing and keeps logits finite. The tokenizer is
-the embedded model's, so that only the first 471 rows of the vocabulary have text.
+the Hub). Weights repeat a random block, which costs memory and time nothing and keeps logits finite. `random_cache`
+keeps what was written.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from toolkit.models import embedded
+from toolkit.backends.shared import dtype_name
+from toolkit.machine.devices import Gpu
+from toolkit.models.stand_in_tokenizer import write_tokenizer
 from toolkit.vram.shapes import Shape
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ BLOCK = 1 << 22  # weights drawn; they repeat after that many
 STD = 0.02  # initializer_range of Qwen2.5
 ABSMAX_BLOCK = 64  # weights that share one absmax
 NESTED_BLOCK = 256  # absmax values that share one second-level constant
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def write_checkpoint(shape: Shape, folder: Path, *, dtype: Dtype, in_4bit: bool) -> None:
@@ -58,10 +58,15 @@ def write_checkpoint(shape: Shape, folder: Path, *, dtype: Dtype, in_4bit: bool)
         else:
             shards.add({name: weights.ones(parameter.shape) if "norm" in name else weights.normal(parameter.shape)})
     shards.close()
-    for file in TOKENIZER_FILES:
-        shutil.copy(embedded.folder() / file, folder / file)
+    write_tokenizer(folder, shape.vocab)
     GenerationConfig(eos_token_id=2, pad_token_id=0).save_pretrained(folder)
     config.save_pretrained(folder)
+
+
+def checkpoint_dtype(gpu: Gpu | None) -> Dtype:
+    """What a checkpoint's weights are in: the type that the backends compute in."""
+    names: dict[str, Dtype] = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+    return names[dtype_name(gpu)]
 
 
 def _quantised(model: Any) -> frozenset[str]:

@@ -77,7 +77,7 @@ def _result(record: Record, next_steps: Iterable[tuple[str, str]], faults: Seque
         remarks.append(Finding("record", "info", record.age))
     if remarks:
         blocks.append(page.findings(remarks))
-    commands = [f"{command}  # {what}" for what, command in next_steps if what != "open"]
+    commands = [f"{command}  # {what}" for what, command in next_steps if what not in ("open", "draw")]
     return [*blocks, page.code("\n".join(commands))] if commands else blocks
 
 

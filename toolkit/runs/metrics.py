@@ -27,7 +27,7 @@ TOKENS = "num_tokens"
 
 # Ours
 STEP_S, ROLLOUT_S, REWARD_S, UPDATE_S = "time/step_s", "time/rollout_s", "time/reward_s", "time/update_s"
-PARITY_S = "time/parity_s"
+PARITY_S, REFERENCE_S, SYNC_S = "time/parity_s", "time/reference_s", "time/sync_s"
 TOKENS_PER_S = "rollout/tokens_per_s"
 NO_SIGNAL = "groups/zero_std_frac"
 ALL_RIGHT, ALL_WRONG, PARTLY_RIGHT = "groups/all_right_frac", "groups/all_wrong_frac", "groups/partly_right_frac"
@@ -38,6 +38,7 @@ UNPRINTABLE = "completions/unprintable_frac"
 FOREIGN_GIB = "memory/foreign_gib"
 HEALTH_LEVEL, HEALTH_AMBER, HEALTH_RED = "health/level", "health/amber", "health/red"
 ALLOCATED_GIB, RESERVED_GIB = "memory/peak_allocated_gib", "memory/peak_gib"
+FORWARD_PASSES = "work/forward_passes"
 PARITY_LEVEL, PARITY_APPLIED, PARITY_APPLIED_MIN = "parity/level", "parity/applied", "parity/applied_min"
 PARITY_NOISE, PARITY_NOISE_MAX, PARITY_DRIFT = "parity/noise_mean", "parity/noise_max", "parity/drift"
 
@@ -81,6 +82,10 @@ METRICS: dict[str, Metric] = {
     ROLLOUT_S: Metric("sampling completions", "s", "lower", True),
     REWARD_S: Metric("computing rewards", "s", "lower", True),
     UPDATE_S: Metric("the rest of a step: log-probabilities, loss, backward, optimizer", "s", "lower", True),
+    REFERENCE_S: Metric(
+        "of the rest of a step, passes that only score: reference and sampling policy", "s", "lower", True
+    ),
+    SYNC_S: Metric("of sampling completions, bringing the trained weights to vLLM", "s", "lower", True),
     PARITY_S: Metric("the parity check before the step", "s", "lower", True),
     TOKENS_PER_S: Metric("tokens sampled a second of rollouts", "tokens/s", "higher", True),
     NO_SIGNAL: Metric("groups in which every completion earned the same, so that none teaches", "share", "lower"),
@@ -99,6 +104,7 @@ METRICS: dict[str, Metric] = {
     HEALTH_RED: Metric("ids of the rules that are red, a list", is_volatile=True),
     ALLOCATED_GIB: Metric("peak of torch's tensors on the card", "GiB", "lower", True),
     RESERVED_GIB: Metric("peak of torch's allocator on the card, or of this process without one", "GiB", "lower", True),
+    FORWARD_PASSES: Metric("forward passes of the model, each generated token of a batch being one", "passes", "lower"),
     PARITY_LEVEL: Metric("0 green, 1 amber, 2 red", better="lower"),
     PARITY_APPLIED: Metric("share of a move of all trained weights that the sampler makes", "share"),
     PARITY_APPLIED_MIN: Metric("the same of the layer where it is least", "share", "higher"),
@@ -106,6 +112,7 @@ METRICS: dict[str, Metric] = {
     PARITY_NOISE_MAX: Metric("the same at its largest", "nats", "lower"),
     PARITY_DRIFT: Metric("what syncs moved the trained model's own log-probabilities by", "nats", "lower"),
 }
+_OF_A_PHASE = re.compile(r"memory/(\w+)_peak_(allocated_)?gib")
 OF_SEVERAL = frozenset((HEALTH_AMBER, HEALTH_RED))
 """The keys whose values are lists of words; every other value is a number or null."""
 _OF_A_REWARD = re.compile(r"rewards/(.+)/(mean|std)")
@@ -113,7 +120,12 @@ _OF_A_REWARD = re.compile(r"rewards/(.+)/(mean|std)")
 
 def is_volatile(key: str) -> bool:
     """Whether two runs of the same settings and seed may differ in it."""
-    return key in METRICS and METRICS[key].is_volatile
+    return _OF_A_PHASE.fullmatch(key) is not None or (key in METRICS and METRICS[key].is_volatile)
+
+
+def of_a_phase(phase: str, kind: str) -> str:
+    """The key of a phase's peak in GiB: `allocated` by torch's tensors, else what `RESERVED_GIB` is of a whole step."""
+    return f"memory/{phase}_peak_{'allocated_' if kind == 'allocated' else ''}gib"
 
 
 def reward_max(name: str) -> str:

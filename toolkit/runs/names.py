@@ -2,7 +2,7 @@
 
 settings.json       what was asked (flat), what of it a person gave, the rewards with the digests of their files, and
                      after the trainer is built what took effect
-environment.json    versions, platform, card, command line, attention in training and rollouts
+environment.json    versions, platform, card, command line, attention in training and rollouts, peak of loading
 metrics.jsonl       one line a step, TRL's keys and ours (`runs.metrics`)
 completions/        step_00001.parquet: prompt, completion, answer, each reward, the advantage (`runs.completions`);
                      before.parquet, after.parquet
@@ -33,6 +33,9 @@ ERROR_LOG, CONSOLE_LOG, LOCK, REPORT = "error.log", "console.log", "run.lock", "
 BEFORE, AFTER = "before", "after"
 FORMAT = 2
 """Of the folder, kept in settings.json; 1, which says nothing there, had completions as JSONL."""
+
+LOADING = "loading the model"
+"""The phase of a run, in summary.json's `phases_s`, in which the model comes to the device."""
 
 
 def step_name(step: int) -> str:

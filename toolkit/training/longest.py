@@ -15,7 +15,7 @@ from toolkit.compat import trl as trl_compat
 from toolkit.compat.contracts import require
 from toolkit.compat.vllm import random_state_kept
 from toolkit.machine import processes
-from toolkit.machine.devices import torch_peaks_gib
+from toolkit.machine.peaks import torch_peaks_gib
 from toolkit.runs import Run
 from toolkit.runs.names import PREFLIGHT
 from toolkit.settings import Lengths

@@ -21,6 +21,7 @@ from toolkit.training.guard import NumberGuard, diverged_sampling
 from toolkit.training.longest import open_longest
 from toolkit.training.notices import differences, notices
 from toolkit.training.parity.gate import open_gate
+from toolkit.training.phases import Phases
 from toolkit.training.recorder import Recorder
 from toolkit.training.stop import Stop
 from toolkit.training.watch import open_watch
@@ -81,7 +82,7 @@ def train(assembly: Assembly, run: Run, view: View) -> int:
         # Checks first: they come before the step's clock starts. The watch after the view: a verdict stands under its
         # step
         checks = [check for check in (longest, gate) if check]
-        own = [Recorder(run, ranges=ranges), Shown(view), watch, NumberGuard(assembly, run), stop]
+        own = [Recorder(run, ranges=ranges), Phases(trainer), Shown(view), watch, NumberGuard(assembly, run), stop]
         Events(assembly, [*checks, *own])
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -1,13 +1,11 @@
-"""What is measured and kept of a step: time by phase, tokens a second, groups without signal, memory, completions."""
+"""What is measured and kept of a step: time, tokens a second, groups without signal, completions."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolkit.machine.devices import resident_peak_gib, torch_peaks_gib
 from toolkit.runs import Run
 from toolkit.runs import metrics as keys
 from toolkit.runs.groups import zero_std_frac
@@ -21,7 +19,7 @@ class Recorder(Observer):
 
     `ranges`: lowest and highest score of the reward functions that say so, by name.
 
-    With several processes each measures its own time and memory; tokens, completions and groups are those of all. The
+    With several processes each measures its own time; tokens, completions and groups are those of all. The
     first process writes.
     """
 
@@ -52,7 +50,7 @@ class Recorder(Observer):
         self._run.write_completions(step_name(round.step), kept)
 
     def metrics(self, step: int) -> Mapping[str, Any]:
-        """Our figures. Seconds, tokens a second, GiB and shares."""
+        """Our figures. Seconds, tokens a second and shares."""
         step_s = self._clock() - self._started
         rollout_s, reward_s = (sum(getattr(r, name) for r in self._rounds) for name in ("rollout_s", "reward_s"))
         ours: dict[str, Any] = {
@@ -60,7 +58,6 @@ class Recorder(Observer):
             keys.ROLLOUT_S: rollout_s,
             keys.REWARD_S: reward_s,
             keys.UPDATE_S: max(0.0, step_s - rollout_s - reward_s),
-            **peak_memory(),
         }
         if rollout_s > 0:
             n_tokens = sum(row["n_tokens"] for done in self._rounds for row in done.completions)
@@ -77,14 +74,3 @@ class Recorder(Observer):
     def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._run.append_metrics({keys.STEP: step, **metrics})
         self._run.write(PROGRESS, {"step": step, "wall_s": round(self._run.wall_s(), 3)})
-        torch: Any = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()  # so that the peaks are a step's
-
-
-def peak_memory() -> dict[str, float]:
-    """Peaks so far in GiB: what torch allocated and reserved on the card, else this process's resident memory."""
-    peaks = torch_peaks_gib()
-    if peaks is None:
-        return {keys.RESERVED_GIB: resident_peak_gib()}
-    return {keys.ALLOCATED_GIB: peaks[0], keys.RESERVED_GIB: peaks[1]}

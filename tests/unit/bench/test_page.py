@@ -176,3 +176,15 @@ def test_a_phone_needs_no_scrolling_sideways(chromium: Chromium, file: Path, sch
     with chromium.open(file, LARGE, viewport=PHONE, color_scheme=scheme) as visit:
         assert visit.overflow() <= 0
         visit.assert_clean()
+
+
+@pytest.mark.browser
+def test_paper_has_room_for_all_columns(chromium: Chromium, tmp_path: Path, plans: dict[str, Any]) -> None:
+    path = tmp_path / "page.html"
+    names = ("num_generations", "max_completion_length", "gradient_checkpointing", "gpu_memory_utilization")
+    wide = [record(steps=(1 + i,), **dict.fromkeys(names, i)) | {"why": "w" * 80, "about": ABOUT} for i in (1, 2)]
+    path.write_bytes(page.write(wide, plans).encode())
+    with chromium.open(path, viewport={"width": 700, "height": 1000}) as visit:
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        visit.page.emulate_media(media="print")
+        assert visit.overflow() <= 0

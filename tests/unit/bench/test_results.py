@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from toolkit.bench import compare
 from toolkit.bench.heat_maps import maps_of
 from toolkit.bench.plots import draw, exponent, pareto
 from toolkit.bench.tables import rows_of, table_of
 from toolkit.errors import SettingsError
+
+GRID = [(g, c) for g in (4, 16) for c in ("none", "hf")]
 
 
 def record(
@@ -62,6 +66,34 @@ def test_a_table_has_what_varies_and_the_change_from_the_first() -> None:
 def test_a_regression_is_beyond_chance_and_tolerance(second: dict[str, Any], regressions: set[str]) -> None:
     ratios = compare.compare([record()], [second])
     assert {ratio.figure for ratio in ratios if ratio.is_regression} == regressions
+
+
+def test_repeats_say_how_far_a_peak_differs_by_itself() -> None:
+    noisy = [record(peak=1.00), record(peak=1.03)]
+    (peak,) = (r for r in compare.compare(noisy, [record(peak=1.03), record(peak=1.04)]) if r.figure == "peak GiB")
+    assert (round(peak.low, 4), round(peak.high, 4)) == (1.0, 1.04)
+    assert not peak.is_regression
+    (peak,) = (r for r in compare.compare(noisy, [record(peak=1.06), record(peak=1.05)]) if r.figure == "peak GiB")
+    assert peak.is_regression, "the least of the second is above all of the first"
+
+
+def test_the_verdict_is_to_be_seen_in_eighty_columns() -> None:
+    first, second = (
+        [record(peak=peak, num_generations=g, max_completion_length=96, gradient_checkpointing=c) for g, c in GRID]
+        for peak in (1.0, 1.5)
+    )
+    console = Console(width=80, file=StringIO())
+    console.print(compare.table_of(compare.compare(first, second), on_screen=True).rich(gap=1))
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue] # a StringIO
+    endings = [line.split()[-1] for line in lines if line.strip()]
+    assert (endings.count("same"), endings.count("worse")) == (8, 4)
+
+
+def test_counted_work_has_no_luck() -> None:
+    more = record()
+    more["measured"]["n_forward_passes"], first = 102, record()
+    first["measured"]["n_forward_passes"] = 100
+    assert {r.figure for r in compare.compare([first], [more]) if r.is_regression} == {"passes"}
 
 
 def test_a_cell_that_no_longer_finishes_is_lost() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.bench.spec import Cell, Spec, expand, load
-from toolkit.errors import SettingsError
+from toolkit.cli import main
+from toolkit.errors import ModelError, SettingsError
 
 ROOT = Path(__file__).parents[3]
 RECIPE = ROOT / "tests" / "golden" / "bench_recipe.py"
@@ -101,10 +102,26 @@ def test_the_specs_are_found() -> None:
         ({"pairs": ["x"]}, "'x' among pairs"),
         ({"when": [{"if": {}}]}, "wanted if: {...} and set: {...}"),
         ({"card": "9999"}, "9999"),
+        ({"cap": "4009"}, "4009"),
+        ({"cap": [12]}, r"cap is \[12\]; wanted GiB, or the name of a card"),
+        ({"weights": "randm"}, "weights is 'randm'; did you mean random"),
+        ({"weights": "random", "settings": {"model": "Qwen/Qwen2.5-0.6B"}}, "unknown model"),
+        ({"weights": "random", "settings": {"max_steps": 2}}, "no model is named; wanted model: a Hub id"),
+        ({"settings": {"gradient_checkpointing": "hff"}}, "gradient_checkpointing"),
+        ({"grid": {"engine": ["toolkit"]}, "warm_up_steps": 2}, "'warm_up_steps'; did you mean warmup_steps"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_bad_spec_is_one_line(tmp_path: Path, parts: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said) as error:
+    with pytest.raises((SettingsError, ModelError), match=said) as error:
         load(written(tmp_path, **parts))
     assert "\n" not in str(error.value)
+
+
+def test_the_command_says_it_in_one_line_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, grid={"num_generation": [4]})
+    assert main(["bench", "run", str(path), "--output", str(tmp_path / "results")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "results").exists()

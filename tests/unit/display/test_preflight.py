@@ -35,7 +35,7 @@ def test_findings_then_the_prompt_with_its_ids_then_completions_with_their_rewar
 def test_a_long_text_is_shown_by_its_beginning_and_its_end_and_cannot_steer_the_terminal() -> None:
     text = "\x1b[2Jfirst\n" + "\n".join(f"line {i}" for i in range(2, 30)) + "\nlast\x07 " + "y" * 1000
     lines = preflight_lines([], "", [1], [row(text, prompt="x" * 500 + " How many?")])[2:]
-    assert lines[0].endswith('How many?" (answer 8):')
+    assert lines[0].endswith("How many?\" (answer 8):")
     assert len(lines[0]) < 200
     assert lines[1] == "    first"
     assert lines[7] == "    ... 18 lines ..."

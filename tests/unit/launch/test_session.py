@@ -403,6 +403,46 @@ def test_a_finished_run_that_is_resumed_keeps_what_it_measured(tmp_path: Path) -
     assert (summary["plan"], summary["memory"]) == ({"fits": True}, {"peak_process_gib": 7.5})
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "has_page"),
+    [
+        (KeyboardInterrupt(), "stopped", True),
+        (ValueError("no\nsense"), "failed", True),
+        (KeyboardInterrupt(), "stopped", False),
+    ],
+)
+def test_a_run_that_ends_early_has_a_summary_and_unless_refused_a_page(
+    error: BaseException, status: str, has_page: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    flags = () if has_page else ("--report", "false")
+    ours = session(asked("--use_vllm", "false", "--output_dir", str(folder), *flags), RTX_4090)
+
+    def one_step() -> None:
+        with ours.open_run() as run:
+            run.update("measurements.json", before={"pass_at_1": 0.5, "verdicts": [True], "scores": [1.0]})
+            run.append_metrics({"step": 1, "reward": 0.5})
+            raise error
+
+    with pytest.raises(type(error)):
+        one_step()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["before"]) == (status, 1, {"pass_at_1": 0.5})
+    assert summary["error"] == ("no" if status == "failed" else "")
+    assert (folder / "report.html").exists() == has_page
+    assert (f"{folder / 'report.html'}" in capsys.readouterr().out) == has_page
+
+
+def test_an_early_end_does_not_touch_the_summary_of_a_run_that_was_finished(tmp_path: Path) -> None:
+    first = session(asked("--use_vllm", "false", "--output_dir", str(tmp_path / "run")), RTX_4090)
+    with first.open_run() as run:
+        run.write("summary.json", {"status": "finished", "after": {"pass_at_1": 0.5}})
+    again = session(asked("--use_vllm", "false", "--resume", str(tmp_path / "run")), RTX_4090)
+    with pytest.raises(KeyboardInterrupt), again.open_run():
+        raise KeyboardInterrupt
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
 def test_planned_beside_measured_compares_like_with_like() -> None:
     planned = plan(asked("--use_vllm", "false"), RTX_4090).record()
     known = {"peak_allocated_gib": 5.0, "peak_reserved_gib": 6.0, "peak_process_gib": 6.5, "counts_vllm": False}

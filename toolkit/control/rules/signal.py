@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toolkit.control.preflight import AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC
 from toolkit.control.rule import Cause, Limit, Rule
 from toolkit.control.rules.sources import AXOLOTL, FLAT, GITHUB, QUICKSTART
 
@@ -36,8 +37,10 @@ OF_SIGNAL = (
         id="R01",
         name="truncated",
         signal="truncated",
-        amber=Limit(0.2, 0.15, f"ours; 14 % at a limit that works: {GITHUB}huggingface/trl/pull/5759", trip=3),
-        red=Limit(0.8, 0.5, f"{AXOLOTL}; {QUICKSTART}", trip=2),
+        amber=Limit(
+            AMBER_TRUNCATED_FRAC, 0.15, f"ours; 14 % where it works: {GITHUB}huggingface/trl/pull/5759", trip=3
+        ),
+        red=Limit(RED_TRUNCATED_FRAC, 0.5, f"{AXOLOTL}; {QUICKSTART}", trip=2),
         under=("R02",),
         found="{value:.0%} of the completions are truncated at {longest} tokens",
         wanted="most of them to end by themselves",

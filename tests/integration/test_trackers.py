@@ -12,7 +12,7 @@ from tests.integration.parity_trainer import build
 from toolkit.display.console import console
 from toolkit.display.live import View
 from toolkit.display.state import RunState
-from toolkit.training import train, trackers
+from toolkit.training import trackers, train
 
 QUICK = ("--per_device_train_batch_size", "16", "--max_steps", "2")
 Trained = Callable[..., Any]

@@ -54,7 +54,7 @@ def ask(problems: Problems, settings: DataSettings) -> Problems:
         DataError: fewer worked solutions than examples are asked for, or no row is left beside the examples.
     """
     examples = _examples(problems.train, settings.examples)
-    shown = [turn for example in examples for turn in turns(example, STYLES[settings.prompt_style].layout)]
+    shown = _turns(examples, settings)
     asked = {_folded(turn["content"]) for turn in shown if turn["role"] == "user"}
     system, _ = _system_text(settings)
     sides: list[list[Row]] = []
@@ -71,6 +71,24 @@ def ask(problems: Problems, settings: DataSettings) -> Problems:
         said += f" ({plural(n_left_out, 'row')} with these questions left out)" if n_left_out else ""
     report = (*problems.report, f"prompt: {said}")
     return replace(problems, train=train, held_out=held_out, report=report, examples=tuple(shown))
+
+
+def front(settings: DataSettings, rows: Sequence[Row] = ()) -> Messages:
+    """What stands before a question that is not of the dataset: the system message and the solved examples.
+
+    `rows`: the loader's training rows, which are needed where the settings take examples from them.
+
+    Raises:
+        DataError: fewer worked solutions than examples are asked for.
+    """
+    system, _ = _system_text(settings)
+    told = [{"role": "system", "content": system}] if system else []
+    return [*told, *_turns(_examples(rows, settings.examples), settings)]
+
+
+def _turns(examples: Sequence[Example], settings: DataSettings) -> Messages:
+    layout = STYLES[settings.prompt_style].layout
+    return [turn for example in examples for turn in turns(example, layout)]
 
 
 def _prompted(row: Row, system: str, shown: Messages, *, is_given: bool) -> Row:

@@ -25,11 +25,25 @@ _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 )
 
+# C0 but tab and line break, DEL, C1; line and paragraph separators, overrides of direction, tags, half characters
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
 
 def visible(line: str) -> str:
     """Return what is left to see of one line: no control sequences, and of a progress bar only its last state."""
     states = [state.rstrip() for state in _CONTROL.sub("", line).split("\r")]
     return next((state for state in reversed(states) if state), "")
+
+
+def escaped(text: str) -> str:
+    """A model's text as it may be printed: line breaks and tabs as they are, other control characters as `\\x1b`.
+
+    So are characters that turn the direction of a line around, half characters, and a carriage return, which would
+    write over what stands before it.
+    """
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def descriptor(stream: Any) -> int | None:

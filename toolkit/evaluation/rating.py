@@ -157,7 +157,7 @@ class Rating:
     def result(self) -> dict[str, Any]:
         """Counts, and B's win rate with its 95 % interval.
 
-        `win_rate` counts a tie as half a win, 0 to 1. `interval` is Wilson's, which ties make wider than it need be: they
+        `win_rate` counts a tie as half a win, 0 to 1. `interval` is Wilson's, wider than ties need: they
         vary less than wins and losses. Both are None before anything was judged.
         """
         winners = [winner for _, winner in self.winners()]

@@ -109,6 +109,10 @@ class Backend(ABC):
         """Complete each prompt once with the policy as it stands now."""
 
     @abstractmethod
+    def load_adapter(self, policy: Policy, folder: Path) -> None:
+        """Put a saved LoRA adapter on what `load` gave, to generate with; a ModelError where it does not fit."""
+
+    @abstractmethod
     def save_adapter(self, policy: Policy, folder: Path) -> None:
         """Write the LoRA adapter (safetensors), loadable with `PeftModel.from_pretrained`, and the tokenizer."""
 

@@ -12,7 +12,7 @@ from toolkit.backends.base import Backend, Generation, Policy, Sampling, count_4
 from toolkit.compat.bitsandbytes import keep_gradients_on_cpu
 from toolkit.data.prompts import rendered
 from toolkit.data.schema import Messages, messages
-from toolkit.errors import BackendError, ModelError
+from toolkit.errors import BackendError, ModelError, first_line
 from toolkit.settings import ALL_LINEAR, Lengths, ModelSettings
 
 if TYPE_CHECKING:
@@ -30,6 +30,21 @@ class InThisProcess(Backend):
         """The model's own `generate`, in batches of similar prompt length."""
         with in_eval_mode(policy.model):
             return generate_with_transformers(policy, prompts, sampling)
+
+    def load_adapter(self, policy: Policy, folder: Path) -> None:
+        """By PEFT: around a bare base, or into the adapter that the engine has made already."""
+        from peft import PeftModel, set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        try:
+            if policy.peft_config is not None:
+                policy.model = PeftModel.from_pretrained(policy.model, str(folder))
+                policy.peft_config = None
+            else:
+                set_peft_model_state_dict(policy.model, load_file(folder / "adapter_model.safetensors"))
+        except Exception as error:  # PEFT raises ValueError for a missing layer, torch RuntimeError for shapes
+            found = f"the adapter in {folder} does not fit {policy.source} ({first_line(error)})"
+            raise ModelError(found, "the base that it was trained on", "name it: --base MODEL") from error
 
     def save_adapter(self, policy: Policy, folder: Path) -> None:
         """PEFT's own layout."""

@@ -12,6 +12,7 @@ import tyro
 from toolkit import __version__
 from toolkit.cli.bench import BENCH_VERBS
 from toolkit.cli.doctor import EXIT_CANNOT_RUN, Doctor
+from toolkit.cli.eval import EVAL_VERBS, Eval
 from toolkit.cli.plan import Plan
 from toolkit.cli.reward import REWARD_VERBS, with_bare_json
 from toolkit.cli.serve import Serve
@@ -29,10 +30,18 @@ class Bench:
     """Measure memory and speed over a grid of settings: run, table, plot, compare; see toolkit bench --help."""
 
 
-VERBS: Mapping[str, type] = {"doctor": Doctor, "plan": Plan, "serve": Serve, "reward": Reward, "bench": Bench}
-NESTED: Mapping[str, Mapping[str, type]] = {"reward": REWARD_VERBS, "bench": BENCH_VERBS}
+VERBS: Mapping[str, type] = {
+    "doctor": Doctor,
+    "plan": Plan,
+    "serve": Serve,
+    "reward": Reward,
+    "eval": Eval,
+    "bench": Bench,
+}
+NESTED: Mapping[str, Mapping[str, type]] = {"reward": REWARD_VERBS, "eval": EVAL_VERBS, "bench": BENCH_VERBS}
 ABOUT = {
     "toolkit": "The toolkit beside the recipes: what this machine can run, whether a run fits its card, what is paid.",
+    "toolkit eval": "What a trained model can do, alone or beside another.",
     "toolkit bench": "What a grid of settings takes on this machine, each cell in a process of its own.",
     "toolkit reward": "Rewards without a model, a card or torch: the library's, a rubric file, or your own function.",
 }
@@ -68,12 +77,15 @@ def _dispatch(args: Sequence[str], verbs: Mapping[str, type] = VERBS, command: s
         return 0
     if name not in verbs:
         raise _unknown_verb(args, verbs, command)
-    if name in NESTED and verbs is VERBS:
+    # `toolkit eval RUN` is a verb itself; a folder that has the name of one of its sub-verbs is ./NAME
+    below = NESTED.get(name, {}) if verbs is VERBS else {}
+    if below and (not hasattr(verbs[name], "run") or (rest and rest[0] in below)):
         return _dispatch(rest, NESTED[name], f"toolkit {name}")
     if "-h" in rest or "--help" in rest:
         _print_help([name, "--help"], verbs, command)
         return 0
-    return parse(verbs[name], rest if verbs is VERBS else with_bare_json(rest)).run()
+    has_positional = verbs is not VERBS or name in NESTED
+    return parse(verbs[name], with_bare_json(rest) if has_positional else rest).run()
 
 
 def _print_help(args: Sequence[str], verbs: Mapping[str, type], command: str) -> None:

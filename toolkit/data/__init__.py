@@ -12,7 +12,7 @@ from typing import Any
 
 from toolkit.data import prompts
 from toolkit.data.arithmetic import ARITHMETIC
-from toolkit.data.schema import Messages, Problems, Row
+from toolkit.data.schema import Problems, Row
 from toolkit.data.shapes import NEEDS, IsGold, Wanted
 from toolkit.errors import DataError, did_you_mean
 from toolkit.settings import DataSettings
@@ -48,16 +48,6 @@ def load(settings: DataSettings, seed: int, *, is_gold: IsGold = bool, needs: fr
     """
     wanted = Wanted(settings.question_column, settings.answer_column, needs, is_gold, settings.drop_bad_rows)
     return prompts.ask(_for_trainer(_load(settings, seed, wanted)), settings)
-
-
-def front(settings: DataSettings, seed: int) -> Messages:
-    """The system message and the solved examples that a run puts before each question.
-
-    The dataset is loaded only where the settings take the examples from its training rows; see `load` for the errors.
-    """
-    takes_rows = settings.examples is not None and settings.examples.isdecimal()
-    rows = _load(settings, seed, Wanted(settings.question_column, settings.answer_column)).train if takes_rows else ()
-    return prompts.front(settings, rows)
 
 
 def _load(settings: DataSettings, seed: int, wanted: Wanted) -> Problems:

@@ -54,7 +54,7 @@ def ask(problems: Problems, settings: DataSettings) -> Problems:
         DataError: fewer worked solutions than examples are asked for, or no row is left beside the examples.
     """
     examples = _examples(problems.train, settings.examples)
-    shown = _turns(examples, settings)
+    shown = [turn for example in examples for turn in turns(example, STYLES[settings.prompt_style].layout)]
     asked = {_folded(turn["content"]) for turn in shown if turn["role"] == "user"}
     system, _ = _system_text(settings)
     sides: list[list[Row]] = []
@@ -73,22 +73,14 @@ def ask(problems: Problems, settings: DataSettings) -> Problems:
     return replace(problems, train=train, held_out=held_out, report=report, examples=tuple(shown))
 
 
-def front(settings: DataSettings, rows: Sequence[Row] = ()) -> Messages:
-    """What stands before a question that is not of the dataset: the system message and the solved examples.
-
-    `rows`: the loader's training rows, which are needed where the settings take examples from them.
-
-    Raises:
-        DataError: fewer worked solutions than examples are asked for.
-    """
+def prompt_for(question: str, settings: DataSettings, shown: Sequence[dict[str, str]] | None = None) -> Messages:
+    """One question as `ask` puts it. `shown` are the turns of its examples (`Problems.examples`); None: the settings'
+    own, which must not be a number of rows then."""
+    if shown is None:
+        layout = STYLES[settings.prompt_style].layout
+        shown = [turn for example in _examples([], settings.examples) for turn in turns(example, layout)]
     system, _ = _system_text(settings)
-    told = [{"role": "system", "content": system}] if system else []
-    return [*told, *_turns(_examples(rows, settings.examples), settings)]
-
-
-def _turns(examples: Sequence[Example], settings: DataSettings) -> Messages:
-    layout = STYLES[settings.prompt_style].layout
-    return [turn for example in examples for turn in turns(example, layout)]
+    return _prompted({"question": question}, system, list(shown), is_given=settings.system_prompt is not None)["prompt"]
 
 
 def _prompted(row: Row, system: str, shown: Messages, *, is_given: bool) -> Row:

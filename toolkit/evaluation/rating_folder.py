@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolkit import data
+from toolkit.data import prompts
 from toolkit.data.schema import Messages
 from toolkit.errors import RunFolderError, SettingsError
 from toolkit.evaluation.kept import Kept
@@ -45,7 +46,8 @@ class Place:
     def save_preferences(self, rating: Rating) -> tuple[Path | None, int, str]:
         """Write the pairs for DPO; where they are, how many, and what is to be said of their prompts.
 
-        No file is left where no choice has made a pair. See `data.front` for what it raises.
+        No file is left where no choice has made a pair. The dataset is loaded where a
+        run took its examples from the rows; see `data.load` for what that raises.
         """
         front, note = _front([side for _, side in self._sides()])
         rows = rating.preferences(front)
@@ -142,4 +144,7 @@ def front_of(folder: Path) -> Messages | None:
         return None
     asked = requested_settings(folder)
     given = {f.name: asked[f.name] for f in fields(DataSettings) if asked.get(f.name) is not None}
-    return data.front(DataSettings(**given), asked.get("seed", 0))
+    settings = DataSettings(**given)
+    takes_rows = settings.examples is not None and settings.examples.isdecimal()
+    shown = data.load(settings, asked.get("seed", 0)).examples if takes_rows else None
+    return prompts.prompt_for("", settings, shown)[:-1]

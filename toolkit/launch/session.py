@@ -59,6 +59,8 @@ class Session(Generic[S]):
     """Lines that say what was chosen and planned, shown when the run opens."""
     paid: list[Reward] = field(default_factory=list)
     """What the run pays for; see `rewards`."""
+    is_gold: Callable[[str], bool] = bool
+    """What a gold answer must be; see `gold`."""
 
     @classmethod
     def start(
@@ -160,7 +162,8 @@ class Session(Generic[S]):
 
     def gold(self, own: Callable[[str], bool]) -> Callable[[str], bool]:
         """What a gold answer must be: the recipe's rule for its own rewards, and for those of `--reward` anything."""
-        return bool if self.resolved.settings.rewards.reward else own
+        self.is_gold = bool if self.resolved.settings.rewards.reward else own
+        return self.is_gold
 
     @contextmanager
     def open_run(self) -> Iterator[runs.Run]:
@@ -172,6 +175,7 @@ class Session(Generic[S]):
         of_rewards = [reward.record() for reward in self.paid]
         self.introduction += run_rewards.changes(run.document(SETTINGS).get("rewards", []), of_rewards)
         run.update(SETTINGS, requested=recorded(settings), given=sorted(self.resolved.given), rewards=of_rewards)
+        run.update(SETTINGS, gold=self.is_gold.__name__)  # for whoever loads the same rows again
         before = run.document(ENVIRONMENT)
         earlier = [*before.get("earlier", []), {k: v for k, v in before.items() if k != "earlier"}] if before else []
         now = describe_environment(self.gpus, self.environment, self.argv)
@@ -236,11 +240,13 @@ class Session(Generic[S]):
 
     def exam(self, rows: Sequence[Row], judge: Callable[..., Any]) -> Exam:
         """How the run is measured: on these rows, by the first reward of `--reward`, or else by the recipe's judge."""
-        from toolkit.evaluation import Exam
+        from toolkit.evaluation import Exam, by_reward
 
         settings = self.resolved.settings
         reward = self.paid[0].function if settings.rewards.reward else judge
         longest, pass_score = settings.rollout.max_completion_length, settings.rewards.pass_score
+        run, _ = self._opened()
+        run.update(SETTINGS, judge=by_reward.name_of(reward))
         return Exam(rows, reward, longest, pass_score, self.paid)
 
     def measure(self, when: str, policy: Policy, exam: Exam) -> Measurement:

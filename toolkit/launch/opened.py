@@ -1,0 +1,194 @@
+"""RUN|ADAPTER|MODEL as a policy that answers, with the prompt, the rewards and the data of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.backends.base import Backend, Policy
+from toolkit.data.schema import Messages, Problems
+from toolkit.doctor import best_first
+from toolkit.errors import ModelError, RewardError
+from toolkit.launch import named
+from toolkit.launch.named import Named
+from toolkit.launch.session import Session
+from toolkit.machine.devices import find_gpus
+from toolkit.rewards import target
+from toolkit.rewards.answers import is_number
+from toolkit.runs.names import SETTINGS
+from toolkit.runs.reader import read_json
+from toolkit.settings import GrpoSettings, RecordSettings, check
+from toolkit.settings.resolved import Resolved
+from toolkit.training import rewards as run_rewards
+from toolkit.training.rewards import Reward
+
+if TYPE_CHECKING:
+    from toolkit.evaluation.run import Exam
+
+OF_STYLE = {
+    "r1": ("correct", "format"),
+    "think": ("correct_boxed", "format_think"),
+    "boxed": ("correct_boxed",),
+    "hash": ("correct_hashes", "format_hashes"),
+    "none": ("correct_answer_is",),
+}
+"""What judges the answers of a model that no run has trained, by its `--prompt_style`; the first one measures."""
+
+
+@dataclass
+class Opened:
+    """A policy that was found and checked; `load` brings it into memory."""
+
+    named: Named
+    session: Session[GrpoSettings]
+    source: str
+    """Folder or Hub id of the base."""
+    rewards: list[Reward]
+    """What the run paid for."""
+    judge: Reward
+    """What measures: the reward that the run was measured by."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of how it was opened, a line each."""
+    policy: Policy | None = None
+
+    @property
+    def settings(self) -> GrpoSettings:
+        """The run's settings, under what was asked for here."""
+        return self.session.resolved.settings
+
+    @property
+    def backend(self) -> Backend:
+        return self.session.backend
+
+    @cached_property
+    def problems(self) -> Problems:
+        """The run's dataset as it trained and measured on it: prompts, and the same rows held out; not yet cut to the
+        prompt budget, which takes a tokenizer (`load` does it)."""
+        from toolkit import data
+
+        of_run = read_json(self.named.run / SETTINGS) if self.named.run else {}
+        needs = frozenset[str]().union(self.judge.columns, *(reward.columns for reward in self.rewards))
+        is_gold = is_number if of_run.get("gold") == is_number.__name__ else bool
+        return data.load(self.settings.data, self.settings.record.seed, is_gold=is_gold, needs=needs)
+
+    def messages(self, question: str) -> Messages:
+        """A question as the run asks it: system message, solved examples, and in words that the chat template takes.
+
+        The dataset is loaded only where the run shows training rows as examples.
+        """
+        from toolkit.data import prompts
+
+        shown = self.settings.data.examples
+        rows = self.problems.examples if shown is not None and shown.isdecimal() else None
+        asked = prompts.prompt_for(question, self.settings.data, rows)
+        return prompts.rendered(self.policy.tokenizer, asked)[1] if self.policy else asked
+
+    def load(self) -> Policy:
+        """Load the base and put the adapter on it; where `problems` are loaded, keep those within the prompt budget.
+
+        Raises:
+            ModelError: the adapter does not fit its base, or was saved with another tokenizer.
+            ModelError, BackendError: see the backends' `load`.
+            DataError: see `data.within_budget`.
+        """
+        from toolkit.data import prompts, within_budget
+
+        settings, adapter = self.settings, self.named.adapter
+        self.backend.import_first()
+        if adapter is not None:
+            check_tokenizer(adapter, self.source)
+        policy = self.backend.load(settings.model, self.source, settings.lengths, settings.record.seed)
+        if adapter is not None:
+            self.backend.load_adapter(policy, adapter)
+        self.policy = policy
+        if "problems" in vars(self):
+            fitted = prompts.for_template(self.problems, policy.tokenizer, policy.source)
+            self.problems = within_budget(fitted, policy.tokenizer, settings.data.max_prompt_length)
+        return policy
+
+    def exam(self, rows: Sequence[dict[str, Any]]) -> Exam:
+        """Rows to be asked, and how the run is measured on them."""
+        from toolkit.evaluation import Exam
+
+        settings = self.settings
+        longest, pass_score = settings.rollout.max_completion_length, settings.rewards.pass_score
+        return Exam(rows, self.judge.function, longest, pass_score, self.rewards)
+
+
+def open_policy(name: str, changes: Mapping[str, Any] | None = None, base: str | None = None) -> Opened:
+    """Find what RUN|ADAPTER|MODEL means, check it, choose the engine and set the process up for it; `load` follows.
+
+    `changes` are settings by the names of their flags, which take the place of the run's: `{"n_eval": 64}`. Nothing
+    heavy is imported here, so that bad input is told at once.
+
+    Raises:
+        ModelError, RunFolderError, SettingsError, DataError: see `named.find` and `settings.check`.
+        RewardError: a reward that was asked for and cannot be found.
+        BackendError, HubError: see `Session.start` and `models.locate`.
+    """
+    gpus, why_no_gpu = find_gpus()
+    gpus = best_first(gpus)
+    found = named.find(name, changes or {}, gpus, why_no_gpu, base)
+    settings = _to_measure(found.settings)
+    check(settings)
+    session = Session.start("evaluate", Resolved.of(settings, found.given, found.why), gpus, why_no_gpu, [name])
+    if session.backend.name != "unsloth":  # it generates by itself; vLLM is for the rollouts of its trainer
+        session.resolved = session.resolved.with_model(use_vllm=False)
+    rewards, judge, notes = _rewards(found, session)
+    session.paid = rewards
+    source = session.locate()
+    return Opened(found, session, source, rewards, judge, [*found.notes, *notes, *session.introduction])
+
+
+def _to_measure(settings: GrpoSettings) -> GrpoSettings:
+    """Without what only training wants: rollouts from a server, standby, where and how it is saved."""
+    model = replace(settings.model, vllm_mode="colocate", standby=False, lora_dropout=0.0)
+    if settings.model.vllm_mode == "server":
+        model = replace(model, use_vllm=None)
+    record = RecordSettings(seed=settings.record.seed, check_machine=settings.record.check_machine)
+    return replace(settings, model=model, record=record)
+
+
+def _rewards(found: Named, session: Session[GrpoSettings]) -> tuple[list[Reward], Reward, list[str]]:
+    """What was paid for, what measures, and what to say of it."""
+    asked = found.settings.rewards.reward
+    if asked is not None:
+        if run_rewards.is_own_code(asked):
+            session.backend.import_first()
+        paid = run_rewards.asked_for(asked)
+        return paid, paid[0], []
+    if found.run is None:
+        paid = [Reward(target.find(name).function) for name in OF_STYLE[found.settings.data.prompt_style]]
+        return paid, paid[0], []
+    record = read_json(found.run / SETTINGS)
+    paid, notes = [], []
+    for kept in record.get("rewards", []):
+        try:
+            paid.append(Reward(target.find(kept["name"]).function, kept.get("weight", 1.0)))
+        except RewardError:
+            notes.append(f"reward {kept['name']} is the recipe's own, and not judged here: --reward names others")
+    if judge := record.get("judge"):
+        return paid, next((r for r in paid if r.name == judge), Reward(target.find(judge).function)), notes
+    if not paid:
+        raise RewardError(f"{found.name}: none of its rewards is known by name", "a reward", "name one: --reward NAME")
+    return paid, paid[0], notes
+
+
+def check_tokenizer(adapter: Path, base: str) -> None:
+    """Hold the tokenizer that was saved with an adapter against that of the base; nothing is said where none was saved.
+
+    Raises:
+        ModelError: they read the same text as other tokens, so the adapter belongs to another base.
+    """
+    if not (adapter / "tokenizer.json").exists():
+        return
+    from transformers import AutoTokenizer
+
+    own, of_base = (AutoTokenizer.from_pretrained(str(folder)).get_vocab() for folder in (adapter, base))
+    if own != of_base:
+        found = f"{adapter} was saved with a tokenizer of {len(own):,} tokens that is not the one of {base}"
+        wanted = f"the adapter's own base ({base} has {len(of_base):,} tokens)"
+        raise ModelError(found, wanted, "name it: --base MODEL")

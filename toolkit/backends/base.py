@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +107,10 @@ class Backend(ABC):
     @abstractmethod
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """Complete each prompt once with the policy as it stands now."""
+
+    @abstractmethod
+    def stream(self, policy: Policy, prompt: Messages, sampling: Sampling, tell: Callable[[str], None]) -> Generation:
+        """Complete one prompt with the policy as it stands now; `tell` gets the text piece by piece."""
 
     @abstractmethod
     def load_adapter(self, policy: Policy, folder: Path) -> None:

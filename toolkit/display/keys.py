@@ -12,6 +12,7 @@ from toolkit.display.terminal import descriptor
 
 LEFT, RIGHT, END = "left", "right", "end"
 _NAMED = {b"\x1b[D": LEFT, b"\x1bOD": LEFT, b"\x1b[C": RIGHT, b"\x1bOC": RIGHT, b"\x04": END, b"": END}
+_NAMED[b"\x00"] = END  # a Ctrl-D that was typed before keys are handed over one by one
 _MOST_BYTES = 16  # the sequence of one key; what is typed ahead of it comes one byte at a time
 
 

@@ -1,6 +1,6 @@
 """Change one setting of the CPU default at a time, and write what the live view showed and what the run reached.
 
-    python benchmarks/choices.py --seeds 0 1
+    python benchmarks/choices.py
 
 Writes `benchmarks/baselines/choices_embedded.json`, from which `recipes/GUIDE.md` is read: `test_guide` compares. Runs
 that are in the file already are kept, so it can be stopped and started again.
@@ -49,8 +49,8 @@ FIGURES = (
 class Settings:
     """Measure what each choice does to the embedded default."""
 
-    seeds: tuple[int, ...] = (0, 1)
-    """Seeds to run, the first of all choices before the second of any."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds to run."""
     output: Path = ROOT / "benchmarks" / "baselines" / "choices_embedded.json"
     """File to write."""
 

@@ -20,7 +20,8 @@ def test_dpo_trains_on_the_pairs_of_a_rating(tmp_path: Path, monkeypatch: pytest
     install_cpu_logprobs()
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     rows = load_dataset(
         "json", data_files=str(tmp_path / "ratings/a-after-vs-b-after/preferences.jsonl"), split="train"

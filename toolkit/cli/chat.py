@@ -24,7 +24,7 @@ PROMPT = "> "
 
 @dataclass(frozen=True)
 class Chat:
-    """Ask a run, an adapter or a model, with the system prompt, examples and style of its training. One line a question."""
+    """Ask a run, an adapter or a model as its training asked: system prompt, examples, style. A line is a question."""
 
     policy: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|ADAPTER|MODEL", help_behavior_hint="")] = ""
     """A run folder, an adapter's folder, or a model by folder, Hub id or `embedded`."""

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -223,7 +224,9 @@ def _wait_for(true: Any) -> None:
 
 
 def _read_until(fd: int, wanted: bytes) -> bytes:
-    printed = b""
+    printed, end = b"", time.monotonic() + 20
     while wanted not in printed:
-        printed += os.read(fd, 4096)
+        assert time.monotonic() < end, printed
+        if select.select([fd], [], [], 1.0)[0]:
+            printed += os.read(fd, 4096)
     return printed

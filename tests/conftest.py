@@ -1,8 +1,9 @@
 """Lanes, and what no test here covers.
 
 `pytest` runs on a CPU, offline, in a few minutes. `-m slow` rebuilds the embedded model and runs more seeds.
-`-m engine` runs real Unsloth or real vLLM, in the environments that tests/engines/make_env.sh builds; `-m gpu` runs
-tests/gpu on a CUDA card.
+Tests marked `browser` open the pages that commands write in headless Chromium; `apt-get install chromium` where it is
+missing. `-m engine` runs real Unsloth or real vLLM, in the environments that tests/engines/make_env.sh builds; `-m gpu`
+runs tests/gpu on a CUDA card.
 
 Not covered without one: Unsloth's kernels and its merge of a 4-bit load, vLLM's kernels, its sleep mode and its 4-bit
 weights, weight transfer to a vLLM server (NCCL), FSDP and DeepSpeed training, 8-bit optimizers, peak memory. Not
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser
+
 # Two workers on two cores: with two OpenMP threads each they spin against one another, and take 7 times as long
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,6 +33,21 @@ def pytest_report_header() -> str:
     """The versions that a report is about."""
     found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
     return ", ".join(f"{name} {found[name]}" for name in PACKAGES if name in found)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages are looked at wherever there is something to look with."""
+    why = browser.why_none() if any(item.get_closest_marker("browser") for item in items) else None
+    for item in items:
+        if why and item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[browser.Chromium]:
+    """One browser for the tests of a file. Not for the session: while it runs, nothing else can start asyncio here."""
+    with browser.started() as one:
+        yield one
 
 
 OFFLINE = {name: os.environ.get(name) for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")}

@@ -63,7 +63,7 @@ def main() -> None:
             "steps": n_steps,
             "n_moved": sum(m > 0 for m in moved),
             "differences": [str(d) for d in differences(assembly)],
-            "completions": len(list(run.completions.glob("step_*.jsonl"))),
+            "completions": len(list(run.completions.glob("step_*.parquet"))),
             "settings": run.document("settings.json"),
             "copies": [[loaded_for(name, in_4bit=b), get_model_name(name, load_in_4bit=b)] for name, b in ASKED],
         }

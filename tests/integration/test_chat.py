@@ -50,7 +50,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight)
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return folder
 
 
@@ -114,9 +114,10 @@ def test_a_character_of_several_tokens_is_told_when_it_is_whole(talk: Chat) -> N
     assert "\ufffd" not in "".join(told)
 
 
-def start(*args: str, **how: Any) -> subprocess.Popen[bytes]:
+def start(*args: str, **how: Any) -> subprocess.Popen[Any]:
     env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
-    return subprocess.Popen([sys.executable, "-m", "toolkit", "chat", *args], env=env, start_new_session=True, **how)
+    command = [sys.executable, "-m", "toolkit", "chat", *args]
+    return subprocess.Popen(command, env=env, start_new_session=True, **how)
 
 
 def test_in_a_terminal_ctrl_c_ends_the_answer_and_then_the_program(adapter: Path) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyarrow import parquet
+
 ROOT = Path(__file__).parents[2]
 GSM8K_R1 = ROOT / "recipes" / "gsm8k_r1.py"
 
@@ -57,6 +59,11 @@ def start(*args: str | Path) -> subprocess.Popen[str]:
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def completions(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of `before`, `after` or `step_00001`, as pandas or any other reader of Parquet gives them."""
+    return parquet.read_table(folder / "completions" / f"{name}.parquet").to_pylist()
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from toolkit.data.prompts import ask
 from toolkit.machine import processes
 from toolkit.models import embedded
 from toolkit.rewards import correct
+from toolkit.runs.completions import read_rows
 from toolkit.settings import DataSettings
 
 
@@ -40,7 +41,7 @@ def main(folder: Path) -> None:
         for n_rows in (7, 1):
             rows = ask(arithmetic.load(64, n_rows, seed=0), DataSettings()).held_out
             evaluation.measure("after", run, backend, policy, evaluation.Exam(rows, correct, 48))
-            texts.append((run.completions / "after.jsonl").read_text() if run.writes else "")
+            texts.append("".join(f"completion: {row}" for row in read_rows(run.completions / "after.parquet")[0]))
         return texts
 
     whole = measured()
@@ -50,7 +51,7 @@ def main(folder: Path) -> None:
     fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "generate")
     if measured() == whole and run.writes:
-        print(f"the same {whole[0].count('completion')} and {whole[1].count('completion')}")
+        print(f"the same {whole[0].count('completion:')} and {whole[1].count('completion:')}")
     processes.leave()
 
 

@@ -73,13 +73,7 @@ def test_a_tokenizer_without_a_padding_token_is_no_obstacle(tmp_path: Path) -> N
     theirs = harness.run("--max_steps", "1", "--output_dir", tmp_path / "whole", *harness.QUICK)
     assert theirs.returncode == 0, theirs.stderr
     for name in ("before", "step_00001"):
-        texts = [
-            [
-                json.loads(line)["completion"]
-                for line in (tmp_path / run / "completions" / f"{name}.jsonl").read_text().splitlines()
-            ]
-            for run in ("run", "whole")
-        ]
+        texts = [[row["completion"] for row in harness.completions(tmp_path / run, name)] for run in ("run", "whole")]
         assert texts[0] == texts[1]
 
 

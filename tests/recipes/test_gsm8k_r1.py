@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 from safetensors import safe_open
@@ -101,9 +102,9 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
     for row in rows:
         parts = row["time/rollout_s"] + row["time/reward_s"] + row["time/update_s"]
         assert parts == pytest.approx(row["time/step_s"])
-    completions = [json.loads(line) for line in (folder / "completions" / "step_00040.jsonl").read_text().splitlines()]
+    completions = harness.completions(folder, "step_00040")
     assert len(completions) == 64
-    after = [json.loads(line) for line in (folder / "completions" / "after.jsonl").read_text().splitlines()]
+    after = harness.completions(folder, "after")
     assert sum(row["correct"] for row in after) / 256 == harness.summary(folder)["after"]["pass_at_1"]
     figures = harness.summary(folder)["after"]
     assert figures["rewards"]["correct"]["mean"] == figures["pass_at_1"]
@@ -112,6 +113,13 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
     assert figures["format_frac"] == sum(row["rewards"]["format"] for row in after) / 256
     mean = sum(row["rewards"]["correct"] for row in completions) / 64
     assert mean == pytest.approx(rows[-1]["rewards/correct/mean"])
+    totals = [row["rewards"]["correct"] + 0.25 * row["rewards"]["format"] for row in completions]
+    assert [row["reward"] for row in completions] == pytest.approx(totals)
+    assert (rows[-1]["reward/best"], rows[-1]["reward/worst"]) == (max(totals), min(totals))
+    for i in range(0, 64, 8):  # TRL's advantage: within the group, in standard deviations
+        group = totals[i : i + 8]
+        expected = [(total - fmean(group)) / (stdev(group) + 1e-4) for total in group]
+        assert [row["advantage"] for row in completions[i : i + 8]] == pytest.approx(expected, abs=1e-4)
     with safe_open(folder / "adapter" / "adapter_model.safetensors", "numpy") as file:
         assert len(list(file.keys())) == 2 * 7 * 2  # two layers, seven projections, A and B
     assert not (folder / "run.lock").exists()
@@ -119,9 +127,9 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
 
 def test_held_out_problems_were_not_trained_on(default_run: tuple[Path, harness.Result, str]) -> None:
     trained = {
-        json.loads(line)["prompt"]
-        for path in (default_run[0] / "completions").glob("step_*.jsonl")
-        for line in path.read_text().splitlines()
+        row["prompt"]
+        for path in (default_run[0] / "completions").glob("step_*.parquet")
+        for row in harness.completions(default_run[0], path.stem)
     }
     problems = arithmetic.load(4096, 256, seed=0)
     assert len(trained) > 300
@@ -207,10 +215,7 @@ def test_gsm8k_from_the_cache_is_measured_on_its_test_split(tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "24 training rows, 16 held out of its test split" in done.stdout
-    measured, trained = (
-        [json.loads(line) for line in (tmp_path / "run" / "completions" / f"{name}.jsonl").read_text().splitlines()]
-        for name in ("before", "step_00001")
-    )
+    measured, trained = (harness.completions(tmp_path / "run", name) for name in ("before", "step_00001"))
     assert all(row["prompt"].startswith("In test") for row in measured)
     assert all(row["prompt"].startswith("In train") for row in trained)
     for row in (*measured, *trained):  # the gold answer is what follows ####

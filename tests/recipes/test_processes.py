@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -46,8 +47,8 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(seen)
 
 
-def completions(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in sorted((folder / "completions").iterdir())}
+def completions(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {path.stem: harness.completions(folder, path.stem) for path in sorted((folder / "completions").iterdir())}
 
 
 def test_two_processes_train_as_one_does_and_so_do_two_that_were_stopped_and_resumed(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_run_of_two_processes_leaves_one_record_and_speaks_once(tmp_path: Path
     assert [row["step"] for row in harness.metrics(folder)] == [1, 2]
     assert json.loads((folder / "environment.json").read_text())["world_size"] == 2
     for row in harness.metrics(folder):
-        rows = [json.loads(line) for line in completions(folder)[f"step_{row['step']:05d}.jsonl"].splitlines()]
+        rows = harness.completions(folder, f"step_{row['step']:05d}")
         assert [r["group"] for r in rows] == [i // 8 for i in range(24)]
         assert all(len({r["prompt"] for r in rows[i : i + 8]}) == 1 for i in range(0, 24, 8))
         assert len({r["prompt"] for r in rows}) == 3
@@ -110,7 +111,7 @@ def test_a_run_of_two_processes_leaves_one_record_and_speaks_once(tmp_path: Path
         )
         tokens_per_s = sum(r["n_tokens"] for r in rows) / row["time/rollout_s"]
         assert row["rollout/tokens_per_s"] == pytest.approx(tokens_per_s)
-    before = [json.loads(line) for line in completions(folder)["before.jsonl"].splitlines()]
+    before = harness.completions(folder, "before")
     assert len({row["prompt"] for row in before}) == 6
     assert sum(row["correct"] for row in before) / 6 == harness.summary(folder)["before"]["pass_at_1"]
 

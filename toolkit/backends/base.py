@@ -74,6 +74,8 @@ class Sampling:
     max_completion_length: int
     temperature: float = 0.0
     batch_size: int = 64
+    seed: int | None = None
+    """Of a temperature above 0: equal seeds and prompts give equal completions. None: as torch's state has it."""
 
 
 class Backend(ABC):
@@ -91,6 +93,10 @@ class Backend(ABC):
     @abstractmethod
     def load(self, asked: ModelSettings, source: str, lengths: Lengths, seed: int) -> Policy:
         """Load base model and tokenizer from a folder or Hub id, ready for the trainer; `seed` is the adapter's."""
+
+    def batch_size(self, policy: Policy) -> int:
+        """Prompts that `generate` is best given at a time."""
+        return 32 if self.on_gpu else 64
 
     def weights_of(self, asked: ModelSettings) -> str:
         """The Hub id or folder that the weights come from: what was asked for, or the engine's own copy of it."""

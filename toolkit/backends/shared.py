@@ -28,7 +28,7 @@ class InThisProcess(Backend):
 
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """The model's own `generate`, in batches of similar prompt length."""
-        with in_eval_mode(policy.model):
+        with in_eval_mode(policy.model), seeded(sampling.seed):
             return generate_with_transformers(policy, prompts, sampling)
 
     def stream(self, policy: Policy, prompt: Messages, sampling: Sampling, tell: Callable[[str], None]) -> Generation:
@@ -165,6 +165,19 @@ def in_eval_mode(model: Any) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw from a seed of its own, and put torch's state back; with None draw on from it as it is."""
+    if seed is None:
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:

@@ -117,6 +117,10 @@ class UnslothBackend(InThisProcess):
             fields |= {"use_vllm": True, "vllm_sampling_params": _sampling_params(policy, temperature)}
         return fields
 
+    def batch_size(self, policy: Policy) -> int:
+        """vLLM schedules by itself; so many keep it busy, and a kill loses no more."""
+        return 512 if has_vllm_engine(policy.model) else super().batch_size(policy)
+
     def generate(self, policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
         """vLLM with the current adapter where it runs, else `generate`."""
         if has_vllm_engine(policy.model):
@@ -211,9 +215,14 @@ def _sampling_params(policy: Policy, temperature: float, **more: Any) -> Any:
 
 
 def _generate_with_vllm(policy: Policy, prompts: Sequence[Messages], sampling: Sampling) -> list[Generation]:
+    longest = sampling.max_completion_length
+    how: Any = _sampling_params(policy, sampling.temperature, max_tokens=longest)
+    if sampling.seed is not None:  # a seed each, or one prompt that is asked twice would be answered twice alike
+        seeds = range(sampling.seed, sampling.seed + len(prompts))
+        how = [_sampling_params(policy, sampling.temperature, max_tokens=longest, seed=seed) for seed in seeds]
     outputs = policy.model.fast_generate(
         [{"prompt_token_ids": ids} for ids in prompt_ids(policy.tokenizer, prompts)],
-        sampling_params=_sampling_params(policy, sampling.temperature, max_tokens=sampling.max_completion_length),
+        sampling_params=how,
         lora_request=policy.model.load_lora("eval_lora", load_tensors=True),
         use_tqdm=False,
     )

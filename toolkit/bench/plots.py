@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.bench.store import Record
 from toolkit.bench.tables import Row, rows_of, varied
+from toolkit.display.palette import COLOURS, LIGHT
 from toolkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUFFIXES = (".png", ".svg")
-# Okabe and Ito's colours, which every eye tells apart
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MIN_VALUES = 3
 """Values of a setting from which a curve is drawn."""
 Point = tuple[float, float]
@@ -72,14 +71,14 @@ def draw(records: Sequence[Record], suffix: str) -> bytes:
 def _draw_pareto(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     points = [(_memory(row), _speed(row)) for row in rows]
     front = pareto(points)
-    axes.scatter(*zip(*points, strict=True), color="#BBBBBB", zorder=2)
+    axes.scatter(*zip(*points, strict=True), color=LIGHT["grey"], alpha=0.5, zorder=2)
     axes.plot(*zip(*(points[i] for i in front), strict=True), "o-", color=COLOURS[0], zorder=3)
     for i in front:
         told = ", ".join(str(rows[i].point.get(name)) for name in names)
         axes.annotate(told, points[i], xytext=(5, -9), textcoords="offset points", fontsize=7)
     axes.set(xlabel="peak GiB of the process", ylabel="tokens/s", title="in blue: none is faster with less memory")
     if names:
-        axes.text(0.99, 0.02, ", ".join(names), transform=axes.transAxes, ha="right", fontsize=7, color="#555555")
+        axes.text(0.99, 0.02, ", ".join(names), transform=axes.transAxes, ha="right", fontsize=7, color=LIGHT["grey"])
     _frame(axes)
 
 
@@ -102,7 +101,7 @@ def _draw_curve(axes: Axes, rows: Sequence[Row], name: str, figure: str, label: 
 
 
 def _frame(axes: Axes) -> None:
-    axes.grid(visible=True, color="#E5E5E5", zorder=0)
+    axes.grid(visible=True, color=LIGHT["line"], zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -61,7 +61,7 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
     headings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in varied(rows)]
     has_run = any(record["status"] != NOT_RUN for record in records)
     figures = [*(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), *([number("n")] if has_run else [])]
-    ending = ["status"] if has_run else []
+    ending = ["status"] if has_run else ["on the card"] if any(plans) else []
     table = Table([*headings, *(replace(column, is_words=on_screen) for column in figures), *ending])
     for row, plan in zip(rows, plans, strict=True):
         cells = [_plain(row.point.get(name)) for name in varied(rows)]
@@ -69,7 +69,9 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
             cells += _measured(row, base)
         if any(plans):
             cells += [_plain(plan.get("peak_gib")), _plain(plan.get("step_s"))]
-        table.add(*cells, *([str(len(row.records)), row.status] if has_run else []))
+        table.add(
+            *cells, *([str(len(row.records)), row.status] if has_run else [_plain(plan.get("fit"))] * len(ending))
+        )
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Run:
     """Folder of the results; without it results/SPEC here."""
     dry_run: bool = False
     """List the cells with what the planner expects of them, and run none."""
+    plan_only: bool = False
+    """Write the same as a table, plan.md and plan.csv beside where the results would be, and run none."""
     json: bool = False
     """Print the records as one JSON array."""
 
@@ -36,16 +39,31 @@ class Run:
         from toolkit.display.console import say
 
         spec, cells = specs.load(_given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml"))
-        if self.dry_run:
-            planned = sweep.listed(spec, cells)
-            self._give(planned, table_of(planned, on_screen=True))
-            return 0
         folder = self.output or Path("results") / spec.name
+        if self.dry_run or self.plan_only:
+            planned = sweep.listed(spec, cells)
+            wrote = self._write_plan(spec.name, planned, folder) if self.plan_only else ""
+            self._give(planned, table_of(planned, on_screen=True))
+            if wrote and not self.json:
+                say(wrote)
+            return 0
         records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say)
         self._give(records, table_of(records, on_screen=True))
         if not self.json:
             say(f"{folder}: toolkit bench table {folder}")
         return 0
+
+    def _write_plan(self, name: str, planned: list[dict[str, Any]], folder: Path) -> str:
+        """Leave the planning table in a folder; which files that were."""
+        from toolkit.bench.planning import cells_markdown, cells_table
+
+        contents = {".md": cells_markdown(name, planned), ".csv": cells_table(planned).csv()}
+        with contextlib.suppress(OSError):  # `save` says what is amiss with it
+            folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"plan{suffix}" for suffix in contents]
+        for path, content in zip(paths, contents.values(), strict=True):
+            save(path, content.encode())
+        return f"wrote {' and '.join(map(str, paths))}: predicted, nothing has run"
 
     def _give(self, records: list[dict[str, Any]], table: Any) -> None:
         if self.json:

@@ -16,8 +16,9 @@ from toolkit.cli.doctor import EXIT_CANNOT_RUN, Doctor
 from toolkit.cli.eval import EVAL_VERBS, Eval
 from toolkit.cli.plan import Plan
 from toolkit.cli.reward import REWARD_VERBS, with_bare_flags
+from toolkit.cli.runs import RUNS_VERBS
 from toolkit.cli.serve import Serve
-from toolkit.errors import EXIT_BAD_INPUT, SettingsError, ToolkitError, did_you_mean
+from toolkit.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SettingsError, ToolkitError, did_you_mean
 from toolkit.settings.parse import parse
 
 
@@ -31,6 +32,11 @@ class Bench:
     """Measure memory and speed over a grid of settings: run, table, plot, compare; see toolkit bench --help."""
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Look at runs afterwards: list them, show one, compare several; see toolkit runs --help."""
+
+
 VERBS: Mapping[str, type] = {
     "doctor": Doctor,
     "plan": Plan,
@@ -38,13 +44,20 @@ VERBS: Mapping[str, type] = {
     "reward": Reward,
     "eval": Eval,
     "chat": Chat,
+    "runs": Runs,
     "bench": Bench,
 }
-NESTED: Mapping[str, Mapping[str, type]] = {"reward": REWARD_VERBS, "eval": EVAL_VERBS, "bench": BENCH_VERBS}
+NESTED: Mapping[str, Mapping[str, type]] = {
+    "reward": REWARD_VERBS,
+    "eval": EVAL_VERBS,
+    "runs": RUNS_VERBS,
+    "bench": BENCH_VERBS,
+}
 ABOUT = {
     "toolkit": "The toolkit beside the recipes: what this machine can run, whether a run fits its card, what is paid.",
     "toolkit eval": "What a trained model can do, alone or beside another.",
     "toolkit bench": "What a grid of settings takes on this machine, each cell in a process of its own.",
+    "toolkit runs": "What runs have left in their folders, read without a model, a card or torch.",
     "toolkit reward": "Rewards without a model, a card or torch: the library's, a rubric file, or your own function.",
 }
 
@@ -62,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `toolkit doctor --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would flush and fail again
         return EXIT_CANNOT_RUN
+    except KeyboardInterrupt:
+        from toolkit.display.console import fail
+
+        fail("interrupted")
+        return EXIT_INTERRUPTED
     except ToolkitError as error:
         from toolkit.display.console import fail
 

@@ -29,7 +29,7 @@ class Rate:
     """Compare completions blind, pair by pair; stop and go on later. Gives a win rate, and preference pairs for DPO."""
 
     a: _Side = None
-    """A run folder, an evaluation's folder, or one of their completions/*.jsonl."""
+    """A run folder, a folder of toolkit eval, or a file of their completions/."""
     b: _Side = None
     """The same of what A is compared with; the win rate is B's."""
     output: Path | None = None

@@ -189,7 +189,7 @@ class Stats:
     """Saved completions: constant, saturated and correlated parts, groups without signal, lengths, a histogram."""
 
     input: Annotated[tyro.conf.Positional[Path | None], _argument("FILE")] = None
-    """A run folder, one of its completions/*.jsonl, or a file of rows with `scores` or `rewards`."""
+    """A run folder, a file of its completions/, or a file of rows with `scores` or `rewards`."""
     png: Path | None = None
     """Where the histogram goes; beside the input without it."""
 

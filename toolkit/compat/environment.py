@@ -197,6 +197,10 @@ def check(variables: Mapping[str, str], run: Situation) -> list[Problem]:
     return found
 
 
+_is_set = False
+"""Whether this process was prepared: then a second policy may be opened, and what differs is said to come late."""
+
+
 def set_before_imports(
     run: Situation, environ: MutableMapping[str, str] = os.environ
 ) -> tuple[dict[str, str], list[str]]:
@@ -209,8 +213,9 @@ def set_before_imports(
         SettingsError: a variable under which the run cannot do what was asked.
         ContractError: one of the packages was imported already, so the variables would come too late.
     """
+    global _is_set
     early = [name for name in MUST_COME_FIRST if name in sys.modules]
-    if early:
+    if early and not _is_set:
         raise ContractError(f"{early[0]} was imported before the environment was set", "toolkit first, then the rest")
     problems = check(environ, run)
     for problem in problems:
@@ -227,4 +232,5 @@ def set_before_imports(
         if variable.overrules:
             environ[variable.name] = value
         in_force[variable.name] = environ.setdefault(variable.name, value)
+    _is_set = _is_set or environ is os.environ
     return in_force, lines

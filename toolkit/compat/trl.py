@@ -18,7 +18,7 @@ RELEASE = "trl 1.15"
 MAX_LOGIT_ELEMENTS = 1 << 26  # 256 MiB of float32 logits at a time
 
 # Methods of GRPOTrainer that are wrapped on the instance; Unsloth's rewritten trainer keeps them
-GENERATE, CALCULATE_REWARDS = "_generate", "_calculate_rewards"
+GENERATE, CALCULATE_REWARDS, SCORE_ROUND = "_generate", "_calculate_rewards", "_generate_and_score_completions"
 # Methods of it that the parity gate calls: what a rollout draws, and what an update scores
 SAMPLE, SCORE, TOKENIZE = "_generate_single_turn", "_get_per_token_logps_and_entropies", "_tokenize_prompts"
 SAVE_CHECKPOINT, LOAD_FROM_CHECKPOINT = "_save_checkpoint", "_load_from_checkpoint"
@@ -32,6 +32,17 @@ def wrap_method(trainer: Any, name: str, wrap: Callable[[Callable[..., Any]], Ca
 def ending_ids(trainer: Any) -> frozenset[int]:
     """Tokens with which a completion ends by itself; TRL counts any other last token as truncated."""
     return frozenset((*require(trainer, "eos_token_ids", RELEASE), trainer.processing_class.pad_token_id))
+
+
+def advantages(trainer: Any, n: int) -> list[float] | None:
+    """The advantages of the last `n` completions, of all processes and in their order; None where TRL keeps fewer."""
+    kept = list(require(trainer, "_logs", RELEASE)["advantages"])
+    return kept[-n:] if n <= len(kept) else None
+
+
+def reward_weights(trainer: Any) -> list[float]:
+    """The weight of each reward function, as it stands."""
+    return require(trainer, "reward_weights", RELEASE).tolist()
 
 
 def keep_dtypes_at_resume(trainer: Any) -> None:

@@ -35,11 +35,18 @@ _FILE_ENDINGS = (
 )
 
 
-def load(settings: DataSettings, seed: int, *, is_gold: IsGold = bool, needs: frozenset[str] = NEEDS) -> Problems:
+def load(
+    settings: DataSettings,
+    seed: int,
+    *,
+    is_gold: IsGold = bool,
+    needs: frozenset[str] = NEEDS,
+    keep_solutions: bool = False,
+) -> Problems:
     """Load the dataset that the settings name, each question in a prompt.
 
     `needs` are the columns that the rewards read, and that every row must have. `is_gold` (see `shapes.IsGold`) is
-    asked where `answer` is one of them.
+    asked where `answer` is one of them. `keep_solutions`: rows keep `worked_solution`, which training does not see.
 
     Files that `system_prompt` and `examples` name are read before: see `examples.read_files`.
 
@@ -47,14 +54,14 @@ def load(settings: DataSettings, seed: int, *, is_gold: IsGold = bool, needs: fr
         DataError, HubError: what the loaders raise; an unknown name, with the nearest; see `prompts.ask`.
     """
     wanted = Wanted(settings.question_column, settings.answer_column, needs, is_gold, settings.drop_bad_rows)
-    return prompts.ask(_for_trainer(_load(settings, seed, wanted)), settings)
+    return prompts.ask(_for_trainer(_load(settings, seed, wanted)), settings, keep_solutions=keep_solutions)
 
 
 def _load(settings: DataSettings, seed: int, wanted: Wanted) -> Problems:
     from toolkit.data import arithmetic, files, hub
 
     if settings.dataset == ARITHMETIC:
-        return arithmetic.load(N_GENERATED, settings.n_eval, seed)
+        return arithmetic.load(N_GENERATED, settings.n_eval, seed, settings.n_hidden)
     if settings.dataset == "gsm8k":
         settings = replace(settings, dataset=hub.GSM8K)
     path = Path(os.path.expanduser(settings.dataset))
@@ -63,7 +70,7 @@ def _load(settings: DataSettings, seed: int, wanted: Wanted) -> Problems:
         if os.path.isdir(path):
             return hub.load(settings, wanted)
         _refuse_hub_flags(settings)
-        return files.load(path, wanted, settings.n_eval)
+        return files.load(path, wanted, settings.n_eval, settings.n_hidden)
     known = (ARITHMETIC, hub.GSM8K)
     near = did_you_mean(settings.dataset, known)
     if _HUB_ID.fullmatch(settings.dataset) and (settings.dataset == hub.GSM8K or not near):
@@ -85,7 +92,7 @@ def _for_trainer(problems: Problems) -> Problems:
     import pyarrow
 
     left_out = []
-    rows = [*problems.train, *problems.held_out]
+    rows = [*problems.train, *problems.held_out, *problems.hidden]
     for name in [name for name in rows[0] if name not in ("question", "answer", "prompt")]:
         try:
             pyarrow.array([row[name] for row in rows])
@@ -116,7 +123,7 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
     """
     report = list(problems.report)
     kept: dict[str, list[Row]] = {}
-    for name, rows in (("training", problems.train), ("held-out", problems.held_out)):
+    for name, rows in problems.sides.items():
         lengths: list[int] = []
         for batch in _batches(rows):  # the texts of all of them at once would be a second copy of the dataset
             prompts = [row["prompt"] for row in batch]
@@ -124,7 +131,7 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
             lengths += [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         kept[name] = [row for row, length in zip(rows, lengths, strict=True) if length <= max_prompt_length]
         dropped = len(rows) - len(kept[name])
-        if not kept[name]:
+        if rows and not kept[name]:
             fewer = ", or show fewer examples" if problems.examples else ""
             raise DataError(
                 f"all {len(rows):,} {name} prompts are longer than {max_prompt_length} tokens",
@@ -136,4 +143,4 @@ def within_budget(problems: Problems, tokenizer: Any, max_prompt_length: int) ->
                 f"{dropped:,} of {len(rows):,} {name} prompts dropped: longer than {max_prompt_length} tokens "
                 f"(longest {max(lengths)})"
             )
-    return replace(problems, train=kept["training"], held_out=kept["held-out"], report=tuple(report))
+    return replace(problems.with_sides(kept), report=tuple(report))

@@ -123,17 +123,17 @@ def _draw_event(rng: random.Random, who: str, pack: str, have: int, room: int) -
     return rng.choice(LOSSES).format(who=who, n=n), [Equation(have, "-", n, have - n)]
 
 
-def load(n_train: int, n_held_out: int, seed: int) -> Problems:
-    """Generate rows: training problems from `seed`, held-out problems always the same.
+def load(n_train: int, n_held_out: int, seed: int, n_hidden: int = 0) -> Problems:
+    """Generate rows: training problems from `seed`, held-out problems always the same, and hidden ones beside them.
 
-    Held-out problems are distinct by their equations; training problems may repeat, as a stream would.
+    Held-out and hidden problems are distinct by their equations; training problems may repeat, as a stream would.
 
     Raises:
         DataError: more than MAX_HELD_OUT held-out problems asked for.
     """
-    if n_held_out > MAX_HELD_OUT:
+    if n_held_out + n_hidden > MAX_HELD_OUT:
         raise DataError(
-            f"--n_eval is {n_held_out}",
+            f"--n_eval is {n_held_out}" + (f" and --n_hidden {n_hidden}" if n_hidden else ""),
             f"at most {MAX_HELD_OUT}, what `--dataset arithmetic` can hold out",
             f"for example --n_eval {MAX_HELD_OUT}",
         )
@@ -142,9 +142,15 @@ def load(n_train: int, n_held_out: int, seed: int) -> Problems:
     while len(pool) < max(n_held_out, HELD_OUT_POOL):
         problem = generate(held_out_rng, "held_out")
         pool.setdefault(problem.equations, _row(problem))
-    held_out = random.Random(HELD_OUT_SEED).sample(list(pool.values()), n_held_out)
+    chosen = random.Random(HELD_OUT_SEED).sample(list(pool), n_held_out)
+    held_out, taken = [pool[key] for key in chosen], set(chosen)
+    while len(pool) - n_held_out < n_hidden:
+        problem = generate(held_out_rng, "held_out")
+        pool.setdefault(problem.equations, _row(problem))
+    hidden = [row for key, row in pool.items() if key not in taken][:n_hidden]
     train = [_row(generate(train_rng, "train")) for _ in range(n_train)]
-    return Problems(train, held_out, ARITHMETIC, (f"{n_train} generated, {n_held_out} held out",))
+    said = f"{n_train} generated, {n_held_out} held out" + (f", {n_hidden} hidden" if n_hidden else "")
+    return Problems(train, held_out, ARITHMETIC, (said,), hidden=hidden, has_reserve=True)
 
 
 def _row(problem: WordProblem) -> Row:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.compat.noise import hush_table_bars
+from toolkit.data.alike import without_alike
 from toolkit.data.files import key_of, split
 from toolkit.data.rows import ENDINGS, Numbered
 from toolkit.data.schema import Problems
 from toolkit.data.shapes import Wanted
-from toolkit.data.table import table_of
+from toolkit.data.table import Table, table_of
 from toolkit.errors import DataError, HubError, ToolkitError, did_you_mean, first_line
 from toolkit.settings import DataSettings
 from toolkit.units import plural
@@ -51,18 +52,26 @@ def load(settings: DataSettings, wanted: Wanted) -> Problems:
         others = [other for other in splits if other != train_split]
         asked = f"; --dataset_test_split {others[0]} takes that one" if others else ""
         train.report.append(f"no split {test_split!r} beside {train_split!r}: held out of it{asked}")
-        return split(train, name, settings.n_eval)
-    chosen = tables[test_split].shuffle(seed=HELD_OUT_SEED)
-    chosen = chosen.select(range(min(settings.n_eval, len(chosen))))
-    test = table_of(_rows(chosen), name, lambda n: f"{name} {test_split} row {n}, shuffled", wanted)
-    held_out = {key_of(row) for row in test.rows}
+        return split(train, name, settings.n_eval, settings.n_hidden)
+    shuffled = tables[test_split].shuffle(seed=HELD_OUT_SEED)
+
+    def part(start: int, n: int) -> Table:
+        chosen = shuffled.select(range(min(start, len(shuffled)), min(start + n, len(shuffled))))
+        return table_of(_rows(chosen), name, lambda n: f"{name} {test_split} row {start + n}, shuffled", wanted)
+
+    test = part(0, settings.n_eval)
+    hidden = part(settings.n_eval, settings.n_hidden).rows if settings.n_hidden else []
+    held_out = {key_of(row) for row in (*test.rows, *hidden)}
     rows = [row for row in train.rows if key_of(row) not in held_out]
-    report = [f"{len(rows):,} training rows, {len(test.rows)} held out of its {test_split} split", *train.report]
+    said = f"{len(rows):,} training rows, {len(test.rows)} held out of its {test_split} split"
+    report = [said + (f", {len(hidden)} hidden" if hidden else ""), *train.report]
     if n_same := len(train.rows) - len(rows):
         report.append(f"{plural(n_same, 'row')} dropped: the question is held out")
     if not rows:
         raise DataError(f"{name}: every question of {train_split} is in {test_split}", "two different splits")
-    return Problems(rows, test.rows, name, (*report, *(line for line in test.report if line not in report)))
+    rows, lines = without_alike(rows, [*test.rows, *hidden])
+    report += [*lines, *(line for line in test.report if line not in report)]
+    return Problems(rows, test.rows, name, tuple(report), hidden=hidden, has_reserve=True)
 
 
 def _no_split(name: str, asked: str, splits: list[str], flag: str) -> DataError:

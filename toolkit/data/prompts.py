@@ -43,12 +43,12 @@ STYLES: dict[str, Style] = {
 """By the values of `--prompt_style`. With `none` nothing asks for the layout; only examples show it."""
 
 
-def ask(problems: Problems, settings: DataSettings) -> Problems:
+def ask(problems: Problems, settings: DataSettings, *, keep_solutions: bool = False) -> Problems:
     """The problems with a `prompt` in every row; what was done is the last line of the report.
 
     A row that brings messages of its own as `prompt` keeps them: the style says nothing there, and a given system
     message is put in front where they have none. Questions that are shown as examples are neither trained nor measured
-    on, and `worked_solution`, of which examples are made, is taken off.
+    on, and `worked_solution`, of which examples are made, is taken off unless `keep_solutions`.
 
     Raises:
         DataError: fewer worked solutions than examples are asked for, or no row is left beside the examples.
@@ -57,20 +57,21 @@ def ask(problems: Problems, settings: DataSettings) -> Problems:
     shown = [turn for example in examples for turn in turns(example, STYLES[settings.prompt_style].layout)]
     asked = {_folded(turn["content"]) for turn in shown if turn["role"] == "user"}
     system, _ = _system_text(settings)
-    sides: list[list[Row]] = []
-    for name, rows in (("training", problems.train), ("held-out", problems.held_out)):
+    off = () if keep_solutions else (WORKED_SOLUTION,)
+    sides: dict[str, list[Row]] = {}
+    for name, rows in problems.sides.items():
         left = [row for row in rows if _folded(row["question"]) not in asked]
-        if not left:
+        if rows and not left:
             raise DataError(f"every {name} row is shown as an example", "rows beside the examples", "show fewer")
-        sides.append([_prompted(row, system, shown, is_given=settings.system_prompt is not None) for row in left])
-    train, held_out = sides
+        sides[name] = [
+            _prompted(row, system, shown, is_given=settings.system_prompt is not None, off=off) for row in left
+        ]
     said = _said(problems, settings)
     if examples:
-        n_left_out = len(problems.train) + len(problems.held_out) - len(train) - len(held_out)
+        n_left_out = sum(len(rows) - len(sides[name]) for name, rows in problems.sides.items())
         said += f", {plural(len(examples), 'example')} as turns"
         said += f" ({plural(n_left_out, 'row')} with these questions left out)" if n_left_out else ""
-    report = (*problems.report, f"prompt: {said}")
-    return replace(problems, train=train, held_out=held_out, report=report, examples=tuple(shown))
+    return replace(problems.with_sides(sides, f"prompt: {said}"), examples=tuple(shown))
 
 
 def prompt_for(question: str, settings: DataSettings, shown: Sequence[dict[str, str]] | None = None) -> Messages:
@@ -83,10 +84,10 @@ def prompt_for(question: str, settings: DataSettings, shown: Sequence[dict[str, 
     return _prompted({"question": question}, system, list(shown), is_given=settings.system_prompt is not None)["prompt"]
 
 
-def _prompted(row: Row, system: str, shown: Messages, *, is_given: bool) -> Row:
+def _prompted(row: Row, system: str, shown: Messages, *, is_given: bool, off: Sequence[str] = ()) -> Row:
     own = row.get("prompt")
     said = own if own is not None else [{"role": "user", "content": row["question"]}]
-    rest = {name: value for name, value in row.items() if name not in ("prompt", WORKED_SOLUTION)}
+    rest = {name: value for name, value in row.items() if name not in ("prompt", *off)}
     if not isinstance(said, list):  # plain text has no turns to put anything in front of
         return {"prompt": said, **rest}
     front = said[:1] if _has_system(said) else []
@@ -171,9 +172,8 @@ def for_template(problems: Problems, tokenizer: Any, source: str) -> Problems:
     if used is first:
         return replace(problems, report=(*problems.report, *notes))
     notes.insert(0, "the chat template takes no system message: its text stands before the first question")
-    sides = ([row | {"prompt": merged(row["prompt"])} for row in side] for side in (problems.train, problems.held_out))
-    train, held_out = sides
-    return replace(problems, train=train, held_out=held_out, report=(*problems.report, *notes))
+    put = {name: [row | {"prompt": merged(row["prompt"])} for row in rows] for name, rows in problems.sides.items()}
+    return problems.with_sides(put, *notes)
 
 
 def rendered(tokenizer: Any, prompt: Messages) -> tuple[str, Messages]:

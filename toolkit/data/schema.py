@@ -12,7 +12,8 @@ name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Row = dict[str, Any]
@@ -36,6 +37,20 @@ class Problems:
     report: tuple[str, ...] = ()
     examples: tuple[dict[str, str], ...] = ()
     """The turns that every prompt shows before its question."""
+    hidden: list[Row] = field(default_factory=list)
+    """Rows that a run neither trains nor measures on."""
+    has_reserve: bool = False
+    """Whether `hidden` comes from where training never looks, so that any run has had it hidden."""
+
+    @property
+    def sides(self) -> dict[str, list[Row]]:
+        """The rows by what they are for, with the word for it."""
+        return {"training": self.train, "held-out": self.held_out, "hidden": self.hidden}
+
+    def with_sides(self, sides: Mapping[str, list[Row]], *lines: str) -> Problems:
+        """The same with these rows, and lines more in the report."""
+        train, held_out, hidden = (sides[name] for name in self.sides)
+        return replace(self, train=train, held_out=held_out, hidden=hidden, report=(*self.report, *lines))
 
 
 def messages(question: str) -> Messages:

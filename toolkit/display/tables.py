@@ -110,8 +110,8 @@ class Table:
         )
 
     def html(self) -> str:
-        """A `<table>` with every text escaped; cells of figures have the class `number`."""
-        kinds = [' class="number"' if column.is_number else "" for column in self._columns()]
+        """A `<table>` with every text escaped; cells of figures have the class `number`, those that wrap `words`."""
+        kinds = [_html_class(column) for column in self._columns()]
 
         def line(tag: str, cells: Iterable[str]) -> str:
             fields = (f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
@@ -131,6 +131,12 @@ class Table:
 def facts(rows: Iterable[tuple[Cell, Cell]]) -> RichTable:
     """A line each: a dim label, and what there is to say, which may wrap beside it."""
     return Table([Column("", style="dim"), words()], list(rows), has_header=False).rich()
+
+
+def _html_class(column: Column) -> str:
+    if column.is_number:
+        return ' class="number"'
+    return ' class="words"' if column.is_words or column.is_rest else ""
 
 
 def _in_latex(cell: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Sequence
 
@@ -64,3 +65,84 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> tuple[fl
     centre = (up - down) / total
     half = Z_95 * math.sqrt((up + down) / total - centre**2) / math.sqrt(total)
     return (gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def pass_at_k(n: int, n_right: int, k: int) -> float:
+    """The chance that at least one of k completions is right, estimated from n, of which `n_right` are, without bias.
+
+    1 - C(n - n_right, k) / C(n, k), as a product (Chen et al. 2021, arXiv:2107.03374, equation 1).
+
+    Raises:
+        ValueError: k is not between 1 and n, or `n_right` not between 0 and n.
+    """
+    if not 1 <= k <= n or not 0 <= n_right <= n:
+        raise ValueError(f"k {k}, n_right {n_right} of n {n}: wanted 1 <= k <= n and 0 <= n_right <= n")
+    if n - n_right < k:
+        return 1.0
+    return 1.0 - math.prod(1.0 - k / i for i in range(n - n_right + 1, n + 1))
+
+
+def maj_at_k(answers: Sequence[str | None], rights: Sequence[bool], k: int) -> float:
+    """How often the answer that most of k completions give is right (Wang et al. 2022, arXiv:2203.11171).
+
+    The mean over the whole blocks of k neighbours among the completions. `answers`: what each gives, equal texts for
+    equal answers; None gives none and has no vote. The first given wins a tie. Whether an answer is right, the first
+    completion of the block that gives it says.
+
+    Raises:
+        ValueError: k is not between 1 and the number of completions, or the lists differ in length.
+    """
+    if len(answers) != len(rights) or not 1 <= k <= len(answers):
+        raise ValueError(f"k {k} of {len(answers)} answers and {len(rights)} verdicts: wanted 1 <= k <= n")
+    won = []
+    for start in range(0, len(answers) - k + 1, k):
+        block = [answer for answer in answers[start : start + k] if answer is not None]
+        winner = max(dict.fromkeys(block), key=block.count, default=None)
+        won.append(winner is not None and rights[answers.index(winner, start)])
+    return sum(won) / len(won)
+
+
+N_RESAMPLES = 2000
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
+    """The 95 % percentile interval of a mean over problems, by drawing them with replacement (Efron 1979).
+
+    Problems are drawn, not completions, since those of one problem are alike. The same for the same values and seed.
+    None where equal values say nothing of their spread, or there are none.
+    """
+    if len(set(values)) < 2:
+        return None
+    rng, n = random.Random(seed), len(values)
+    means = sorted(math.fsum(rng.choices(values, k=n)) / n for _ in range(N_RESAMPLES))
+    return means[round(0.025 * N_RESAMPLES)], means[round(0.975 * N_RESAMPLES) - 1]
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The exact two-sided p-value that as many are gained as lost by chance (McNemar 1947, by the binomial).
+
+    Only problems that were right once and wrong once count. 1.0 where there are none.
+
+    Raises:
+        ValueError: a count below 0.
+    """
+    if gained < 0 or lost < 0:
+        raise ValueError(f"{gained} gained and {lost} lost: wanted counts")
+    n = gained + lost
+    tail = sum(math.comb(n, i) for i in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+def two_shares_difference(right: int, n: int, other_right: int, other_n: int) -> tuple[float, float, float]:
+    """The difference of two shares of different problems, with its 95 % interval: (difference, low, high).
+
+    Newcombe's hybrid of two Wilson intervals (1998, Statistics in Medicine 17:873, method 10).
+
+    Raises:
+        ValueError: see `wilson_interval`.
+    """
+    (low, high), (other_low, other_high) = wilson_interval(right, n), wilson_interval(other_right, other_n)
+    share, other = right / n, other_right / other_n
+    below = math.sqrt((share - low) ** 2 + (other_high - other) ** 2)
+    above = math.sqrt((high - share) ** 2 + (other - other_low) ** 2)
+    return share - other, share - other - below, share - other + above

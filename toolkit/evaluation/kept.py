@@ -1,4 +1,4 @@
-"""The completions that a run or an evaluation has kept, as one side of a comparison."""
+"""The completions that a run or an evaluation has kept, as one side of a comparison by a person."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.data import rows
 from toolkit.errors import DataError, RunFolderError
-from toolkit.runs.names import SETTINGS
+from toolkit.evaluation.paired import GREEDY
+from toolkit.runs.completions import JSONL, PARQUET, files_of, read_rows
+from toolkit.runs.names import AFTER, EVALUATION, SETTINGS
 
 COMPLETIONS = "completions"
-WANTED = "a run folder, an evaluation's folder, or one of their completions/*.jsonl"
+WANTED = "a run folder, a folder of toolkit eval, or a file of their completions/"
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,22 @@ class Kept:
 
 
 def read(given: Path) -> Kept:
-    """What a folder kept last: `after` of a run, `completions.jsonl` of an evaluation; a file is taken as it is.
+    """The greedy completions of an evaluation, or those that a run measured `after`; a file is taken as it is.
 
     Raises:
         RunFolderError: no such folder, or one that kept nothing.
-        DataError: a file that is no list of completions; see `rows.read`.
+        DataError: a file that is no list of completions.
     """
     path = _file(given.expanduser())
-    found = []
-    for number, row in rows.read(path):
-        missing = next((name for name in ("prompt", "completion") if not isinstance(row.get(name), (str, list))), None)
-        if missing:
-            wanted = "rows with prompt and completion, as a run keeps them"
-            raise DataError(f"{rows.place(path, number)} has no {missing}", wanted)
-        found.append(row)
-    if not found:
-        raise DataError(f"{path} holds no completion", WANTED)
-    return Kept(path, tuple(found), hashlib.sha256(path.read_bytes()).hexdigest())
+    rows, problem = read_rows(path)
+    if problem or not rows:
+        raise DataError(problem or f"{path} holds no completion", WANTED)
+    for number, row in enumerate(rows, start=1):
+        for name in ("prompt", "completion"):
+            if not isinstance(row.get(name), (str, list)):
+                wanted = "rows with prompt and completion, as a run keeps them"
+                raise DataError(f"{path} row {number} has no {name}", wanted)
+    return Kept(path, tuple(rows), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _file(given: Path) -> Path:
@@ -60,11 +60,14 @@ def _file(given: Path) -> Path:
         return given
     if not given.is_dir():
         raise RunFolderError(f"{given} does not exist", WANTED)
-    for path in (given / COMPLETIONS / "after.jsonl", given / f"{COMPLETIONS}.jsonl"):
-        if path.is_file():
-            return path
-    kept = sorted((given / COMPLETIONS).glob("*.jsonl"))
-    if kept:
-        raise RunFolderError(f"{given} was not measured after training", "a finished run", f"or give {kept[-1]}")
-    what = "a run without completions" if (given / SETTINGS).exists() else "neither a run nor an evaluation"
-    raise RunFolderError(f"{given} is {what}", WANTED)
+    for name in (GREEDY, AFTER):
+        for suffix in (PARQUET, JSONL):
+            if (path := given / COMPLETIONS / f"{name}{suffix}").is_file():
+                return path
+    if files := files_of(given):
+        raise RunFolderError(
+            f"{given} was not measured after training", "a finished run", f"or give {[*files.values()][-1]}"
+        )
+    is_ours = any((given / name).exists() for name in (SETTINGS, EVALUATION))
+    found = "has kept no completions" if is_ours else "is neither a run nor an evaluation"
+    raise RunFolderError(f"{given} {found}", WANTED)

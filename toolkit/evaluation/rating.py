@@ -72,7 +72,7 @@ class Pairing:
 def pair(rows_a: Sequence[Mapping[str, Any]], rows_b: Sequence[Mapping[str, Any]]) -> Pairing:
     """Completions of the same prompt, in the order of A: the first of one with the first of the other, and so on.
 
-    Rows are those of `completions/*.jsonl`: `prompt`, `completion`, `answer`, `finish_reason`.
+    Rows are those that a run keeps (`runs.completions`): `prompt`, `completion`, `answer`, `finish_reason`.
 
     Raises:
         DataError: no prompt in common, or only equal texts.

@@ -10,10 +10,12 @@ from toolkit.backends.base import Backend, Generation, Policy, Sampling
 from toolkit.data.schema import Row
 from toolkit.evaluation import by_reward
 from toolkit.evaluation.estimators import paired_difference, wilson_interval
+from toolkit.evaluation.sample import Journal, Told, key_of, sample
 from toolkit.machine import processes
 from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
 from toolkit.rewards.passing import is_right, pass_mark
-from toolkit.runs import Run
+from toolkit.runs import Run, metrics
+from toolkit.runs.completions import weighted_sum
 from toolkit.runs.names import MEASUREMENTS
 from toolkit.training.rewards import Reward, Scores
 
@@ -68,69 +70,84 @@ class Measurement:
         return {name: value for name, value in asdict(self).items() if name not in ("verdicts", "scores")}
 
 
-def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam) -> Measurement:
+def measure(when: str, run: Run, backend: Backend, policy: Policy, exam: Exam, told: Told | None = None) -> Measurement:
     """Complete every row greedily and judge it.
 
-    The figures go to the run's measurements.json under `when`, and the texts to completions/<when>.jsonl. A resumed run
-    keeps the "before" that it has: its policy is no longer the one to measure. Several processes share the rows, and
-    all return the figures of the whole; each completes as many as any other, since a model that is split over them
-    answers only when all ask.
+    The figures go to the run's measurements.json under `when`, and the texts to completions/ under that name. Each
+    batch is kept as it comes (see `sample`), so that a run that was killed meanwhile samples only what is missing. A
+    resumed run keeps the "before" that it has: its policy is no longer the one to measure. Several processes share the
+    rows, and all return the figures of the whole; each completes as many as any other, since a model that is split over
+    them answers only when all ask.
     """
     kept = processes.on_main(lambda: run.document(MEASUREMENTS).get(when)) if when == "before" else None
     if kept is not None:
         return Measurement(**{**kept, "interval": kept["interval"] and tuple(kept["interval"])})
     rows, n = exam.rows, processes.world_size()
     own = [rows[min(i, len(rows) - 1)] for i in range(processes.rank(), -(-len(rows) // n) * n, n)]
-    parts = processes.gather(_judge(backend, policy, own, exam))
+    sampling = Sampling(exam.max_completion_length, batch_size=backend.batch_size(policy))
+    prompts = [row["prompt"] for row in own]
+    step = run.rows[-1][metrics.STEP] if run.rows else 0  # the policy of a run is told by the steps that are done
+    journal = Journal(run.completions / f"{when}.part", key_of([row["prompt"] for row in rows], sampling, step=step))
+    completed = sample(backend, policy, prompts, sampling, journal, told)
+    parts = processes.gather(judge(exam, own, completed, policy.tokenizer))
     judged = [parts[i % n][i // n] for i in range(len(rows))]
+    measurement = figures(exam, judged)
+    run.write_completions(when, texts(exam, rows, judged, measurement.pass_score))
+    run.update(MEASUREMENTS, **{when: asdict(measurement)})
+    if run.writes:
+        journal.remove()
+    return measurement
+
+
+def figures(exam: Exam, judged: Sequence[Judged]) -> Measurement:
+    """What one completion a problem comes to."""
     generations, scores = [generation for generation, *_ in judged], [score for _, score, _ in judged]
     by_name = [of_one for *_, of_one in judged]
     known = [score for score in scores if score is not None]
-    measurement = Measurement(
+    return Measurement(
         **counted(scores, pass_mark(exam.reward, exam.pass_score, scores)),
-        n=len(rows),
-        truncated_frac=sum(g.is_truncated for g in generations) / len(rows),
-        mean_tokens=sum(g.n_tokens for g in generations) / len(rows),
+        n=len(judged),
+        truncated_frac=sum(g.is_truncated for g in generations) / len(judged),
+        mean_tokens=sum(g.n_tokens for g in generations) / len(judged),
         scores=scores,
         mean_score=sum(known) / len(known) if known else None,
         rewards=by_reward.means(exam.paid, by_name),
         format_frac=by_reward.format_frac(exam.paid, by_name),
     )
-    run.write_completions(
-        when,
-        (
-            {
-                "prompt": row.get("question") or text_of(row["prompt"]),
-                "completion": generation.text,
-                "answer": row.get("answer"),
-                "n_tokens": generation.n_tokens,
-                FINISH_REASON: finish_reason(generation.is_truncated),
-                "correct": is_right(score, measurement.pass_score) if measurement.pass_score is not None else None,
-                "score": score,
-                "rewards": of_one,
-            }
-            for row, generation, score, of_one in zip(rows, generations, scores, by_name, strict=True)
-        ),
-    )
-    run.update(MEASUREMENTS, **{when: asdict(measurement)})
-    return measurement
 
 
-def _judge(backend: Backend, policy: Policy, rows: Sequence[Row], exam: Exam) -> list[Judged]:
-    """Each row's completion, its score, and what each reward of the run gives it."""
-    sampling = Sampling(exam.max_completion_length, batch_size=32 if backend.on_gpu else 64)
-    generations = backend.generate(policy, [row["prompt"] for row in rows], sampling)
+def texts(exam: Exam, rows: Sequence[Row], judged: Sequence[Judged], mark: float | None) -> list[dict[str, Any]]:
+    """The completions with what they earned, as a run keeps them."""
+    weights = [reward.weight for reward in exam.rewards]
+    return [
+        {
+            "prompt": row.get("question") or text_of(row["prompt"]),
+            "completion": generation.text,
+            "answer": row.get("answer"),
+            "n_tokens": generation.n_tokens,
+            FINISH_REASON: finish_reason(generation.is_truncated),
+            "correct": is_right(score, mark) if mark is not None else None,
+            "score": score,
+            "rewards": of_one,
+            "reward": weighted_sum((of_one[reward.name] for reward in exam.rewards), weights),
+        }
+        for row, (generation, score, of_one) in zip(rows, judged, strict=True)
+    ]
+
+
+def judge(exam: Exam, rows: Sequence[Row], generations: Sequence[Generation], tokenizer: Any) -> list[Judged]:
+    """Each completion with its score, and what each reward of the run gives it; `rows` has its row for each."""
     columns = dict.fromkeys(name for row in rows for name in row)
     ends = [finish_reason(generation.is_truncated) for generation in generations]
     rows = [
         {FINISH_REASON: end, **{name: row.get(name) for name in columns}} for row, end in zip(rows, ends, strict=True)
     ]
-    texts = [generation.text for generation in generations]
-    paid = by_reward.judge(exam.paid, rows, texts, policy.tokenizer)
+    said = [generation.text for generation in generations]
+    paid = by_reward.judge(exam.paid, rows, said, tokenizer)
     if any(function is exam.reward for function in exam.paid):  # a judge that is a model is asked once
         judged_by = paid
     else:
-        judged_by = by_reward.judge([exam.reward], rows, texts, policy.tokenizer)
+        judged_by = by_reward.judge([exam.reward], rows, said, tokenizer)
     name = by_reward.name_of(exam.reward)
     return [(g, own[name], each) for g, own, each in zip(generations, judged_by, paid, strict=True)]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from toolkit.launch.frame import run_recipe
+from toolkit.launch import examine
+from toolkit.launch.examination import Examination
+from toolkit.launch.frame import run_recipe, run_script
 from toolkit.launch.opened import Opened, open_policy
 from toolkit.launch.session import Session
 
-__all__ = ["Opened", "Session", "open_policy", "run_recipe"]
+__all__ = ["Examination", "Opened", "Session", "examine", "open_policy", "run_recipe", "run_script"]

@@ -37,6 +37,7 @@ from toolkit.settings.resolved import Resolved
 from toolkit.training.stop import SIGNALS
 
 S = TypeVar("S", bound=GrpoSettings)
+T = TypeVar("T")
 
 OF_A_LOST_PROCESS = re.compile("closed by peer|reset by peer|NCCL|[Tt]imed out")
 
@@ -58,6 +59,19 @@ def run_recipe(main: Callable[[S, Session[S]], None], cls: type[S], recipe_file:
         processes.leave()
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(_end(again.without_standby(error, session, environ), session, argv))
+
+
+def run_script(main: Callable[[T], None], cls: type[T]) -> None:
+    """Parse `sys.argv` into `cls` and call `main(settings)`: for a script that trains nothing; exit codes as above."""
+    argv = sys.argv[1:]
+    try:
+        main(parse(cls, argv))
+    except ToolkitError as error:
+        _explain(error, argv)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        fail("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _end(error: BaseException, session: Session[Any] | None, argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What RUN|ADAPTER|MODEL names, found before anything loads: the weights, and the settings that they were trained with."""
+"""What RUN|ADAPTER|MODEL names, found before anything loads: the weights, and the settings of their run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.launch.presets import choose_presets, presets_of
 from toolkit.machine.devices import Gpu
 from toolkit.models import embedded
 from toolkit.runs import reader
-from toolkit.runs.names import SETTINGS
+from toolkit.runs.names import EVALUATION, SETTINGS
 from toolkit.settings import DataSettings, GrpoSettings, ModelSettings, RecordSettings, flatten
 from toolkit.settings.parse import parse
 
@@ -84,7 +84,7 @@ def _outside(name: str, changes: Mapping[str, Any], gpus: list[Gpu], why_no_gpu:
 
 
 def _from_hub(name: str) -> Path | None:
-    """The folder of a Hub adapter in the cache, fetched where it is not there; None where `name` is not an adapter's."""
+    """The folder of a Hub adapter in the cache, fetched where it is not there; None where `name` is no adapter."""
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -105,6 +105,10 @@ def _from_hub(name: str) -> Path | None:
 
 
 def _run(name: str, folder: Path, changes: Mapping[str, Any]) -> Named:
+    if (folder / EVALUATION).exists():
+        raise ModelError(
+            f"{name} is an evaluation", WANTED, f"hold two against each other: toolkit eval compare {name} B"
+        )
     adapter, note = folder / "adapter", ""
     if not (adapter / ADAPTER_WEIGHTS).exists():
         checkpoint = last_checkpoint(folder)
@@ -148,7 +152,9 @@ def _adapter(
 
 def _base_of(name: str, lora: Mapping[str, Any], given: str | None) -> str:
     """The model under an adapter, by what was given or else the adapter's own record."""
-    recorded = given or str(lora.get("base_model_name_or_path") or "")
+    if given is not None:  # `models.locate` says whether there is such a model
+        return given
+    recorded = str(lora.get("base_model_name_or_path") or "")
     if not recorded:
         raise ModelError(f"{name} does not say which model it belongs to", "its base", "name it: --base MODEL")
     if Path(recorded).name == embedded.folder().name:  # a folder of whatever machine the run was on

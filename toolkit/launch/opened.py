@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.backends.base import Backend, Policy
 from toolkit.data.schema import Messages, Problems
 from toolkit.doctor import best_first
-from toolkit.errors import ModelError, RewardError
+from toolkit.errors import DataError, ModelError, RewardError
 from toolkit.launch import named
 from toolkit.launch.named import Named
 from toolkit.launch.session import Session
@@ -20,7 +20,7 @@ from toolkit.rewards import target
 from toolkit.rewards.answers import is_number
 from toolkit.runs.names import SETTINGS
 from toolkit.runs.reader import read_json
-from toolkit.settings import GrpoSettings, RecordSettings, check
+from toolkit.settings import DataSettings, GrpoSettings, RecordSettings, check
 from toolkit.settings.resolved import Resolved
 from toolkit.training import rewards as run_rewards
 from toolkit.training.rewards import Reward
@@ -52,7 +52,21 @@ class Opened:
     """What measures: the reward that the run was measured by."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of how it was opened, a line each."""
+    of_run: DataSettings | None = None
+    """How the run divided the dataset; None for a model that no run has trained, or on another dataset."""
     policy: Policy | None = None
+
+    @property
+    def loaded(self) -> Policy:
+        """The policy in memory, which `load` brings there."""
+        if self.policy is None:
+            raise RuntimeError("load() comes first")
+        return self.policy
+
+    @property
+    def had_hidden(self) -> bool:
+        """Whether the run has never seen the problems that are hidden here."""
+        return self.of_run is None or self.of_run.n_hidden > 0 or self.problems.has_reserve
 
     @property
     def settings(self) -> GrpoSettings:
@@ -65,14 +79,26 @@ class Opened:
 
     @cached_property
     def problems(self) -> Problems:
-        """The run's dataset as it trained and measured on it: prompts, and the same rows held out; not yet cut to the
-        prompt budget, which takes a tokenizer (`load` does it)."""
+        """The run's dataset as it trained and measured on it, with prompts, the same rows held out, and solutions.
+
+        Not yet cut to the prompt budget, which takes a tokenizer: `load` does it.
+
+        Raises:
+            DataError: see `data.load`; more problems are asked for than the run has held out, and others it trained on.
+        """
         from toolkit import data
 
         of_run = read_json(self.named.run / SETTINGS) if self.named.run else {}
         needs = frozenset[str]().union(self.judge.columns, *(reward.columns for reward in self.rewards))
         is_gold = is_number if of_run.get("gold") == is_number.__name__ else bool
-        return data.load(self.settings.data, self.settings.record.seed, is_gold=is_gold, needs=needs)
+        asked, seed = self.settings.data, self.settings.record.seed
+        found = data.load(asked, seed, is_gold=is_gold, needs=needs, keep_solutions=True)
+        if self.of_run is not None and asked.n_eval > self.of_run.n_eval and not found.has_reserve:
+            n = self.of_run.n_eval
+            raise DataError(
+                f"--n_eval is {asked.n_eval}, and the run held out {n} and trained on the rest", f"at most {n}"
+            )
+        return found
 
     def messages(self, question: str) -> Messages:
         """A question as the run asks it: system message, solved examples, and in words that the chat template takes.
@@ -118,11 +144,19 @@ class Opened:
         return Exam(rows, self.judge.function, longest, pass_score, self.rewards)
 
 
-def open_policy(name: str, changes: Mapping[str, Any] | None = None, base: str | None = None) -> Opened:
+def open_policy(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    base: str | None = None,
+    *,
+    n_eval: int | None = None,
+    hidden: bool = False,
+) -> Opened:
     """Find what RUN|ADAPTER|MODEL means, check it, choose the engine and set the process up for it; `load` follows.
 
-    `changes` are settings by the names of their flags, which take the place of the run's: `{"n_eval": 64}`. Nothing
-    heavy is imported here, so that bad input is told at once.
+    `changes` are settings by the names of their flags, which take the place of the run's: `{"prompt_style": "boxed"}`.
+    `n_eval` and `hidden`: how many problems are to be asked, and whether hidden ones; the dataset is divided as the run
+    divided it, whatever they are. Nothing heavy is imported here, so that bad input is told at once.
 
     Raises:
         ModelError, RunFolderError, SettingsError, DataError: see `named.find` and `settings.check`.
@@ -132,7 +166,8 @@ def open_policy(name: str, changes: Mapping[str, Any] | None = None, base: str |
     gpus, why_no_gpu = find_gpus()
     gpus = best_first(gpus)
     found = named.find(name, changes or {}, gpus, why_no_gpu, base)
-    settings = _to_measure(found.settings)
+    of_run = found.settings.data if found.run is not None and "dataset" not in (changes or {}) else None
+    settings = _to_measure(replace(found.settings, data=_divided(found.settings.data, of_run, n_eval, hidden)))
     check(settings)
     session = Session.start("evaluate", Resolved.of(settings, found.given, found.why), gpus, why_no_gpu, [name])
     if session.backend.name != "unsloth":  # it generates by itself; vLLM is for the rollouts of its trainer
@@ -140,7 +175,17 @@ def open_policy(name: str, changes: Mapping[str, Any] | None = None, base: str |
     rewards, judge, notes = _rewards(found, session)
     session.paid = rewards
     source = session.locate()
-    return Opened(found, session, source, rewards, judge, [*found.notes, *notes, *session.introduction])
+    notes = [*found.notes, *notes, *session.introduction]
+    return Opened(found, session, source, rewards, judge, notes, of_run)
+
+
+def _divided(data: DataSettings, of_run: DataSettings | None, n_eval: int | None, hidden: bool) -> DataSettings:
+    """Never fewer held out than the run has, or what it measured on would be among the hidden ones."""
+    n = n_eval or data.n_eval
+    if of_run is None:  # so that fewer problems are the first of those that a run would measure on
+        return replace(data, n_eval=data.n_eval if hidden else max(n, data.n_eval), n_hidden=n if hidden else 0)
+    n_hidden = of_run.n_hidden or (n if hidden else 0)
+    return replace(data, n_eval=of_run.n_eval if hidden else max(n, of_run.n_eval), n_hidden=n_hidden)
 
 
 def _to_measure(settings: GrpoSettings) -> GrpoSettings:

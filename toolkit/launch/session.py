@@ -17,6 +17,7 @@ from toolkit.compat import attention, environment
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
 from toolkit.display.panel import measured_line, summary_table
+from toolkit.display.progress import Lines
 from toolkit.display.state import RunState
 from toolkit.launch import memory, situation
 from toolkit.machine import processes
@@ -255,7 +256,8 @@ class Session(Generic[S]):
 
         run, view = self._opened()
         view.phase(f"measuring {when}")
-        measured = measure(when, run, self.backend, policy, exam)
+        told = Lines(f"measuring {when}", view.say).told if run.writes else None
+        measured = measure(when, run, self.backend, policy, exam, told)
         view.say(measured_line(when, measured.summary(), view.width))
         return measured
 

@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from toolkit.errors import RunFolderError
 from toolkit.files import as_json, finite, replace_file, write_json
 from toolkit.runs import metrics, reader
-from toolkit.runs.names import ENVIRONMENT, LOCK, MEASUREMENTS, METRICS, PARITY, PROGRESS, SETTINGS, SUMMARY
+from toolkit.runs.completions import PARQUET, step_files, to_parquet
+from toolkit.runs.names import ENVIRONMENT, FORMAT, LOCK, MEASUREMENTS, METRICS, PARITY, PROGRESS, SETTINGS, SUMMARY
 from toolkit.runs.reader import checkpoint_step, is_complete
 from toolkit.units import format_gib, gib
 
@@ -88,12 +89,11 @@ class Run:
                 file.write(json.dumps(self.rows[-1]) + "\n")
 
     def write_completions(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write completions, one JSON object a line; `name` is `before`, `after`, or what `step_name` gives."""
+        """Write completions as Parquet in one move; `name` is `before`, `after`, or what `step_name` gives."""
         if not self.writes:
             return
-        lines = "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
         self.completions.mkdir(exist_ok=True)
-        replace_file(self.completions / f"{name}.jsonl", lines.encode())
+        replace_file(self.completions / f"{name}{PARQUET}", to_parquet(rows))
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end, or None."""
@@ -108,8 +108,8 @@ class Run:
             return
         if (self.folder / METRICS).exists():
             replace_file(self.folder / METRICS, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
-        for path in self.completions.glob("step_*.jsonl"):
-            if int(path.stem.removeprefix("step_")) > step:
+        for made_at, path in step_files(self.folder).items():
+            if made_at > step:
                 path.unlink()
         for path in self.checkpoints.glob("checkpoint-*"):
             if checkpoint_step(path) > step:
@@ -147,7 +147,7 @@ def create(recipe: str, output_dir: Path | None, settings: Mapping[str, Any]) ->
         existed = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         run = Run(recipe, folder.resolve(), _lock(folder.resolve()), made_folder=not existed)
-        run.write(SETTINGS, {"recipe": recipe, "requested": dict(settings)})
+        run.write(SETTINGS, {"recipe": recipe, "format": FORMAT, "requested": dict(settings)})
     except RunFolderError:
         raise
     except OSError as error:

@@ -26,6 +26,7 @@ STEP_S, ROLLOUT_S, REWARD_S, UPDATE_S = "time/step_s", "time/rollout_s", "time/r
 PARITY_S = "time/parity_s"
 TOKENS_PER_S = "rollout/tokens_per_s"
 NO_SIGNAL = "groups/zero_std_frac"
+BEST, WORST = "reward/best", "reward/worst"
 ALLOCATED_GIB, RESERVED_GIB = "memory/peak_allocated_gib", "memory/peak_gib"
 PARITY_LEVEL, PARITY_APPLIED, PARITY_APPLIED_MIN = "parity/level", "parity/applied", "parity/applied_min"
 PARITY_NOISE, PARITY_NOISE_MAX, PARITY_DRIFT = "parity/noise_mean", "parity/noise_max", "parity/drift"
@@ -49,6 +50,8 @@ class Metric:
 METRICS: dict[str, Metric] = {
     REWARD: Metric("weighted sum of the rewards, mean over completions", better="higher"),
     REWARD_STD: Metric("spread of the reward within its group, mean over groups"),
+    BEST: Metric("the highest reward of the step's completions", better="higher"),
+    WORST: Metric("the lowest reward of the step's completions", better="higher"),
     LENGTH: Metric("length of a completion", "tokens"),
     TRUNCATED: Metric("completions that the length limit truncated", "share", "lower"),
     LOSS: Metric("GRPO's loss; 0 by construction at num_iterations 1 and beta 0, whatever is learned"),

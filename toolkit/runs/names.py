@@ -4,13 +4,16 @@ settings.json       what was asked (flat), what of it a person gave, the rewards
                      after the trainer is built what took effect
 environment.json    versions, platform, card, command line, attention in training and rollouts
 metrics.jsonl       one line a step, TRL's keys and ours (`runs.metrics`)
-completions/        step_00001.jsonl: prompt, completion, answer, each reward; before.jsonl, after.jsonl
+completions/        step_00001.parquet: prompt, completion, answer, each reward, the advantage (`runs.completions`);
+                     before.parquet, after.parquet
 checkpoints/        checkpoint-N, as transformers writes them
 parity.json         every check that the sampler draws from the weights in training, where it is not the trainer itself
 measurements.json   before and after, with every verdict
 reward_check.json   what the check of the rewards found before the model was loaded
 adapter/            the LoRA adapter and the tokenizer
-summary.json        before, after, wall time, steps, backend, model, seed, memory planned and measured
+summary.json        how it ended, before, after, wall time, steps, backend, model, seed, memory planned and measured
+evaluation.json     of a folder of `toolkit eval`: the figures, and what decides each file of completions
+report.html         all of this on one page
 progress.json       the last step, and the seconds of work up to it
 error.log           the traceback of a defect
 console.log         what other packages printed under the live view
@@ -20,7 +23,11 @@ from __future__ import annotations
 
 SETTINGS, ENVIRONMENT, METRICS, SUMMARY = "settings.json", "environment.json", "metrics.jsonl", "summary.json"
 PARITY, MEASUREMENTS, REWARD_CHECK, PROGRESS = "parity.json", "measurements.json", "reward_check.json", "progress.json"
-ERROR_LOG, CONSOLE_LOG, LOCK = "error.log", "console.log", "run.lock"
+EVALUATION = "evaluation.json"
+ERROR_LOG, CONSOLE_LOG, LOCK, REPORT = "error.log", "console.log", "run.lock", "report.html"
+BEFORE, AFTER = "before", "after"
+FORMAT = 2
+"""Of the folder, kept in settings.json; 1, which says nothing there, had completions as JSONL."""
 
 
 def step_name(step: int) -> str:

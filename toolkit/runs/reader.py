@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.errors import RunFolderError
 from toolkit.runs import metrics
 from toolkit.runs.names import ENVIRONMENT, METRICS, SETTINGS
+from toolkit.units import plural
 
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoint: of one card or DDP, FSDP, DeepSpeed
 
@@ -28,16 +29,31 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, up to the first that is not whole, as a kill leaves the last; none without a file."""
+    return rows_of(folder / METRICS)[0]
+
+
+def rows_of(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """The rows of a metrics file up to the first that cannot be read, and a sentence on that one; empty for none.
+
+    Raises:
+        RunFolderError: the file is there and cannot be opened.
+    """
     rows: list[dict[str, Any]] = []
-    path = folder / METRICS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    try:
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror})", "the metrics of a run") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             int(row[metrics.STEP])
-        except (ValueError, KeyError, TypeError):
-            break
+        except (ValueError, KeyError, TypeError, RecursionError):
+            n_lost = sum(bool(rest.strip()) for rest in lines[number - 1 :])
+            return rows, f"{path.name} is broken at line {number}: read up to there, {plural(n_lost, 'line')} left out"
         rows.append(row)
-    return rows
+    return rows, ""
 
 
 def requested_settings(folder: Path) -> dict[str, Any]:

@@ -78,6 +78,8 @@ class DataSettings:
     """Longest prompt in tokens, chat template included; longer rows are dropped and counted."""
     n_eval: int = 256
     """Held-out problems measured before and after."""
+    n_hidden: int = 0
+    """More problems held back, from training and from measuring alike, for `toolkit eval --split hidden` in the end."""
     prompt_style: Literal["r1", "think", "boxed", "hash", "none"] = "r1"
     """How the answer is asked for: R1's tags, `<think>` as Qwen3 has it, `\\boxed{}`, `#### 18`, or not at all."""
     system_prompt: str | None = None
@@ -243,6 +245,7 @@ _AT_LEAST = {
     "lora_alpha": 1,
     "max_prompt_length": 1,
     "n_eval": 1,
+    "n_hidden": 0,
     "num_generations": 2,
     "max_completion_length": 1,
     "per_device_train_batch_size": 1,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from toolkit.compat import trl as trl_compat
 from toolkit.machine import processes
 from toolkit.rewards.completions import FINISH_REASON, finish_reason, text_of
+from toolkit.runs.completions import weighted_sum
 from toolkit.training.grpo import Assembly
 
 if TYPE_CHECKING:
@@ -30,6 +32,15 @@ class Round:
     """One a completion, each with a score a reward function; NaN where it could not judge."""
     rollout_s: float
     reward_s: float
+    totals: Sequence[float | None] = ()
+    """One a completion: the weighted sum of its scores; None where none of them could judge."""
+    advantages: Sequence[float] | None = None
+    """One a completion, as the loss gets it; None where TRL did not keep them."""
+
+
+def judgement(score: float) -> float | None:
+    """A score as TRL has it, where NaN says that the function could not judge."""
+    return None if math.isnan(score) else score
 
 
 class Observer:
@@ -39,7 +50,7 @@ class Observer:
         """`n_done` optimizer steps are done, and the next one is about to begin."""
 
     def round_done(self, round: Round) -> None:
-        """Completions were sampled and judged."""
+        """Completions were sampled and judged, and their advantages are known."""
 
     def metrics(self, step: int) -> Mapping[str, Any]:
         """What to add to the metrics of a step that has ended."""
@@ -63,8 +74,11 @@ class Events:
         self._ending_ids = trl_compat.ending_ids(assembly.trainer)
         self._step = 1
         self._rollout_s = 0.0
+        self._judged: Round | None = None
+        self._trainer = assembly.trainer
         trl_compat.wrap_method(assembly.trainer, trl_compat.GENERATE, self._timed)
-        trl_compat.wrap_method(assembly.trainer, trl_compat.CALCULATE_REWARDS, self._told)
+        trl_compat.wrap_method(assembly.trainer, trl_compat.CALCULATE_REWARDS, self._judging)
+        trl_compat.wrap_method(assembly.trainer, trl_compat.SCORE_ROUND, self._told)
         assembly.trainer.add_callback(self._callback())
 
     def _timed(self, generate: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,8 +91,8 @@ class Events:
 
         return timed
 
-    def _told(self, calculate: Callable[..., Any]) -> Callable[..., Any]:
-        def told(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+    def _judging(self, calculate: Callable[..., Any]) -> Callable[..., Any]:
+        def judging(inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
             start = time.perf_counter()
             # a column that rewards may read, as every other: which completions are truncated is known here only
             ends = [finish_reason(not ids or ids[-1] not in self._ending_ids) for ids in completion_ids_list]
@@ -99,10 +113,23 @@ class Events:
             every = [row for part in processes.gather(own) for row in part]
             rollout_s, self._rollout_s = self._rollout_s, 0.0
             names, size = self._reward_names, self._num_generations
-            done = Round(self._step, names, size, every, rewards.tolist(), rollout_s, reward_s)
-            for observer in self._observers:
-                observer.round_done(done)
+            self._judged = Round(self._step, names, size, every, rewards.tolist(), rollout_s, reward_s)
             return rewards
+
+        return judging
+
+    def _told(self, score: Callable[..., Any]) -> Callable[..., Any]:
+        def told(*args: Any, **kwargs: Any) -> Any:
+            scored = score(*args, **kwargs)
+            judged, self._judged = self._judged, None
+            if judged is not None:
+                weights = trl_compat.reward_weights(self._trainer)
+                totals = [weighted_sum(map(judgement, scores), weights) for scores in judged.rewards]
+                advantages = trl_compat.advantages(self._trainer, len(judged.completions))
+                done = replace(judged, totals=totals, advantages=advantages)
+                for observer in self._observers:
+                    observer.round_done(done)
+            return scored
 
         return told
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from toolkit.runs import Run
 from toolkit.runs import metrics as keys
 from toolkit.runs.groups import zero_std_frac
 from toolkit.runs.names import PROGRESS, step_name
-from toolkit.training.events import Observer, Round
+from toolkit.training.events import Observer, Round, judgement
 
 
 class Recorder(Observer):
@@ -38,10 +37,12 @@ class Recorder(Observer):
         for done in self._rounds:
             first_group = len(kept) // done.num_generations
             for i, (row, scores) in enumerate(zip(done.completions, done.rewards, strict=True)):
-                group = first_group + i // done.num_generations
-                values = (None if math.isnan(score) else score for score in scores)
-                named = dict(zip(done.reward_names, values, strict=True))
-                kept.append({"step": done.step, "group": group, **row, "rewards": named})
+                named = dict(zip(done.reward_names, map(judgement, scores), strict=True))
+                of_round = {"step": done.step, "group": first_group + i // done.num_generations}
+                paid = {"rewards": named, "reward": done.totals[i] if done.totals else None}
+                if done.advantages is not None:
+                    paid["advantage"] = done.advantages[i]
+                kept.append({**of_round, **row, **paid})
         self._run.write_completions(step_name(round.step), kept)
 
     def metrics(self, step: int) -> Mapping[str, Any]:
@@ -61,6 +62,9 @@ class Recorder(Observer):
         if self._rounds:
             fracs = [zero_std_frac(done.rewards, done.num_generations) for done in self._rounds]
             ours[keys.NO_SIGNAL] = sum(fracs) / len(fracs)
+        totals = [total for done in self._rounds for total in done.totals if total is not None]
+        if totals:
+            ours |= {keys.BEST: max(totals), keys.WORST: min(totals)}
         return ours
 
     def step_done(self, step: int, metrics: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from tests.paths import ROOT
 from toolkit.cli import main
 from toolkit.display.keys import read_key
 from toolkit.display.terminal import escaped
+from toolkit.runs.completions import to_parquet
 
 SETTINGS = {"requested": {"prompt_style": "boxed", "seed": 3}}
 
@@ -120,10 +121,14 @@ def test_what_is_escaped_is_what_a_terminal_obeys() -> None:
         (["a"], "no B given"),
         (["a", "nowhere"], "nowhere does not exist"),
         (["a", "empty"], "neither a run nor an evaluation"),
-        (["a", "unfinished"], "was not measured after training; wanted a finished run; or give unfinished"),
+        (
+            ["a", "unfinished"],
+            "not measured after training; wanted a finished run; or give unfinished/completions/step_00001.jsonl",
+        ),
         (["a", "a"], "the same text for all 6 prompts"),
         (["a", "other"], "no prompt in common"),
         (["a", "a/settings.json"], "has no prompt"),
+        (["a", "broken"], "is broken at line 2"),
         (["a", "b", "--n_pairs", "0"], "--n_pairs is 0"),
         (["a", "b", "--json"], "has no choice yet"),
         (["a", "b", "--output", "a"], "--output a holds something else"),
@@ -139,6 +144,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     (write_run(tmp_path / "other", ["x"]) / "completions" / "after.jsonl").write_text(
         '{"prompt": "p", "completion": "c"}'
     )
+    broken = write_run(tmp_path / "broken", ["x"]) / "completions" / "after.jsonl"
+    broken.write_text(broken.read_text() + '{"prompt": "p", "compl')
     before = sorted(tmp_path.rglob("*"))
     assert main(["eval", "rate", *args]) == 2
     error = capsys.readouterr().err
@@ -159,6 +166,19 @@ def test_a_rating_is_bound_to_its_completions_and_its_seed(
     assert main(["eval", "rate", *two, "--output", "kept"]) == 2
     assert "other completions of B" in capsys.readouterr().err
     assert Path("kept/rating.json").read_text() == state
+
+
+def test_parquet_of_a_run_and_of_an_evaluation_are_read(
+    two: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, name in (("a", "after"), ("b", "greedy")):
+        old = Path(folder, "completions", "after.jsonl")
+        rows = [json.loads(line) for line in old.read_text().splitlines()]
+        old.with_name(f"{name}.parquet").write_bytes(to_parquet(rows))
+        old.unlink()
+    assert rate(monkeypatch, "lq", *two) == 0
+    assert "1 of 6 pairs done" in capsys.readouterr().out
+    assert Path("ratings/a-after-vs-b-greedy/preferences.jsonl").exists()
 
 
 def test_two_ways_of_asking_leave_the_question_alone(

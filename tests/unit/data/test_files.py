@@ -43,7 +43,7 @@ def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
 
 def test_a_question_that_occurs_twice_lies_on_one_side() -> None:
     rows = [{"question": f"What is {i // 2}?", "answer": "1", "prompt": []} for i in range(40)]
-    train, held_out, _ = files.hold_out(rows, 4)
+    train, held_out, _hidden, _ = files.hold_out(rows, 4)
     assert {r["question"] for r in train}.isdisjoint(r["question"] for r in held_out)
     assert len(held_out) == 4
     assert len(train) == 32

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
-from toolkit.evaluation.estimators import mean_interval, paired_difference, wilson_interval
+from toolkit.evaluation.estimators import (
+    bootstrap_interval,
+    maj_at_k,
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+    two_shares_difference,
+    wilson_interval,
+)
 
 
 def test_wilson_against_published_values() -> None:
@@ -59,3 +69,50 @@ def test_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says() -> None
     rng = random.Random(1)
     drawn = (mean_interval([rng.betavariate(2, 3) for _ in range(64)], (0.0, 1.0)) for _ in range(1000))
     assert sum(bounds is not None and bounds[0] <= 0.4 <= bounds[1] for bounds in drawn) == pytest.approx(950, abs=25)
+
+
+@pytest.mark.parametrize(("n", "right"), [(5, 0), (5, 2), (5, 5), (6, 1), (1, 1)])
+def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, right: int) -> None:
+    verdicts = [i < right for i in range(n)]
+    for k in range(1, n + 1):
+        draws = list(itertools.combinations(verdicts, k))
+        assert pass_at_k(n, right, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+@pytest.mark.parametrize(("n", "right", "k"), [(4, 1, 5), (4, 1, 0), (4, 5, 1), (4, -1, 1)])
+def test_pass_at_k_of_more_than_there_are_is_refused(n: int, right: int, k: int) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        pass_at_k(n, right, k)
+
+
+def test_a_majority_votes_by_answers_in_whole_blocks() -> None:
+    answers = ["3", "4", "4", None, "4", "3"]
+    rights = [True, False, False, False, False, True]
+    assert maj_at_k(answers, rights, 6) == 0.0  # 4 has most votes, and is wrong
+    assert maj_at_k(answers, rights, 2) == pytest.approx(1 / 3)  # ties go to the first: 3 (right), 4, 4
+    assert maj_at_k(answers, rights, 1) == pytest.approx(2 / 6)
+    assert maj_at_k([None, None], [False, True], 2) == 0.0  # nobody votes
+    assert maj_at_k(answers, rights, 4) == 0.0  # what is left of six is no block
+    with pytest.raises(ValueError, match="wanted"):
+        maj_at_k(["3"], [True], 2)
+
+
+def test_the_bootstrap_is_the_same_each_time_and_near_the_normal_interval() -> None:
+    values = [float(i % 7) for i in range(200)]
+    interval = bootstrap_interval(values)
+    assert interval is not None
+    assert interval == bootstrap_interval(list(values)) != bootstrap_interval(values, seed=1)
+    normal = mean_interval(values)
+    assert normal is not None
+    assert interval == pytest.approx(normal, abs=0.06)
+    assert bootstrap_interval([0.5] * 9) is bootstrap_interval([]) is None
+
+
+@pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 0.0625), (8, 2, 0.109375), (3, 3, 1.0)])
+def test_mcnemar_is_the_exact_binomial(gained: int, lost: int, p: float) -> None:
+    assert mcnemar(gained, lost) == mcnemar(lost, gained) == pytest.approx(p)
+
+
+def test_two_shares_differ_as_in_newcombes_table() -> None:
+    found = two_shares_difference(56, 70, 48, 80)  # 1998, table II, column a, method 10
+    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)

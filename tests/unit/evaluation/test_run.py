@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +14,14 @@ from toolkit.data.schema import Messages, Row
 from toolkit.evaluation.run import Exam, Measurement, agree, compare, measure
 from toolkit.rewards import correct, r1_curriculum
 from toolkit.rewards.registry import get
+from toolkit.runs.completions import read_rows
 
 
 class Scripted:
     """An engine that says what it was told to, whatever it is asked."""
 
-    on_gpu = False
+    def batch_size(self, policy: Policy) -> int:
+        return 64
 
     def __init__(self, *texts: str) -> None:
         self.texts = texts
@@ -40,9 +41,9 @@ def measured(folder: Path, reward: Any, rows: Sequence[Row], *texts: str, when: 
     run = runs.create("test", folder / when, {})
     exam = Exam(rows, reward, 48, **more)
     found = measure(when, run, cast(Backend, Scripted(*texts)), cast(Policy, Spelling()), exam)
-    lines = (run.completions / f"{when}.jsonl").read_text().splitlines()
+    lines, _ = read_rows(run.completions / f"{when}.parquet")
     run.close()
-    return found, [json.loads(line) for line in lines]
+    return found, lines
 
 
 def row(asked: str, **columns: Any) -> Row:

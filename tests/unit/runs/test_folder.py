@@ -66,7 +66,7 @@ def test_rewinding_drops_exactly_what_comes_after(run: runs.Run) -> None:
     run.rewind_to(2)
     assert [row["step"] for row in run.rows] == [1, 2]
     assert (run.folder / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert sorted(p.name for p in run.completions.iterdir()) == ["step_00001.jsonl", "step_00002.jsonl"]
+    assert sorted(p.name for p in run.completions.iterdir()) == ["step_00001.parquet", "step_00002.parquet"]
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from toolkit import runs
 from toolkit.runs import metrics
+from toolkit.runs.completions import read_rows
 from toolkit.training.events import Round
 from toolkit.training.recorder import Recorder
 
@@ -42,7 +42,7 @@ def test_a_step_of_several_rounds_keeps_them_all(recorded: tuple[Recorder, Clock
     recorder.round_done(round_of(1, 1.0, 1.0, math.nan, 0.0))
     clock.now_s = 10.0
     row = recorder.metrics(1)
-    kept = [json.loads(line) for line in (run.completions / "step_00001.jsonl").read_text().splitlines()]
+    kept, _ = read_rows(run.completions / "step_00001.parquet")
     assert [r["group"] for r in kept] == [0, 0, 1, 1, 2, 2]
     assert [r["rewards"]["correct"] for r in kept] == [1.0, 0.0, 1.0, 1.0, None, 0.0]
     times = {metrics.STEP_S: 10.0, metrics.ROLLOUT_S: 4.0, metrics.REWARD_S: 1.0, metrics.UPDATE_S: 5.0}
@@ -60,4 +60,4 @@ def test_a_step_that_reuses_completions_has_none_of_its_own(recorded: tuple[Reco
     assert not {metrics.TOKENS_PER_S, metrics.NO_SIGNAL} & row.keys()
     recorder.step_done(2, {"reward": 0.5, **row})
     assert run.rows[0]["reward"] == 0.5
-    assert [path.name for path in run.completions.iterdir()] == ["step_00001.jsonl"]
+    assert [path.name for path in run.completions.iterdir()] == ["step_00001.parquet"]

@@ -32,6 +32,7 @@ from toolkit.rewards import registry
 from toolkit.rewards.bench.score import shown
 from toolkit.rewards.completions import text_of
 from toolkit.rewards.repetition import compression_ratio, distinct, tokens_of
+from toolkit.runs.completions import step_files
 from toolkit.runs.groups import KINDS, Kind, groups_of, kind_of
 from toolkit.units import format_frac, plural
 
@@ -120,10 +121,9 @@ def scored_rows(path: Path) -> list[Row]:
     """The rows of a file, or of all steps of a run folder in their order; a DataError where one has no scores."""
     files = [path]
     if path.is_dir():
-        inside = path / "completions" if (path / "completions").is_dir() else path
-        files = sorted(inside.glob("step_*.jsonl"))
+        files = list(step_files(path).values())
         if not files:
-            raise DataError(f"{path} has no completions/step_*.jsonl", "a run folder, or a file of rows")
+            raise DataError(f"{path} has no completions of a step", "a run folder, or a file of rows")
     rows = []
     for file in files:
         for line, row in read(file):

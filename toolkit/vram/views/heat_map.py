@@ -6,6 +6,7 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
+from toolkit.display.palette import LIGHT
 from toolkit.vram.plan import Fit
 from toolkit.vram.views.fits import MARKS, MEANINGS
 from toolkit.vram.views.sheet import Panel, Sheet
@@ -20,9 +21,8 @@ LINE, CHARACTER = 0.2, 0.066  # of the small text
 TITLE_LINE, TITLE_CHARACTER = 0.28, 0.12
 MIN_WIDTH, DOTS_PER_INCH = 7.0, 200
 PALE, DEEP = (0.91, 0.96, 0.99), (0.30, 0.66, 0.90)  # no darker, or black on it would be hard to read
-# Okabe and Ito's orange and purple beside blue and grey: told apart with any kind of colour blindness
-COLOURS: dict[Fit, str] = {"tight": "#E69F00", "no cache": "#CC79A7", "too large": "#EDEDED"}
-INK, GREY, WHITE = "#222222", "#767676", "#FFFFFF"
+COLOURS: dict[Fit, str] = {"tight": LIGHT["c5"], "no cache": LIGHT["c4"], "too large": "#ededed"}
+INK, GREY, WHITE = LIGHT["ink"], LIGHT["grey"], LIGHT["paper"]
 
 
 def draw(sheet: Sheet) -> bytes:

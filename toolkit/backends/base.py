@@ -117,6 +117,10 @@ class Backend(ABC):
         """Complete each prompt once with the policy as it stands now."""
 
     @abstractmethod
+    def stream(self, policy: Policy, prompt: Messages, sampling: Sampling, tell: Callable[[str], None]) -> Generation:
+        """Complete one prompt with the policy as it stands now; `tell` gets the text piece by piece."""
+
+    @abstractmethod
     def load_adapter(self, policy: Policy, folder: Path) -> None:
         """Put a saved LoRA adapter on what `load` gave, to generate with; a ModelError where it does not fit."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,11 @@ class InThisProcess(Backend):
         """The model's own `generate`, in batches of similar prompt length."""
         with in_eval_mode(policy.model), seeded(sampling.seed):
             return generate_with_transformers(policy, prompts, sampling)
+
+    def stream(self, policy: Policy, prompt: Messages, sampling: Sampling, tell: Callable[[str], None]) -> Generation:
+        """By the model's own `generate`, as `generate` does it."""
+        with in_eval_mode(policy.model):
+            return stream_with_transformers(policy, prompt, sampling, tell)
 
     def load_adapter(self, policy: Policy, folder: Path) -> None:
         """By PEFT: around a bare base, or into the adapter that the engine has made already."""
@@ -183,24 +188,79 @@ def generate_with_transformers(policy: Policy, prompts: Sequence[Messages], samp
     texts = [tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False) for p in prompts]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     results: dict[int, Generation] = {}
-    sample = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
-    how: dict[str, Any] = sample if sampling.temperature > 0 else {"do_sample": False}
-    # What is not said comes from the model's generation_config, and an instruct model's may penalise repetition; TRL's
-    # rollouts and vLLM's SamplingParams do not, so the measurement would be of another policy
-    how |= {"repetition_penalty": 1.0, "pad_token_id": tokenizer.pad_token_id}
+    how = _how(policy, sampling)
     for start in range(0, len(order), sampling.batch_size):
         batch = order[start : start + sampling.batch_size]
         inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = {k: v.to(model.device) for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
-        output = model.generate(**inputs, max_new_tokens=sampling.max_completion_length, use_cache=True, **how)
+        output = model.generate(**inputs, **how)
         completions = output[:, inputs["input_ids"].shape[1] :]
         ends = torch.tensor(_eos_ids(policy), device=completions.device)
         for i, ids in zip(batch, completions, strict=True):
-            stops = torch.isin(ids, ends).nonzero()
-            n_tokens = int(stops[0]) + 1 if len(stops) else len(ids)
-            text = tokenizer.decode(ids[:n_tokens], skip_special_tokens=True)
-            results[i] = Generation(text, n_tokens, is_truncated=len(stops) == 0)
+            results[i] = _generation(policy, ids, ends)
     return [results[i] for i in range(len(prompts))]
+
+
+def _how(policy: Policy, sampling: Sampling) -> dict[str, Any]:
+    """The arguments of `generate` beside the prompt."""
+    sample = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    how: dict[str, Any] = sample if sampling.temperature > 0 else {"do_sample": False}
+    # What is not said comes from the model's generation_config, and an instruct model's may penalise repetition; TRL's
+    # rollouts and vLLM's SamplingParams do not, so the measurement would be of another policy
+    how |= {"repetition_penalty": 1.0, "pad_token_id": policy.tokenizer.pad_token_id}
+    return how | {"max_new_tokens": sampling.max_completion_length, "use_cache": True}
+
+
+def _generation(policy: Policy, ids: Any, ends: Any) -> Generation:
+    """What one row of generated ids says, up to the first of `ends`."""
+    import torch
+
+    stops = torch.isin(ids, ends).nonzero()
+    n_tokens = int(stops[0]) + 1 if len(stops) else len(ids)
+    text = policy.tokenizer.decode(ids[:n_tokens], skip_special_tokens=True)
+    return Generation(text, n_tokens, is_truncated=len(stops) == 0)
+
+
+def stream_with_transformers(
+    policy: Policy, prompt: Messages, sampling: Sampling, tell: Callable[[str], None]
+) -> Generation:
+    """Complete one prompt, and hand each new piece of the text to `tell` as soon as its characters are whole."""
+    import torch
+
+    tokenizer, model = policy.tokenizer, policy.model
+    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    inputs = tokenizer([text], return_tensors="pt", add_special_tokens=False)
+    inputs = {k: v.to(model.device) for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
+    output = model.generate(**inputs, **_how(policy, sampling), streamer=_Pieces(tokenizer, tell))
+    ids = output[0, inputs["input_ids"].shape[1] :]
+    return _generation(policy, ids, torch.tensor(_eos_ids(policy), device=ids.device))
+
+
+class _Pieces:
+    """A streamer as `generate` wants it: the first ids that it gets are the prompt."""
+
+    def __init__(self, tokenizer: Any, tell: Callable[[str], None]) -> None:
+        self._tokenizer, self._tell = tokenizer, tell
+        self._ids: list[int] | None = None
+        self._n_told = 0
+
+    def put(self, value: Any) -> None:
+        if self._ids is None:
+            self._ids = []
+            return
+        self._ids += value.reshape(-1).tolist()
+        self._tell_rest(is_whole=False)
+
+    def end(self) -> None:
+        self._tell_rest(is_whole=True)
+
+    def _tell_rest(self, *, is_whole: bool) -> None:
+        text = self._tokenizer.decode(self._ids or [], skip_special_tokens=True)
+        if not is_whole:
+            text = text.rstrip("\ufffd")  # a character whose other bytes are still to come
+        if len(text) > self._n_told:
+            self._tell(text[self._n_told :])
+            self._n_told = len(text)
 
 
 def _eos_ids(policy: Policy) -> list[int]:

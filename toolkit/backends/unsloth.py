@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,17 @@ class UnslothBackend(InThisProcess):
         """vLLM with the current adapter where it runs, else `generate`."""
         if has_vllm_engine(policy.model):
             return _generate_with_vllm(policy, prompts, sampling)
-        fast = _import_unsloth()
-        was_training = policy.model.training
-        fast.for_inference(policy.model)
-        try:
+        with _for_inference(policy):
             return super().generate(policy, prompts, sampling)
-        finally:
-            if was_training:
-                fast.for_training(policy.model)
+
+    def stream(self, policy: Policy, prompt: Messages, sampling: Sampling, tell: Callable[[str], None]) -> Generation:
+        """By `generate`; where vLLM runs the text comes in one piece."""
+        if has_vllm_engine(policy.model):
+            (whole,) = _generate_with_vllm(policy, [prompt], sampling)
+            tell(whole.text)
+            return whole
+        with _for_inference(policy):
+            return super().stream(policy, prompt, sampling, tell)
 
     def save_merged_16bit(self, policy: Policy, adapter: Path, folder: Path) -> None:
         """Unsloth's merge, but of a 4-bit load on a CPU the plain one, since Unsloth refuses to do that there."""
@@ -149,6 +153,18 @@ class UnslothBackend(InThisProcess):
     def rolls_out_with_vllm(self, asked: ModelSettings) -> bool:
         """On a GPU where vLLM is installed, unless it is not wanted."""
         return asked.use_vllm is not False and self.could_use_vllm()
+
+
+@contextmanager
+def _for_inference(policy: Policy) -> Iterator[None]:
+    fast = _import_unsloth()
+    was_training = policy.model.training
+    fast.for_inference(policy.model)
+    try:
+        yield
+    finally:
+        if was_training:
+            fast.for_training(policy.model)
 
 
 def has_vllm_engine(model: Any) -> bool:

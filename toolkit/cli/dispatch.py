@@ -11,10 +11,11 @@ import tyro
 
 from toolkit import __version__
 from toolkit.cli.bench import BENCH_VERBS
+from toolkit.cli.chat import Chat
 from toolkit.cli.doctor import EXIT_CANNOT_RUN, Doctor
 from toolkit.cli.eval import EVAL_VERBS, Eval
 from toolkit.cli.plan import Plan
-from toolkit.cli.reward import REWARD_VERBS, with_bare_json
+from toolkit.cli.reward import REWARD_VERBS, with_bare_flags
 from toolkit.cli.runs import RUNS_VERBS
 from toolkit.cli.serve import Serve
 from toolkit.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SettingsError, ToolkitError, did_you_mean
@@ -42,6 +43,7 @@ VERBS: Mapping[str, type] = {
     "serve": Serve,
     "reward": Reward,
     "eval": Eval,
+    "chat": Chat,
     "runs": Runs,
     "bench": Bench,
 }
@@ -102,8 +104,8 @@ def _dispatch(args: Sequence[str], verbs: Mapping[str, type] = VERBS, command: s
     if "-h" in rest or "--help" in rest:
         _print_help([name, "--help"], verbs, command)
         return 0
-    has_positional = verbs is not VERBS or name in NESTED
-    return parse(verbs[name], with_bare_json(rest) if has_positional else rest).run()
+    has_positional = verbs is not VERBS or name in NESTED or name == "chat"
+    return parse(verbs[name], with_bare_flags(rest, verbs[name]) if has_positional else rest).run()
 
 
 def _print_help(args: Sequence[str], verbs: Mapping[str, type], command: str) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from toolkit.cli.rate import Rate
 from toolkit.errors import SettingsError
 from toolkit.files import finite
 from toolkit.settings.measuring import Measuring
@@ -73,4 +74,4 @@ class Compare:
         return 0
 
 
-EVAL_VERBS: dict[str, type] = {"compare": Compare}
+EVAL_VERBS: dict[str, type] = {"compare": Compare, "rate": Rate}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_type_hints
 
 import tyro
 
@@ -219,11 +219,12 @@ def _quietly(work: Callable[[], T]) -> T:
     return done
 
 
-def with_bare_json(args: Sequence[str]) -> list[str]:
+def with_bare_flags(args: Sequence[str], verb: type) -> list[str]:
     """`--json TARGET` as `--json=true TARGET`, else the target would be taken for the flag's value."""
+    switches = {f"--{name}" for name, kind in get_type_hints(verb).items() if kind is bool}
     following = [*args, ""][1:]
     return [
-        "--json=true" if arg == "--json" and after.lower() not in ("true", "false") else arg
+        f"{arg}=true" if arg in switches and after.lower() not in ("true", "false") else arg
         for arg, after in zip(args, following, strict=True)
     ]
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
-def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
+def wilson_interval(n_correct: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % score interval for a share (Wilson 1927, JASA 22:209).
 
-    Stays inside [0, 1] and is honest near 0 and 1, where the textbook interval collapses.
+    Stays inside [0, 1] and is honest near 0 and 1, where the textbook interval collapses. A tie may count as half.
 
     Raises:
         ValueError: n is 0, or n_correct is not between 0 and n.

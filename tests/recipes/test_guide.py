@@ -15,7 +15,8 @@ from rich.console import Console
 
 from tests.paths import CONFIGS, ROOT
 from tests.recipes.pages import follow
-from toolkit.display.panel import AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC, render
+from toolkit.control.preflight import AMBER_TRUNCATED_FRAC, RED_TRUNCATED_FRAC
+from toolkit.display.panel import render
 from toolkit.display.state import RECENT_STEPS, RunState
 from toolkit.models import build_embedded
 from toolkit.runs import metrics

@@ -6,6 +6,7 @@ run folder.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -46,12 +47,13 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen:
     terminal shows the cell in progress, too.
 
     Raises:
-        SettingsError: a `cap` without a card, or above it.
+        SettingsError: a `cap` without a card, or above it; an engine that is not installed.
         RunFolderError: another sweep is writing this folder.
     """
     about = _about(spec)
     gpus, why_no_gpu = find_gpus()
     _check_cap(spec, gpus, why_no_gpu)
+    _check_engines(spec, cells)
     with store.opened(folder) as known:
         ids = [cell.id(about) for cell in cells]
         waiting = [i for i, cell_id in enumerate(ids) if cell_id not in known]
@@ -259,3 +261,9 @@ def _keep_records(run_folder: Path) -> None:
     for path in run_folder.glob("*"):
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check_engines(spec: Spec, cells: Sequence[Cell]) -> None:
+    if any(cell.engine == "unsloth" for cell in cells) and importlib.util.find_spec("unsloth") is None:
+        found = f"{spec.path}: engine is unsloth, which is not installed"
+        raise SettingsError(found, "Unsloth, or another engine", 'pip install -e ".[gpu]"')

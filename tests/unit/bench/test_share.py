@@ -61,6 +61,10 @@ PRIVATE = [
     {"status": "refused", "why": "private/folder/rows.jsonl has no answer; see file:///srv/private/folder/y"},
     {"why": f"ssh {USER}@{HOST}.lan.example.org:/srv/private/folder/z"},
     {"spec": f"{USER}_24gb", "machine": {"hostname": HOST, "others": [f"{HOME}/bin/python"]}},
+    {"why": f"dear {USER}: my data is private/folder"},
+    {"settings": {"requested": {"grpo": {"hub_model_id": "deepthought/secret", "wandb_api_key": "0a1b2c3d" * 5}}}},
+    {"point": {"grpo": {"run_name": "my data of marvin"}, "host_port": "10.0.0.7:8000"}},
+    {"measured": {"note": "marvin@example.org"}, "about": {"a new key": "0a1b2c3d"}},
     {"effective": {"later": {"key": f"/mnt/private/folder/{USER}.bin"}}, "user": USER},
 ]
 
@@ -68,21 +72,43 @@ PRIVATE = [
 @pytest.mark.parametrize("parts", PRIVATE, ids=str)
 def test_nothing_says_who_or_where(parts: dict[str, Any]) -> None:
     text = share.as_lines(share.shared([record(**parts)]))
-    for word in (USER, HOST, "private/folder", "my data", "rewards dir", "hf_abc", "10.0.0.7", "pw@", "example.org"):
+    for word in (USER, HOST, "private/folder", "my data", "rewards dir", "hf_abc", "10.0.0.7", "pw@", "example.org", "0a1b2c3d"):
         assert word.lower() not in text.lower()
     assert not re.search(r"(?<![\w*:/])[~/\\]+\w+[/\\]", text)
     assert '"/' not in text
 
 
 def test_what_was_measured_stays() -> None:
-    (kept,) = share.shared([record(why="ran out: 3.2 GiB/s, tokens/s and/or Qwen/Qwen2.5-3B-Instruct")])
+    (kept,) = share.shared([record(why="OutOfMemoryError: 3.2 GiB for the prompt 'my own text'")])
     before = record()
     for name in ("date", "spec", "point", "repeat", "status", "measured", "predicted", "machine", "about"):
         assert kept[name] == before[name]
-    assert kept["why"] == "ran out: 3.2 GiB/s, tokens/s and/or Qwen/Qwen2.5-3B-Instruct"
+    assert kept["why"] == "OutOfMemoryError"
     assert share.shared([kept]) == [kept]
     assert table_of([kept, kept | {"point": {**kept["point"], "num_generations": 4}}]).csv().startswith("num_gen")
     assert share.name_of([kept]) == "rtx_4090_24gb.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("why", "kind"),
+    [
+        ("stopped after 900 s", "stopped after 900 s"),
+        ("exit code 130", "exit code 130"),
+        ("torch.OutOfMemoryError: CUDA", "OutOfMemoryError"),
+        ("ValueError: Q: who are you?", "ValueError"),
+        ("Alice: a line of a prompt", ""),
+        ("the last line of a log", ""),
+    ],
+)
+def test_a_reason_is_cut_to_its_kind(why: str, kind: str) -> None:
+    assert share.kind_of(why) == kind
+    assert share.kind_of(kind) == kind
+
+
+def test_texts_that_are_hidden_stay_apart() -> None:
+    kept = share.shared([record(point={"my_setting": text}) for text in ("mine", "yours", "mine")])
+    assert len({one["point"]["my_setting"] for one in kept}) == 2
+    assert share.shared(kept) == kept
 
 
 def test_what_a_path_leaves_is_its_last_part() -> None:

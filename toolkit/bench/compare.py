@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import random
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.bench.store import Record
-from toolkit.bench.tables import Row, rows_of
+from toolkit.bench.tables import Row, is_busy, mixed_in, notes, rows_of
 from toolkit.display.tables import Column, Table, number
 from toolkit.errors import SettingsError
 
-MEMORY_TOLERANCE = 0.01
-"""Share by which a peak and the counted work may grow. torch's allocator repeats a peak to the block; equal settings
-and seed repeat the work. Without a card a peak is resident memory, of which runs of the same code differ by up to a
-hundredth (`baselines/embedded_engines.jsonl`): with repeats the interval knows that, without them it may not."""
-FIGURES = (("peak GiB", ("peak_gib", "process")), ("tokens", ("n_tokens",)), ("passes", ("n_forward_passes",)))
+TOLERANCE = 0.01
+"""Share by which counted work and what torch allocated may grow: equal settings and seed repeat both."""
+RESIDENT_TOLERANCE = 0.05
+"""Of a CPU process's resident peak: two runs of the same code differed by 2.4 %, twice that is no chance."""
 TIME_TOLERANCE = 0.15
 """Share by which a time may grow: medians of the same code on a quiet machine differ by up to a tenth."""
-N_RESAMPLES = 2000
+FAR = 3
+"""Times the tolerance from which on one run a side is enough to call a time worse."""
+FIGURES = (
+    *(("peak GiB", ("peak_gib", "process")), ("allocated GiB", ("peak_gib", "allocated"))),
+    *(("tokens", ("n_tokens",)), ("passes", ("n_forward_passes",))),
+)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The second over the first for one figure of one cell, with its interval: 95 % for times, else all repeats'."""
+    """The second over the first for one figure of one cell, between the least and the largest of a pair of repeats."""
 
     cell: Mapping[str, Any]
     """The settings in which the cells differ."""
@@ -35,11 +37,22 @@ class Ratio:
     low: float
     high: float
     tolerance: float
+    is_judged: bool = True
+    """False where chance is not known: a time of one run, or of a busy machine."""
 
     @property
     def is_regression(self) -> bool:
         """Beyond the tolerance, the whole interval included: a ratio that may be chance is none."""
-        return self.low > 1 + self.tolerance
+        return self.is_judged and self.low > 1 + self.tolerance
+
+    @property
+    def verdict(self) -> str:
+        """`worse`, `same`, `no worse`, or `cannot tell` where the interval has both sides of the tolerance."""
+        if self.is_regression:
+            return "worse"
+        if not self.is_judged or self.high > 1 + self.tolerance:
+            return "cannot tell"
+        return "same" if self.value >= 1 else "no worse"
 
 
 def compare(first: Sequence[Record], second: Sequence[Record]) -> list[Ratio]:
@@ -48,39 +61,59 @@ def compare(first: Sequence[Record], second: Sequence[Record]) -> list[Ratio]:
     Raises:
         SettingsError: they have no cell in common.
     """
-    before = {_key(row): row for row in rows_of(first) if row.finished}
-    pairs = [(before[_key(row)], row) for row in rows_of(second) if row.finished and _key(row) in before]
-    if not pairs:
-        raise SettingsError("the two have no finished cell in common", "two results of the same spec")
+    every = _pairs(first, second)
+    if not any(other for _, other in every):
+        raise SettingsError("the two have no cell in common", "two results of the same spec")
+    pairs = [(one, other) for one, other in every if one.finished and other and other.finished]
     ratios = []
     for one, other in pairs:
         cell = {name: value for name, value in other.point.items() if name in _telling(pairs)}
-        ratios.append(_of_times(cell, one, other))
+        ratios += [_of_times(cell, one, other)]
+        on_cpu = not one.values("peak_gib", "allocated") and one.values("peak_gib", "resident")
         for figure, path in FIGURES:
-            ratio = _of_repeats(cell, figure, one.values(*path), other.values(*path))
-            ratios += [ratio] if ratio else []
-    return ratios
+            tolerance = RESIDENT_TOLERANCE if on_cpu and path[0] == "peak_gib" else TOLERANCE
+            ratios += [_of_repeats(cell, figure, one.values(*path), other.values(*path), tolerance)]
+    return [ratio for ratio in ratios if ratio]
 
 
 def table_of(ratios: Sequence[Ratio], *, on_screen: bool = False) -> Table:
     """A row a ratio; `on_screen`: headings may be folded."""
-    names = list(ratios[0].cell)
+    names = list(ratios[0].cell) if ratios else []
     settings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in names]
     table = Table([*settings, "figure", number("ratio"), number("interval"), "verdict"])
     for r in ratios:
-        is_same = r.low <= 1 + r.tolerance and r.value >= 1
-        verdict = "worse" if r.is_regression else "same" if is_same else "no worse"
         values = (str(r.cell.get(name)) for name in names)
-        table.add(*values, r.figure, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", verdict)
+        table.add(*values, r.figure, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", r.verdict)
     return table
 
 
 def lost(first: Sequence[Record], second: Sequence[Record]) -> list[str]:
-    """Cells that finished in the first and ended otherwise in the second, with the reason."""
-    before = {_key(row) for row in rows_of(first) if row.finished}
-    return [
-        f"{row.status}: {row.records[0]['why']}" for row in rows_of(second) if _key(row) in before and not row.finished
-    ]
+    """What finished in the first and is not in the second: cells with how they ended, and figures, by name."""
+    found = []
+    for one, other in _pairs(first, second):
+        told = ", ".join(f"{name} {value}" for name, value in one.point.items() if name not in ("engine", "model"))
+        if not one.finished:
+            continue
+        if other is None:
+            found.append(f"missing: {told}")
+        elif not other.finished:
+            found.append(": ".join(filter(None, (other.status, str(other.records[0]["why"]), told))))
+        else:
+            gone = [name for name, path in FIGURES if one.values(*path) and not other.values(*path)]
+            found += [f"without {', '.join(gone)}: {told}"] if gone else []
+    return found
+
+
+def warnings(first: Sequence[Record], second: Sequence[Record]) -> list[str]:
+    """Conditions in which the two differ, and that the machine was busy."""
+    return notes([*first, *second])
+
+
+def _pairs(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[Row, Row | None]]:
+    """Each cell of the first with that of the second; conditions count only where one of the two mixes them."""
+    mixed = list(dict.fromkeys([*mixed_in(first), *mixed_in(second)]))
+    found = {_key(row): row for row in rows_of(second, mixed)}
+    return [(row, found.get(_key(row))) for row in rows_of(first, mixed)]
 
 
 def _key(row: Row) -> str:
@@ -92,24 +125,22 @@ def _telling(pairs: Sequence[tuple[Row, Row]]) -> set[str]:
     return {name for name in names if len({repr(row.point.get(name)) for _, row in pairs}) > 1}
 
 
-def _of_repeats(cell: Mapping[str, Any], figure: str, a: Sequence[float], b: Sequence[float]) -> Ratio | None:
+def _of_repeats(
+    cell: Mapping[str, Any], figure: str, a: Sequence[float], b: Sequence[float], tolerance: float
+) -> Ratio | None:
     """The ratio of the medians over the repeats, between the least and the largest that a pair of repeats gives."""
     if not a or not b or not min(a) > 0:
         return None
     value = statistics.median(b) / statistics.median(a)
-    return Ratio(cell, figure, value, min(b) / max(a), max(b) / min(a), MEMORY_TOLERANCE)
+    return Ratio(cell, figure, value, min(b) / max(a), max(b) / min(a), tolerance)
 
 
-def _of_times(cell: Mapping[str, Any], one: Row, other: Row) -> Ratio:
-    """The ratio of the medians of all steps, with a bootstrap over the steps of each (Efron 1979)."""
-    a, b = (
-        [s for record in row.finished for s in record["measured"]["step_s"] if s and math.isfinite(s)]
-        for row in (one, other)
-    )
-    draw = random.Random(0)
-    drawn = sorted(
-        statistics.median(draw.choices(b, k=len(b))) / statistics.median(draw.choices(a, k=len(a)))
-        for _ in range(N_RESAMPLES)
-    )
-    low, high = drawn[int(0.025 * N_RESAMPLES)], drawn[int(0.975 * N_RESAMPLES)]
-    return Ratio(cell, "s/step", statistics.median(b) / statistics.median(a), low, high, TIME_TOLERANCE)
+def _of_times(cell: Mapping[str, Any], one: Row, other: Row) -> Ratio | None:
+    """The ratio of the repeats' median steps: the steps of one process say nothing of how processes differ."""
+    a, b = one.values("step_s_median"), other.values("step_s_median")
+    ratio = _of_repeats(cell, "s/step", a, b, TIME_TOLERANCE)
+    if ratio is None:
+        return None
+    is_far = ratio.value > 1 + FAR * TIME_TOLERANCE
+    is_quiet = not any(map(is_busy, [*one.finished, *other.finished]))
+    return replace(ratio, is_judged=is_quiet and (min(len(a), len(b)) > 1 or is_far))

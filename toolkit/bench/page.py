@@ -11,7 +11,7 @@ from markupsafe import Markup
 from toolkit.bench import page_charts
 from toolkit.bench.predict import planner_of
 from toolkit.bench.store import Record
-from toolkit.bench.tables import NOT_RUN, Row, rows_of, table_of, varied
+from toolkit.bench.tables import NOT_RUN, Row, notes, rows_of, table_of, varied
 from toolkit.display import page
 from toolkit.display.page import Section, Tile
 from toolkit.display.tables import Table, number, words
@@ -28,7 +28,7 @@ def write(records: Sequence[Record], plans: dict[str, Any]) -> str:
     name = str(records[0].get("spec", "sweep")) if records else ""
     title = f"Sweep {name}" if records else "What fits on one card"
     lead = (
-        f"{plural(len(rows_of(records)), 'cell')}, {places(records)}."
+        ". ".join([f"{plural(len(rows_of(records)), 'cell')}, {places(records)}", *notes(records)]) + "."
         if records
         else "Memory and speed of GRPO, as the planner expects them: nothing here was measured."
     )
@@ -94,16 +94,12 @@ def told(row: Row, names: Sequence[str]) -> str:
 
 
 def _cells(records: Sequence[Record], rows: Sequence[Row]) -> Table:
-    """The sweep's table with where each row comes from and, where one ended otherwise, why."""
-    table, reasons = table_of(records), [_reason(row) for row in rows]
-    made = Table([*table.columns, "source", *([words("why")] if any(reasons) else [])])
-    for cells, row, reason in zip(table.rows, rows, reasons, strict=True):
-        made.add(*cells, places(row.records), *([reason] if any(reasons) else []))
+    """The sweep's table with where each row comes from."""
+    table = table_of(records)
+    made = Table([*table.columns, "source"])
+    for cells, row in zip(table.rows, rows, strict=True):
+        made.add(*cells, places(row.records))
     return made
-
-
-def _reason(row: Row) -> str:
-    return "; ".join(dict.fromkeys(str(record["why"]) for record in row.records if record["why"]))
 
 
 def _phases(rows: Sequence[Row], names: Sequence[str]) -> Table:

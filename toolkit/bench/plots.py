@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.bench import heat_maps
 from toolkit.bench.store import Record
-from toolkit.bench.tables import Row, rows_of, varied
+from toolkit.bench.tables import Row, notes, rows_of, varied
 from toolkit.display.palette import COLOURS, LIGHT
 from toolkit.errors import SettingsError
 
@@ -96,6 +96,8 @@ def draw(records: Sequence[Record], suffix: str) -> bytes:
     heights = [PARETO_HEIGHT, *[CURVE_HEIGHT] * len(growing), *(one.height for one in maps)]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    if told := "; ".join(notes(records)):
+        parts[0].suptitle(textwrap.fill(told, 110), fontsize=7, color=LIGHT["ink"])
     left, beside = parts[0].subplots(1, 2, width_ratios=(3, 1))
     _draw_pareto(left, beside, rows, names)
     for name, part in zip(growing, parts[1:], strict=False):
@@ -150,7 +152,9 @@ def _draw_curves(axes: Axes, rows: Sequence[Row], name: str, kind: Growing) -> N
     axes.minorticks_off()
     low, high = axes.get_ylim()
     marks = [mark for mark in _MARKS if low <= mark <= high]
-    axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
+    if len(marks) < 2:  # a range in which no round number lies
+        marks = [low * (high / low) ** part for part in (0.1, 0.5, 0.9)]
+    axes.set_yticks(marks, [f"{mark:.3g}" for mark in marks])
     if planner := next(
         (plan.get("planner", "planner") for row in rows if (plan := row.records[0].get("predicted"))), ""
     ):

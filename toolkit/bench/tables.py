@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.bench.store import Record
-from toolkit.display.tables import Column, Table, number
+from toolkit.display.tables import Column, Table, number, words
 
 UNKNOWN, NOT_RUN = "-", "not_run"
 
@@ -40,12 +40,59 @@ class Row:
         return bad[0].replace("_", " ") if bad else "ok"
 
 
-def rows_of(records: Sequence[Record]) -> list[Row]:
-    """Records of equal engine and settings together, in the order of their first."""
-    grouped: dict[str, list[Record]] = {}
-    for record in records:
-        grouped.setdefault(repr(sorted(record["point"].items(), key=str)), []).append(record)
-    return [Row(group[0]["point"], group) for group in grouped.values()]
+def rows_of(records: Sequence[Record], mixed: Sequence[str] | None = None) -> list[Row]:
+    """Records of equal engine, settings and conditions together, in the order of their first.
+
+    A condition in which the records differ (`mixed_in`, or `mixed`) stands among the settings, so that each table,
+    chart and comparison shows it.
+    """
+    mixed = mixed_in(records) if mixed is None else mixed
+    points = [{**record["point"], **_only(conditions(record), mixed)} for record in records]
+    grouped: dict[str, Row] = {}
+    for point, record in zip(points, records, strict=True):
+        row = grouped.setdefault(repr(sorted(point.items(), key=str)), Row(point, []))
+        grouped[repr(sorted(point.items(), key=str))] = Row(point, [*row.records, record])
+    return list(grouped.values())
+
+
+def conditions(record: Record) -> dict[str, str]:
+    """What decides a cell's figures beside its settings: card or CPU, warm-up, releases."""
+    about = record.get("about") or {}
+    if not about:
+        return {}
+    cards = ", ".join(map(str, about.get("card") or []))
+    told = {"card": cards or f"CPU, {about.get('n_cpus')} cores", "warm-up": str(about.get("warmup_steps"))}
+    others = {name: str(value) for name, value in about.items() if name not in _TOLD and value is not None}
+    return told | others | {name: str(value) for name, value in (about.get("versions") or {}).items()}
+
+
+def mixed_in(records: Sequence[Record]) -> list[str]:
+    """The conditions in which records differ."""
+    found = [conditions(record) for record in records]
+    names = dict.fromkeys(name for one in found for name in one)
+    return [name for name in names if len({one.get(name) for one in found}) > 1]
+
+
+def notes(records: Sequence[Record]) -> list[str]:
+    """What a reader of the figures has to know: conditions that are mixed, and a machine that was busy."""
+    mixed = mixed_in(records)
+    found = [f"mixed: {', '.join(mixed)} differ, and cells of each stand apart"] if mixed else []
+    n_busy = sum(map(is_busy, records))
+    return found + (
+        [f"the machine was busy before {n_busy} of {len(records)} cells: times are not a quiet one's"] if n_busy else []
+    )
+
+
+def is_busy(record: Record) -> bool:
+    """Other work was seen on the machine just before the cell."""
+    return (record.get("machine") or {}).get("is_quiet") is False
+
+
+def _only(found: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: found.get(name, UNKNOWN) for name in names}
+
+
+_TOLD = ("card", "n_cpus", "warmup_steps", "versions", "git_commit")
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
@@ -65,16 +112,21 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
     headings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in varied(rows)]
     has_run = any(record["status"] != NOT_RUN for record in records)
     figures = [*(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), *([number("n")] if has_run else [])]
-    ending = ["status"] if has_run else ["on the card"] if any(plans) else []
+    reasons = [_why(row) for row in rows]
+    has_why = has_run and any(reasons)
+    last = Column("status", is_words=True) if on_screen else "status"
+    ending = [last, *([words("why")] if has_why else [])] if has_run else ["on the card"] if any(plans) else []
     table = Table([*headings, *(replace(column, is_words=on_screen) for column in figures), *ending])
-    for row, plan in zip(rows, plans, strict=True):
+    for row, plan, why in zip(rows, plans, reasons, strict=True):
         cells = [_plain(row.point.get(name)) for name in varied(rows)]
         if base:
             cells += _measured(row, base)
         if any(plans):
             cells += [_plain(plan.get("peak_gib")), _plain(plan.get("step_s"))]
         table.add(
-            *cells, *([str(len(row.records)), row.status] if has_run else [_plain(plan.get("fit"))] * len(ending))
+            *cells,
+            *([str(len(row.finished)), row.status] if has_run else [_plain(plan.get("fit"))] * len(ending)),
+            *([why] if has_why else []),
         )
     return table
 
@@ -94,6 +146,45 @@ def _measured(row: Row, base: Row) -> list[str]:
         _rounded(row.median("step_s_median"), ".3g"),
         _rounded(row.median("reward"), ".2f"),
     ]
+
+
+def figures_of(records: Sequence[Record]) -> Table:
+    """All figures for a machine: plain numbers, a heading once, a row a cell; empty where there is none."""
+    rows = rows_of(records)
+    table = Table([*varied(rows), *FIGURES, "planned_gib", "planned_step_s", "n_ok", "status", "why"])
+    for row in rows:
+        plan = row.records[0]["predicted"] or {}
+        found = [row.median(*path) for path in FIGURES.values()]
+        speed = row.median("samples_per_s")
+        reward = row.median("reward")
+        found[-1] = None if speed is None or reward is None else 60 * speed * reward
+        numbers = [*found, plan.get("peak_gib"), plan.get("step_s"), len(row.finished)]
+        table.add(
+            *("" if (value := row.point.get(name)) is None else str(value) for name in varied(rows)),
+            *("" if value is None else f"{value:.6g}" for value in numbers),
+            *(row.status, _why(row)),
+        )
+    return table
+
+
+FIGURES: dict[str, tuple[str, ...]] = {
+    "peak_gib": ("peak_gib", "process"),
+    "load_peak_gib": ("phase_peak_gib", "load", "resident"),
+    "rollout_peak_gib": ("phase_peak_gib", "rollout", "resident"),
+    "update_peak_gib": ("phase_peak_gib", "update", "resident"),
+    "step_s": ("step_s_median",),
+    "tokens_per_s": ("tokens_per_s",),
+    "rollout_tokens_per_s": ("rollout_tokens_per_s",),
+    "update_tokens_per_s": ("update_tokens_per_s",),
+    "completions_per_s": ("samples_per_s",),
+    "reward": ("reward",),
+    "reward_per_minute": ("reward_per_minute",),
+}
+"""Heading and place of a figure; reward per minute is that of all completions, 60 x completions/s x reward."""
+
+
+def _why(row: Row) -> str:
+    return "; ".join(dict.fromkeys(str(record["why"]) for record in row.records if record["why"]))
 
 
 def _change(value: float | None, first: float | None) -> str:

@@ -133,20 +133,22 @@ class Table:
     results: _Results = None
     """A folder of results, or its cells.jsonl."""
     format: Literal["screen", "markdown", "csv", "latex"] = "screen"
-    """How it is written; a pipe gets Markdown unless another is named."""
+    """How it is written: in a pipe `screen` is Markdown; csv has all figures."""
 
     def run(self) -> int:
         from toolkit.bench.store import read_finished
-        from toolkit.bench.tables import table_of
+        from toolkit.bench.tables import figures_of, notes, table_of
         from toolkit.display.console import console
 
         records = read_finished(_given(self.results, "RESULTS", "a folder that toolkit bench run wrote"))
         table = table_of(records)
-        forms = {"markdown": table.markdown, "csv": table.csv, "latex": table.latex}
+        forms = {"markdown": table.markdown, "csv": figures_of(records).csv, "latex": table.latex}
         if self.format == "screen" and console.is_terminal:
             console.print(table_of(records, on_screen=True).rich(gap=1))
         else:
             print(forms.get(self.format, table.markdown)(), end="")
+        for line in notes(records) if self.format in ("screen", "markdown") else ():
+            print(f"\n{line}")
         return 0
 
 
@@ -242,17 +244,21 @@ class Compare:
     """The results in question."""
 
     def run(self) -> int:
-        from toolkit.bench.compare import compare, lost, table_of
+        from toolkit.bench.compare import compare, lost, table_of, warnings
         from toolkit.bench.store import read_finished
         from toolkit.display.console import console, say
 
         wanted = "two folders that toolkit bench run wrote"
         first, second = (read_finished(_given(path, "RESULTS", wanted)) for path in (self.first, self.second))
         ratios, gone = compare(first, second), lost(first, second)
-        if console.is_terminal:
+        if not ratios:
+            say("no cell has finished in both")
+        elif console.is_terminal:
             console.print(table_of(ratios, on_screen=True).rich(gap=1))
         else:
             print(table_of(ratios).markdown(), end="")
+        for line in warnings(first, second):
+            say(line)
         for line in gone:
             say(f"finished before, and now {line}")
         return EXIT_FAILED if gone or any(ratio.is_regression for ratio in ratios) else 0

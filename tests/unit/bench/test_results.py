@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +14,9 @@ from rich.console import Console
 from toolkit.bench import compare
 from toolkit.bench.heat_maps import maps_of
 from toolkit.bench.plots import draw, exponent, pareto
-from toolkit.bench.tables import rows_of, table_of
+from toolkit.bench.tables import figures_of, notes, rows_of, table_of
+from toolkit.cli import main
 from toolkit.errors import SettingsError
-
-GRID = [(g, c) for g in (4, 16) for c in ("none", "hf")]
 
 
 def record(
@@ -25,6 +27,7 @@ def record(
         "step_s_median": sorted(steps)[len(steps) // 2],
         "tokens_per_s": 1000 / steps[0],
         "peak_gib": {"process": peak},
+        "samples_per_s": 20.0,
         "n_tokens": 500,
         "reward": 0.5,
     }
@@ -32,7 +35,7 @@ def record(
         "id": "x",
         "point": {"engine": "toolkit", "model": "m", **point},
         "status": status,
-        "why": "no memory",
+        "why": "" if status == "ok" else "no memory",
         "measured": figures if status == "ok" else {},
         "predicted": None,
     }
@@ -40,53 +43,83 @@ def record(
 
 def test_a_table_has_what_varies_and_the_change_from_the_first() -> None:
     records = [record(g=4), record(g=4, peak=1.2), record(g=8, peak=2.2, steps=(2.0,)), record("out_of_memory", g=16)]
-    assert table_of(records).csv().splitlines() == [
-        "g,peak GiB,%,tokens/s,%,s/step,reward,n,status",
-        '4,1.10,+0,"1,000",+0,1,0.50,2,ok',
-        "8,2.20,+100,500,-50,2,0.50,1,ok",
-        "16,-,-,-,-,-,-,1,out of memory",
-    ]
-    assert (
-        table_of(records).latex().splitlines()[2]
-        == r"g & peak GiB & \% & tokens/s & \% & s/step & reward & n & status \\"
+    lines = table_of(records).markdown().splitlines()
+    assert lines[0] == "| g | peak GiB | % | tokens/s | % | s/step | reward | n | status | why |"
+    assert lines[2] == "| 4 | 1.10 | +0 | 1,000 | +0 | 1 | 0.50 | 2 | ok |  |"
+    assert lines[4] == "| 16 | - | - | - | - | - | - | 0 | out of memory | no memory |"
+
+
+def test_csv_has_plain_numbers_under_names_of_their_own() -> None:
+    rows = list(csv.DictReader(StringIO(figures_of([record(g=4), record("out_of_memory", g=8)]).csv())))
+    assert (rows[0]["tokens_per_s"], rows[0]["completions_per_s"], rows[0]["reward_per_minute"]) == (
+        "1000",
+        "20",
+        "600",
     )
+    assert (rows[1]["tokens_per_s"], rows[1]["n_ok"], rows[1]["why"]) == ("", "0", "no memory")
 
 
 @pytest.mark.parametrize(
-    ("second", "regressions"),
+    ("name", "value"), [("card", ["RTX 4090"]), ("warmup_steps", 2), ("versions", {"torch": "2.14"})]
+)
+def test_cells_of_other_conditions_are_no_repeats(name: str, value: Any) -> None:
+    about = {"card": [], "n_cpus": 2, "warmup_steps": 1, "versions": {"torch": "2.13"}}
+    records = [record() | {"about": about}, record() | {"about": about | {name: value}}]
+    assert len(rows_of(records)) == 2
+    assert len(table_of(records).rows) == 2
+    assert notes(records)[0].startswith("mixed: ")
+    assert len(compare.compare(records[:1], records[1:])) == 3
+    assert compare.warnings(records[:1], records[1:])
+
+
+def test_a_busy_machine_is_told_and_its_times_not_judged() -> None:
+    busy = [record(steps=(9.0, 9.0)) | {"machine": {"is_quiet": False}}] * 2
+    assert "busy before 2 of 2" in notes(busy)[0]
+    assert {r.verdict for r in compare.compare([record()] * 2, busy) if r.figure == "s/step"} == {"cannot tell"}
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"),
     [
-        (record(), set()),
-        (record(steps=(1.1, 1.0, 1.2)), set()),
-        (record(steps=(1.5, 1.6, 1.7)), {"s/step"}),
-        (record(steps=(0.5, 0.6, 0.7)), set()),
-        (record(peak=1.02), {"peak GiB"}),
-        (record(peak=1.005), set()),
+        ([(1.1,), (1.0,)], "same"),
+        ([(1.5,), (1.6,)], "worse"),
+        ([(0.8,), (2.7,)], "cannot tell"),
+        ([(0.5,), (0.6,)], "no worse"),
+        ([(1.4,)], "cannot tell"),
+        ([(1.0,)], "cannot tell"),
+        ([(1.6,)], "worse"),
     ],
 )
-def test_a_regression_is_beyond_chance_and_tolerance(second: dict[str, Any], regressions: set[str]) -> None:
-    ratios = compare.compare([record()], [second])
-    assert {ratio.figure for ratio in ratios if ratio.is_regression} == regressions
+def test_a_time_is_judged_by_its_repeats(second: list[tuple[float, ...]], verdict: str) -> None:
+    ratios = compare.compare([record(steps=(1.0,))] * 2, [record(steps=steps) for steps in second])
+    assert [r.verdict for r in ratios if r.figure == "s/step"] == [verdict]
 
 
-def test_repeats_say_how_far_a_peak_differs_by_itself() -> None:
-    noisy = [record(peak=1.00), record(peak=1.03)]
-    (peak,) = (r for r in compare.compare(noisy, [record(peak=1.03), record(peak=1.04)]) if r.figure == "peak GiB")
-    assert (round(peak.low, 4), round(peak.high, 4)) == (1.0, 1.04)
-    assert not peak.is_regression
-    (peak,) = (r for r in compare.compare(noisy, [record(peak=1.06), record(peak=1.05)]) if r.figure == "peak GiB")
-    assert peak.is_regression, "the least of the second is above all of the first"
+@pytest.mark.parametrize(
+    ("on_cpu", "peak", "verdict"), [(True, 1.03, "same"), (True, 1.06, "worse"), (False, 1.02, "worse")]
+)
+def test_resident_memory_differs_by_itself(on_cpu: bool, peak: float, verdict: str) -> None:
+    first, second = record(), record(peak=peak)
+    for one in (first, second) if on_cpu else ():
+        one["measured"]["peak_gib"]["resident"] = one["measured"]["peak_gib"]["process"]
+    assert [r.verdict for r in compare.compare([first], [second]) if r.figure == "peak GiB"] == [verdict]
 
 
-def test_the_verdict_is_to_be_seen_in_eighty_columns() -> None:
-    first, second = (
-        [record(peak=peak, num_generations=g, max_completion_length=96, gradient_checkpointing=c) for g, c in GRID]
-        for peak in (1.0, 1.5)
-    )
+def test_all_is_to_be_seen_in_eighty_columns() -> None:
+    grid = [
+        {"num_generations": g, "max_completion_length": 96 * g, "gradient_checkpointing": c}
+        for g in (4, 16)
+        for c in ("none", "hf")
+    ]
+    first, second = ([record(peak=peak, **point) for point in grid] for peak in (1.0, 1.5))
+    second[3] = record("out_of_memory", **grid[3])
     console = Console(width=80, file=StringIO())
     console.print(compare.table_of(compare.compare(first, second), on_screen=True).rich(gap=1))
-    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue] # a StringIO
-    endings = [line.split()[-1] for line in lines if line.strip()]
-    assert (endings.count("same"), endings.count("worse")) == (8, 4)
+    console.print(table_of(second, on_screen=True).rich(gap=1))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue] # a StringIO
+    assert (text.count("same"), text.count("worse"), text.count("cannot tell")) == (3, 3, 3)
+    assert "…" not in text
+    assert all(word in text for word in ("status", "memory", "why"))
 
 
 def test_counted_work_has_no_luck() -> None:
@@ -96,11 +129,16 @@ def test_counted_work_has_no_luck() -> None:
     assert {r.figure for r in compare.compare([first], [more]) if r.is_regression} == {"passes"}
 
 
-def test_a_cell_that_no_longer_finishes_is_lost() -> None:
-    first, second = [record(g=1), record(g=2)], [record(g=1), record("out_of_memory", g=2)]
-    assert compare.lost(first, second) == ["out of memory: no memory"]
-    with pytest.raises(SettingsError, match="no finished cell in common"):
+def test_what_is_not_in_the_second_is_named(tmp_path: Path) -> None:
+    first, second = [record(g=g) for g in (1, 2, 3)], [record(g=1), record("out_of_memory", g=2)]
+    second[0]["measured"]["peak_gib"] = {}
+    assert compare.lost(first, second) == ["without peak GiB: g 1", "out of memory: no memory: g 2", "missing: g 3"]
+    with pytest.raises(SettingsError, match="no cell in common"):
         compare.compare([record(g=1)], [record(g=2)])
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path, records in zip(paths, (first[1:2], second[1:]), strict=True):
+        path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    assert main(["bench", "compare", *map(str, paths)]) == 1, "all failed in the second"
 
 
 def test_the_front_is_what_no_cell_beats_in_both() -> None:

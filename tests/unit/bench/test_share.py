@@ -72,7 +72,18 @@ PRIVATE = [
 @pytest.mark.parametrize("parts", PRIVATE, ids=str)
 def test_nothing_says_who_or_where(parts: dict[str, Any]) -> None:
     text = share.as_lines(share.shared([record(**parts)]))
-    for word in (USER, HOST, "private/folder", "my data", "rewards dir", "hf_abc", "10.0.0.7", "pw@", "example.org", "0a1b2c3d"):
+    for word in (
+        USER,
+        HOST,
+        "private/folder",
+        "my data",
+        "rewards dir",
+        "hf_abc",
+        "10.0.0.7",
+        "pw@",
+        "example.org",
+        "0a1b2c3d",
+    ):
         assert word.lower() not in text.lower()
     assert not re.search(r"(?<![\w*:/])[~/\\]+\w+[/\\]", text)
     assert '"/' not in text

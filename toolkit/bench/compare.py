@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit.bench.store import Record
 from toolkit.bench.tables import Row, is_busy, mixed_in, notes, rows_of
-from toolkit.display.tables import Column, Table, number
+from toolkit.display.tables import Column, Table, number, words
 from toolkit.errors import SettingsError
 
 TOLERANCE = 0.01
@@ -80,7 +80,7 @@ def table_of(ratios: Sequence[Ratio], *, on_screen: bool = False) -> Table:
     """A row a ratio; `on_screen`: headings may be folded."""
     names = list(ratios[0].cell) if ratios else []
     settings = [Column(name.replace("_", " "), is_words=True) if on_screen else name for name in names]
-    table = Table([*settings, "figure", number("ratio"), number("interval"), "verdict"])
+    table = Table([*settings, "figure", number("ratio"), number("interval"), words("verdict")])
     for r in ratios:
         values = (str(r.cell.get(name)) for name in names)
         table.add(*values, r.figure, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", r.verdict)

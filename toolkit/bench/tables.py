@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.bench.store import Record
+from toolkit.display.console import console
 from toolkit.display.tables import Column, Table, number, words
 
 UNKNOWN, NOT_RUN = "-", "not_run"
@@ -113,7 +114,7 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
     has_run = any(record["status"] != NOT_RUN for record in records)
     figures = [*(_MEASURED if base else ()), *(_PLANNED if any(plans) else ()), *([number("n")] if has_run else [])]
     reasons = [_why(row) for row in rows]
-    has_why = has_run and any(reasons)
+    has_why = has_run and any(reasons) and not on_screen
     last = Column("status", is_words=True) if on_screen else "status"
     ending = [last, *([words("why")] if has_why else [])] if has_run else ["on the card"] if any(plans) else []
     table = Table([*headings, *(replace(column, is_words=on_screen) for column in figures), *ending])
@@ -128,7 +129,31 @@ def table_of(records: Sequence[Record], *, on_screen: bool = False) -> Table:
             *([str(len(row.finished)), row.status] if has_run else [_plain(plan.get("fit"))] * len(ending)),
             *([why] if has_why else []),
         )
-    return table
+    return _within(table, console.width) if on_screen else table
+
+
+def _within(table: Table, width: int) -> Table:
+    """The table without the figures that are asked for least, as many as the width has no room for."""
+    columns, rows = [c if isinstance(c, Column) else Column(c) for c in table.columns], table.rows
+    for name in (None, "planned s/step", "reward", "%", "%", "s/step", "planned GiB"):
+        at = [i for i, column in enumerate(columns) if column.name == name][-1:]
+        columns = [column for i, column in enumerate(columns) if i not in at]
+        rows = [[cell for i, cell in enumerate(row) if i not in at] for row in rows]
+        texts = ([*c.name.split(), *(w for row in rows for w in str(row[i]).split())] for i, c in enumerate(columns))
+        slack = sum(column.is_words for column in columns)  # rich shrinks these by shares, not to the letter
+        if sum(max(map(len, text), default=0) + 1 for text in texts) + slack <= width:
+            break
+    return Table(columns, list(rows))
+
+
+def reasons_of(records: Sequence[Record]) -> list[str]:
+    """A line for each cell that did not finish: its settings, how it ended, and why."""
+    rows = rows_of(records)
+    return [
+        f"{', '.join(f'{name} {row.point.get(name)}' for name in varied(rows))}: {row.status}: {_why(row)}".lstrip(": ")
+        for row in rows
+        if _why(row)
+    ]
 
 
 _MEASURED = tuple(map(number, ("peak GiB", "%", "tokens/s", "%", "s/step", "reward")))

@@ -137,7 +137,7 @@ class Table:
 
     def run(self) -> int:
         from toolkit.bench.store import read_finished
-        from toolkit.bench.tables import figures_of, notes, table_of
+        from toolkit.bench.tables import figures_of, notes, reasons_of, table_of
         from toolkit.display.console import console
 
         records = read_finished(_given(self.results, "RESULTS", "a folder that toolkit bench run wrote"))
@@ -145,6 +145,7 @@ class Table:
         forms = {"markdown": table.markdown, "csv": figures_of(records).csv, "latex": table.latex}
         if self.format == "screen" and console.is_terminal:
             console.print(table_of(records, on_screen=True).rich(gap=1))
+            console.print("\n".join(reasons_of(records)), markup=False)
         else:
             print(forms.get(self.format, table.markdown)(), end="")
         for line in notes(records) if self.format in ("screen", "markdown") else ():

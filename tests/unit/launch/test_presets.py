@@ -188,7 +188,7 @@ def test_a_required_card_that_is_not_there_is_an_error() -> None:
         (
             ModelSettings(attn_implementation="flash_attention_2"),
             [],
-            "flash_attention_2 on a CPU; wanted sdpa or eager",
+            "flash_attention_2 on a CPU; wanted sdpa",
         ),
         (ModelSettings(attn_implementation="flash_attention_2"), [CARDS["24gb"]], "flash-attn is not installed"),
     ],

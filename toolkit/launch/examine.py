@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.display.console import console
 from toolkit.findings import Finding
-from toolkit.launch.examination import GREEDY, SAMPLED, TRAINED, Examination
+from toolkit.launch.examination import SAMPLED, TRAINED, Examination
+from toolkit.runs.names import GREEDY
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Generation

@@ -10,12 +10,14 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import first_line
 from toolkit.files import finite
+from toolkit.rewards.completions import prompt_text
 from toolkit.runs.names import AFTER, BEFORE
 from toolkit.units import plural
 
@@ -133,6 +135,17 @@ def _place(name: str) -> float | None:
 def read_rows(path: Path) -> tuple[list[Row], str]:
     """The rows of a file, and a sentence on what could not be read; of JSONL those before the break are read."""
     return (_read_parquet if path.suffix == PARQUET else _read_jsonl)(path)
+
+
+def by_problem(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Row]:
+    """Rows by their problem, in order: its prompt, and how often that came before, since a question may be repeated."""
+    seen: Counter[str] = Counter()
+    found: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        prompt = prompt_text(row.get("prompt") or "")
+        found[prompt, seen[prompt]] = dict(row)
+        seen[prompt] += 1
+    return found
 
 
 def _read_parquet(path: Path) -> tuple[list[Row], str]:

@@ -56,7 +56,6 @@ def page_of(record: Record, next_steps: Iterable[tuple[str, str]]) -> Page:
         lead=lead,
         made=_made(record),
         script=files("toolkit.report").joinpath("assets", "run.js").read_text(encoding="utf-8"),
-        style=".filter { flex-wrap: wrap; } .code code { font-size: inherit; }",
     )
 
 

@@ -68,11 +68,6 @@ def step_line(state: RunState, width: int = LINE_WIDTH) -> str:
     return line if len(line) <= width else "\n".join(_filled([head, *tail], width) + _filled(rewards, width, "  "))
 
 
-def progress_line(state: RunState) -> str:
-    """`measuring before: 128 of 256, eta 12s`."""
-    return f"{state.phase}: {state.done:,} of {state.of:,}, eta {_seconds(state.phase_eta_s)}"
-
-
 def measured_line(when: str, side: Mapping[str, Any], width: int = LINE_WIDTH) -> str:
     """A measurement, as `Measurement.summary` gives it, in a line, or in several where it would be longer."""
     parts = []

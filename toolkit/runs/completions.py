@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import first_line
-from toolkit.files import finite
+from toolkit.files import finite, read_jsonl
 from toolkit.rewards.completions import prompt_text
 from toolkit.runs.names import AFTER, BEFORE
-from toolkit.units import plural
 
 Row = dict[str, Any]
 PARQUET, JSONL = ".parquet", ".jsonl"
@@ -161,18 +160,7 @@ def _read_parquet(path: Path) -> tuple[list[Row], str]:
 
 
 def _read_jsonl(path: Path) -> tuple[list[Row], str]:
-    rows: list[Row] = []
     try:
-        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        return read_jsonl(path)
     except OSError as error:
         return [], f"{path.name} cannot be read ({error.strerror})"
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            n_lost = plural(len(lines) - number + 1, "line")
-            return rows, f"{path.name} is broken at line {number}: read up to there, {n_lost} left out"
-        rows.append(row)
-    return rows, ""

@@ -22,7 +22,7 @@ from toolkit.display.findings import MARKS, STYLES
 from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.display.tables import Table, number
 from toolkit.runs import metrics
-from toolkit.units import format_gib, format_seconds
+from toolkit.units import format_gib, format_seconds, plural
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_WIDTH = 120
@@ -208,9 +208,8 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     given. Where nothing says which score is right, `pass_at_1` is None, and `mean_score` is shown.
     """
     has_pass = summary["before"]["pass_at_1"] is not None
-    steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']} steps"
     facts = [
-        f"{steps} in {_seconds(summary['wall_s'])}",
+        f"{plural(summary['steps'], 'step')} in {_seconds(summary['wall_s'])}",
         f"{summary['model']} on {summary['backend']}, seed {summary['seed']}",
         summary["run_folder"],
     ]

@@ -123,9 +123,10 @@ def test_everything_is_recorded(default_run: tuple[Path, harness.Result, str]) -
     with safe_open(folder / "adapter" / "adapter_model.safetensors", "numpy") as file:
         assert len(list(file.keys())) == 2 * 7 * 2  # two layers, seven projections, A and B
     assert not (folder / "run.lock").exists()
-    last = default_run[1].stdout.splitlines()[-2:]
+    last = default_run[1].stdout.splitlines()[-4:]
     assert last[0] == f"open:     {folder / 'report.html'}"
     assert last[1].startswith(f"look:     toolkit runs completions {folder}")
+    assert last[2:] == [f"evaluate: toolkit eval {folder}", f"chat:     toolkit chat {folder}"]
     assert "Before and after" in (folder / "report.html").read_text()
 
 

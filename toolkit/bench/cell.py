@@ -62,12 +62,12 @@ def run_recipe(request: Mapping[str, Any]) -> tuple[str, str]:
     return "ok", ""
 
 
-def run_trl(request: Mapping[str, Any]) -> tuple[str, str]:
-    """Train with the script of TRL's documentation instead."""
-    from toolkit.bench import plain_trl
+def run_plain(request: Mapping[str, Any]) -> tuple[str, str]:
+    """Train with the script of the engine's own documentation instead."""
+    from toolkit.bench import plain
 
     try:
-        plain_trl.run(request["recipe"], request["argv"], Path(request["run"]))
+        plain.run(request["engine"], request["recipe"], request["argv"], Path(request["run"]))
     except Exception as error:  # whatever it is, it is this cell's result
         traceback.print_exc()
         return ("out_of_memory" if is_out_of_memory(error) else "failed"), f"{type(error).__name__}: {error}"
@@ -82,7 +82,11 @@ def _kind_of(stop: SystemExit) -> str:
     return "refused" if stop.code == EXIT_BAD_INPUT else "failed"
 
 
-ENGINES: dict[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {"toolkit": run_recipe, "trl": run_trl}
+ENGINES: dict[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
+    "toolkit": run_recipe,
+    "trl": run_plain,
+    "unsloth": run_plain,
+}
 
 if __name__ == "__main__":
     main()

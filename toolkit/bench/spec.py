@@ -39,8 +39,8 @@ from toolkit.settings.parse import as_args, parse
 from toolkit.vram.cards import find_card
 from toolkit.vram.catalog import find
 
-ENGINES = ("toolkit", "trl")
-"""`toolkit` runs the recipe; `trl` the script that TRL's documentation shows, with the same settings."""
+ENGINES = ("toolkit", "trl", "unsloth")
+"""`toolkit` runs the recipe; the others the script that their documentation shows, with the same settings."""
 WEIGHTS = ("pretrained", "random")
 WANTED = "a YAML file with recipe, settings and grid; see toolkit bench run --help"
 

@@ -6,6 +6,7 @@ run folder.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -46,9 +47,10 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen:
     terminal shows the cell in progress, too.
 
     Raises:
-        SettingsError: a `cap` without a card, or above it.
+        SettingsError: a `cap` without a card, or above it; an engine that is not installed.
         RunFolderError: another sweep is writing this folder.
     """
+    _check_engines(spec, cells)
     with runner(spec, folder) as run_cell:
         about, known = _about(spec), {record["id"] for record in store.read(folder)}
         ids = [cell.id(about) for cell in cells]
@@ -161,7 +163,7 @@ def _run_cell(
     _keep_records(run_folder)
     if "run_s" in found:
         own_s = time.monotonic() - began - weights_s - found["import_s"] - found["run_s"]
-        record["overhead_s"] = round(own_s, 2)
+        record["overhead_s"] = round(max(0.0, own_s), 2)  # the clock of a process begins in steps of 10 ms
     return record
 
 
@@ -255,3 +257,9 @@ def _keep_records(run_folder: Path) -> None:
     for path in run_folder.glob("*"):
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check_engines(spec: Spec, cells: Sequence[Cell]) -> None:
+    if any(cell.engine == "unsloth" for cell in cells) and importlib.util.find_spec("unsloth") is None:
+        found = f"{spec.path}: engine is unsloth, which is not installed"
+        raise SettingsError(found, "Unsloth, or another engine", 'pip install -e ".[gpu]"')

@@ -120,7 +120,7 @@ NAMES = (
     ),
     Names(
         "vLLM's SamplingParams", "vllm", ("sampling_params.py",),
-        ("temperature", "stop", "include_stop_str_in_output", "max_tokens"), r"\n    {name}\s*:",
+        ("temperature", "stop", "include_stop_str_in_output", "max_tokens", "seed"), r"\n    {name}\s*:",
         after="class SamplingParams",
     ),
     Names("its switches", "unsloth_zoo", ("__init__.py", "compiler.py", "device_type.py"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit.bench import sweep
 from toolkit.bench.spec import Cell, Spec, expand, load
 from toolkit.cli import main
 from toolkit.errors import ModelError, SettingsError
@@ -124,4 +126,12 @@ def test_the_command_says_it_in_one_line_with_code_2(tmp_path: Path, capsys: pyt
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(find_spec("unsloth") is not None, reason="Unsloth is installed")
+def test_an_engine_that_is_not_installed_is_said_before_a_cell_runs(tmp_path: Path) -> None:
+    spec, cells = load(written(tmp_path, grid={"engine": ["toolkit", "unsloth"]}))
+    with pytest.raises(SettingsError, match="engine is unsloth, which is not installed"):
+        sweep.run(spec, cells, tmp_path / "results", print)
     assert not (tmp_path / "results").exists()

@@ -109,7 +109,7 @@ OWNED = {
     "logging_strategy": "every step is recorded",
     "logging_first_step": "every step is recorded",
     "logging_dir": "wanted --output_dir",
-    "log_completions": "completions/",
+    "log_completions": "--report_to wandb or trackio",
     "disable_tqdm": "its own view of progress",
     "generation_batch_size": "--per_device_train_batch_size and --steps_per_generation",
     "auto_find_batch_size": "--per_device_train_batch_size",

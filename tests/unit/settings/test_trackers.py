@@ -19,6 +19,8 @@ from toolkit.settings.trackers import TRACKERS, trackers
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on an import path where nothing else is installed."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
+        monkeypatch.delitem(sys.modules, name)  # another test may have read event files
     return tmp_path
 
 

@@ -1,7 +1,8 @@
-"""GRPO as TRL's documentation shows it (https://huggingface.co/docs/trl/grpo_trainer), with a recipe's settings.
+"""GRPO as the documentation of TRL or of Unsloth shows it, with a recipe's settings.
 
 What this project's own assembly is measured against: the same model, rows, rewards, seed and settings, and nothing of
-`toolkit.training`, of its backends or of the environment that they set. A callback clocks the steps.
+`toolkit.training`, of its backends or of the environment that they set. A callback clocks the steps. The scripts:
+https://huggingface.co/docs/trl/grpo_trainer and https://docs.unsloth.ai/get-started/reinforcement-learning-rl-guide
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from toolkit import data, models
+from toolkit.backends.unsloth import CHECKPOINTING
 from toolkit.bench import recipe as recipes
 from toolkit.bench.measure import TRAIN_S
 from toolkit.compat.trl import install_cpu_logprobs
@@ -32,8 +35,25 @@ from toolkit.training.phases import count_forward_passes
 from toolkit.training.rewards import Reward, asked_for, distinct
 
 
-def run(recipe: str, argv: Sequence[str], folder: Path) -> None:
-    """Train by the recipe's settings and rewards; leaves metrics.jsonl and summary.json in `folder`."""
+@dataclass(frozen=True)
+class Loaded:
+    """What a script loads before it builds the trainer."""
+
+    model: Any
+    tokenizer: Any
+    peft_config: Any = None
+    """None where the model has its adapter already."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of GRPOConfig, by how the model was loaded."""
+
+
+def run(engine: str, recipe: str, argv: Sequence[str], folder: Path) -> None:
+    """Train by the recipe's settings and rewards; leaves metrics.jsonl and summary.json in `folder`.
+
+    `engine`: `trl`, or `unsloth`, which must be installed.
+    """
+    if engine == "unsloth":
+        import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport] # first; an extra
     module = recipes.load(Path(recipe))
     gpus, why_no_gpu = find_gpus()
     first, given = parse(module.Settings, argv), given_names(argv)
@@ -44,27 +64,25 @@ def run(recipe: str, argv: Sequence[str], folder: Path) -> None:
     needs = frozenset[str]().union(*(reward.columns for reward in rewards))
     problems = data.load(read_files(settings.data), settings.record.seed, needs=needs)
     folder.mkdir(parents=True)
-    trainer = _trainer(settings, problems.train, rewards, gpus[0] if gpus else None, folder)
+    gpu = gpus[0] if gpus else None
+    if gpu is None:
+        install_cpu_logprobs()  # without it TRL 1.15 trains on no CPU
+    else:
+        smaller_card.apply(gpu)
+    trainer = _trainer(settings, LOADERS[engine](settings, gpu), problems.train, rewards, gpu, folder)
     began = time.perf_counter()
     trainer.train()
     write_json(folder / SUMMARY, {TRAIN_S: time.perf_counter() - began})
 
 
-def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu: Gpu | None, folder: Path) -> Any:
+def _load_plain(settings: GrpoSettings, gpu: Gpu | None) -> Loaded:
     import torch
-    from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUsage] # TRL's lazy module
 
-    model, rollout, optim = settings.model, settings.rollout, settings.optim
-    has_bf16 = gpu is not None and gpu.has_bf16
-    dtype = torch.bfloat16 if has_bf16 else torch.float32
+    model = settings.model
+    dtype = torch.bfloat16 if gpu is not None and gpu.has_bf16 else torch.float32
     source = models.locate(model.model)
-    if gpu is None:
-        install_cpu_logprobs()  # without it TRL 1.15 trains on no CPU
-    else:
-        smaller_card.apply(gpu)
     base = AutoModelForCausalLM.from_pretrained(
         source,
         dtype=dtype,
@@ -75,11 +93,62 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu
         if model.load_in_4bit
         else None,
     )
+    adapter = LoraConfig(
+        r=model.lora_rank,
+        lora_alpha=model.lora_alpha,
+        lora_dropout=model.lora_dropout,
+        target_modules=list(model.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    fields = {"gradient_checkpointing": model.gradient_checkpointing != "none"}
+    return Loaded(base, AutoTokenizer.from_pretrained(source, padding_side="left"), adapter, fields)
+
+
+def _load_unsloth(settings: GrpoSettings, gpu: Gpu | None) -> Loaded:
+    import torch
+    from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports] # an extra
+
+    model = settings.model
+    of_vllm = {
+        "fast_inference": True,
+        "max_lora_rank": model.lora_rank,
+        "gpu_memory_utilization": model.gpu_memory_utilization,
+    }
+    rolls_out = gpu is not None and bool(model.use_vllm)
+    base, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=models.locate(model.model),
+        max_seq_length=settings.lengths.total,
+        dtype=None if gpu else torch.float32,
+        load_in_4bit=model.load_in_4bit,
+        **(of_vllm if rolls_out else {}),
+    )
+    adapted = FastLanguageModel.get_peft_model(
+        base,
+        r=model.lora_rank,
+        lora_alpha=model.lora_alpha,
+        lora_dropout=model.lora_dropout,
+        target_modules=list(model.target_modules),
+        use_gradient_checkpointing=CHECKPOINTING[model.gradient_checkpointing],
+        random_state=settings.record.seed,
+    )
+    return Loaded(adapted, tokenizer, fields={"use_vllm": True} if rolls_out else {})
+
+
+LOADERS: dict[str, Callable[[GrpoSettings, Gpu | None], Loaded]] = {"trl": _load_plain, "unsloth": _load_unsloth}
+
+
+def _trainer(
+    settings: GrpoSettings, loaded: Loaded, rows: list[Any], rewards: list[Reward], gpu: Gpu | None, folder: Path
+) -> Any:
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUsage] # TRL's lazy module
+
+    rollout, optim = settings.rollout, settings.optim
     fields: dict[str, Any] = dict(
         output_dir=str(folder / "checkpoints"),
         seed=settings.record.seed,
         use_cpu=gpu is None,
-        bf16=has_bf16,
+        bf16=gpu is not None and gpu.has_bf16,
         max_steps=optim.max_steps,
         learning_rate=optim.learning_rate,
         lr_scheduler_type=optim.lr_scheduler_type,
@@ -92,27 +161,21 @@ def _trainer(settings: GrpoSettings, rows: list[Any], rewards: list[Reward], gpu
         per_device_train_batch_size=rollout.per_device_train_batch_size,
         gradient_accumulation_steps=rollout.gradient_accumulation_steps,
         steps_per_generation=rollout.steps_per_generation,
-        gradient_checkpointing=model.gradient_checkpointing != "none",
         reward_weights=[reward.weight for reward in rewards],
         logging_steps=1,
         save_strategy="no",
         report_to="none",
+        **loaded.fields,
         **settings.grpo,
     )
     arguments = GRPOConfig(**fields)
     trainer = GRPOTrainer(
-        model=base,
+        model=loaded.model,
         reward_funcs=[reward.function for reward in rewards],
         args=arguments,
         train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(source, padding_side="left"),
-        peft_config=LoraConfig(
-            r=model.lora_rank,
-            lora_alpha=model.lora_alpha,
-            lora_dropout=model.lora_dropout,
-            target_modules=list(model.target_modules),
-            task_type="CAUSAL_LM",
-        ),
+        processing_class=loaded.tokenizer,
+        peft_config=loaded.peft_config,
     )
     effective = {name: plain(getattr(trainer.args, name)) for name in fields}
     write_json(folder / SETTINGS, {"requested": recorded(settings), "effective": effective})

@@ -8,7 +8,6 @@ that are in the file already are kept, so it can be stopped and started again.
 
 from __future__ import annotations
 
-import math
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from toolkit.files import write_json
 from toolkit.runs import metrics
 from toolkit.runs.names import ENVIRONMENT, SUMMARY
 from toolkit.runs.reader import read_json, read_metrics
+from toolkit.units import rounded
 
 ROOT = Path(__file__).parents[1]
 KEPT = ("python", "machine", "n_cpus", "gpus", "versions")
@@ -98,11 +98,6 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Of each figure, over the steps that have it."""
     columns = {key: [row[key] for row in rows if row.get(key) is not None] for key in FIGURES}
     return {key: rounded(statistics.fmean(values)) for key, values in columns.items() if values}
-
-
-def rounded(value: float) -> float | None:
-    """Four significant digits."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from tests.paths import CONFIGS
 from toolkit.cli.plan import Plan as PlanCommand
 from toolkit.compat import tested_sets
+from toolkit.control.rules import RULES
 from toolkit.machine.devices import Gpu
 from toolkit.settings import GrpoSettings
 from toolkit.settings.parse import parse, read_yaml
@@ -127,3 +128,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def test_the_readme_fits_one_screen() -> None:
     assert len(README.splitlines()) <= 80
+
+
+def test_the_number_of_health_rules() -> None:
+    assert f"({len(RULES)} rules, each with its source)" in README

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import SettingsError, ToolkitError
+from toolkit.units import plural
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -46,6 +47,32 @@ def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     """Write a mapping as JSON, atomically; see `as_json`."""
     replace_file(path, (json.dumps(as_json(value), indent=2, ensure_ascii=False) + "\n").encode())
     return path
+
+
+def read_jsonl(path: Path, needs: Callable[[dict[str, Any]], object] = bool) -> tuple[list[dict[str, Any]], str]:
+    """The JSON objects of a file, one a line, up to the first that is not whole, as a kill leaves the last.
+
+    Beside them a sentence on that one; empty where all were read. `needs` raises a KeyError, TypeError or ValueError
+    where a line lacks something.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            needs(row)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            n_lost = sum(bool(rest.strip()) for rest in lines[number - 1 :])
+            return rows, f"{path.name} is broken at line {number}: read up to there, {plural(n_lost, 'line')} left out"
+        rows.append(row)
+    return rows, ""
 
 
 def as_json(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 GIB = 1024**3
@@ -43,6 +44,11 @@ def format_frac(frac: float) -> str:
     """A share between 0 and 1 as `0%`, `3.1%`, `97%`."""
     percent = 100 * frac
     return f"{percent:.1f}%" if 0 < percent < 10 else f"{percent:.0f}%"
+
+
+def rounded(value: float) -> float | None:
+    """Four significant digits, more than a clock repeats; None for what is no number."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def plural(n: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 from benchmarks.gpu import plans
 from benchmarks.gpu.cells import ENGINES, Cell
 from benchmarks.gpu.numerics import compare_engines
+from toolkit.bench.share import ABSOLUTE_PATH
 from toolkit.machine.devices import Gpu
 from toolkit.vram.calibration import Entry, learn
 from toolkit.vram.constants import FORMAT as CALIBRATION_FORMAT
@@ -20,8 +20,6 @@ from toolkit.vram.plan import Plan
 FORMAT = 1
 KINDS = ("allocated", "reserved", "process")
 CONSTANTS = ("context_gib", "time.flops", "time.torch_layer_ms")
-ABSOLUTE_PATH = re.compile(r"""(?<![\w.:/~-])(?:~|[A-Za-z]:)?[\\/](?:[^\\/\s'":,;()]+[\\/])+(?=[^\\/\s'":,;()])""")
-"""All of a path but its last part."""
 HOME = str(Path.home())  # it may have a space, at which a path ends to the expression
 ENDED = ("ran", "out_of_memory", "failed", "timed_out")
 """States of a cell that was tried; the others are `skipped` and `not_run`."""

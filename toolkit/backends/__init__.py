@@ -33,6 +33,12 @@ def choose(settings: ModelSettings, gpus: list[Gpu], why_no_gpu: str) -> Choice:
     if (settings.use_vllm or settings.vllm_mode == "server") and importlib.util.find_spec("vllm") is None:
         asked = "--use_vllm True" if settings.use_vllm else "--vllm_mode server"
         raise BackendError(f"{asked}, and vllm is not installed", GPU_LINE, "or drop the flag")
+    if settings.attn_implementation == "flash_attention_2":
+        asked = "--attn_implementation flash_attention_2"
+        if gpu is None:
+            raise BackendError(f"{asked} on a CPU", "sdpa or eager", "or drop the flag")
+        if importlib.util.find_spec("flash_attn") is None:
+            raise BackendError(f"{asked}, and flash-attn is not installed", "pip install flash-attn", "or sdpa")
     has_unsloth = importlib.util.find_spec("unsloth") is not None
     without, remedy = why_without_unsloth(settings)
     if settings.backend == "unsloth":
@@ -76,11 +82,13 @@ def why_without_unsloth(settings: ModelSettings) -> tuple[str, str]:
     """What was asked for that Unsloth does not do, and what to do to keep Unsloth; empty when there is nothing.
 
     Its trainer and its fast inference are made for one process (unsloth#3901, #4559, #2435 hang or fail with more), and
-    its rollouts come from the vLLM that it loads itself.
+    its rollouts come from the vLLM that it loads itself. Its attention is the fastest kernel that it finds installed.
     """
     n = processes.world_size()
     if n > 1:
         return f"{n} processes", "start one process"
     if settings.vllm_mode == "server":
         return "--vllm_mode server", "drop --vllm_mode"
+    if settings.attn_implementation is not None:
+        return f"--attn_implementation {settings.attn_implementation}", "drop --attn_implementation"
     return "", ""

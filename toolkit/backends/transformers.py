@@ -41,7 +41,7 @@ class TransformersBackend(InThisProcess):
             )
         if self.rolls_out_with_vllm(asked):
             self._prepare_vllm(asked)
-        model, tokenizer = self._load_base(source, asked.load_in_4bit)
+        model, tokenizer = self._load_base(source, asked.load_in_4bit, asked.attn_implementation)
         lora = LoraConfig(
             r=asked.lora_rank,
             lora_alpha=asked.lora_alpha,
@@ -54,7 +54,7 @@ class TransformersBackend(InThisProcess):
         check_prompts(policy, lengths)
         return policy
 
-    def _load_base(self, source: str, in_4bit: bool) -> tuple[Any, Any]:
+    def _load_base(self, source: str, in_4bit: bool, attention: str | None = None) -> tuple[Any, Any]:
         """Model and tokenizer; NF4 with double quantisation, as QLoRA has it, or in the device's own type."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -75,6 +75,7 @@ class TransformersBackend(InThisProcess):
                 device_map={"": processes.local_rank() if self.on_gpu else "cpu"},
                 trust_remote_code=False,
                 use_safetensors=True,
+                **({} if attention is None else {"attn_implementation": attention}),
             )
         except Exception as error:  # safetensors, tokenizers and transformers each raise their own
             raise ModelError(f"{source} cannot be loaded ({first_line(error)})", "a causal language model") from error

@@ -12,6 +12,7 @@ from typing import Any
 from toolkit.runs import metrics
 from toolkit.runs.names import ENVIRONMENT, LOADING, SETTINGS, SUMMARY
 from toolkit.runs.reader import read_json, read_metrics
+from toolkit.units import rounded
 
 TRAIN_S = "train_s"
 LAST_STEPS = 5
@@ -87,21 +88,21 @@ def measured(run: Path, warmup_steps: int, n_sequences: int | None = None) -> di
         phases["load"] = once_s[LOADING]
     return {
         "n_steps": len(counted),
-        "step_s": [_rounded(value) for value in taken.step_s],
+        "step_s": [rounded(value) for value in taken.step_s],
         "step_s_median": _median(taken.step_s),
         "phases": phases,
         "rates": _rates(counted, taken, n_tokens, n_samples),
         "phase_peak_gib": _phase_peaks(rows, _record(run, ENVIRONMENT)),
         "once_s": once_s,
-        "tokens_per_s": _rounded(n_tokens / sum(taken.step_s)),
-        "samples_per_s": _rounded(n_samples / sum(taken.step_s)) if n_samples else None,
+        "tokens_per_s": rounded(n_tokens / sum(taken.step_s)),
+        "samples_per_s": rounded(n_samples / sum(taken.step_s)) if n_samples else None,
         "rollout_tokens_per_s": _median(_column(counted, metrics.TOKENS_PER_S)),
-        "update_tokens_per_s": _rounded(n_tokens / update_s) if update_s else None,
+        "update_tokens_per_s": rounded(n_tokens / update_s) if update_s else None,
         "peak_gib": _peaks(rows, summary),
         "n_tokens": int(rows[-1][metrics.TOKENS]),
         "n_forward_passes": sum(_column(rows, metrics.FORWARD_PASSES)) or None,
         "decoded_steps": sum(_column(counted, metrics.LONGEST)) or None,
-        "reward": _rounded(statistics.fmean(_column(rows[-LAST_STEPS:], metrics.REWARD) or [math.nan])),
+        "reward": rounded(statistics.fmean(_column(rows[-LAST_STEPS:], metrics.REWARD) or [math.nan])),
         "pass_at_1": (summary.get("after") or {}).get("pass_at_1"),
         "train_s": summary.get(TRAIN_S, once_s.get("training")),
     }
@@ -122,8 +123,8 @@ def _rates(
     return {
         phase: {
             "tokens": round(n),
-            "tokens_per_s": _rounded(n / seconds),
-            "samples_per_s": _rounded(n_samples / seconds) if n_samples else None,
+            "tokens_per_s": rounded(n / seconds),
+            "samples_per_s": rounded(n_samples / seconds) if n_samples else None,
         }
         for phase, n in tokens.items()
         if (seconds := taken.total(phase)) > 0 and n
@@ -172,13 +173,8 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    return _rounded(statistics.median(values)) if values else None
+    return rounded(statistics.median(values)) if values else None
 
 
 def _largest(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    return _rounded(max(_column(rows, key), default=math.nan))
-
-
-def _rounded(value: float) -> float | None:
-    """Four significant digits, more than a clock repeats; None for what is no number."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+    return rounded(max(_column(rows, key), default=math.nan))

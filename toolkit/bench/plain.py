@@ -92,6 +92,7 @@ def _load_plain(settings: GrpoSettings, gpu: Gpu | None) -> Loaded:
         )
         if model.load_in_4bit
         else None,
+        attn_implementation=model.attn_implementation,
     )
     adapter = LoraConfig(
         r=model.lora_rank,

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolkit.errors import RunFolderError
-from toolkit.files import as_json, replace_file
+from toolkit.files import as_json, read_jsonl, replace_file
 
 CELLS, LOCK = "cells.jsonl", ".lock"
 Record = dict[str, Any]
@@ -55,16 +55,7 @@ def read_finished(folder: Path) -> list[Record]:
 def read(folder: Path) -> list[Record]:
     """The records of a folder or of a file of records, up to the first that is not whole."""
     path = folder if folder.is_file() else folder / CELLS
-    records: list[Record] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(record, dict) or "id" not in record:
-            break
-        records.append(record)
-    return records
+    return read_jsonl(path, lambda record: record["id"])[0] if path.exists() else []
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:

@@ -50,11 +50,9 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen:
         SettingsError: a `cap` without a card, or above it; an engine that is not installed.
         RunFolderError: another sweep is writing this folder.
     """
-    about = _about(spec)
-    gpus, why_no_gpu = find_gpus()
-    _check_cap(spec, gpus, why_no_gpu)
     _check_engines(spec, cells)
-    with store.opened(folder) as known:
+    with runner(spec, folder) as run_cell:
+        about, known = _about(spec), {record["id"] for record in store.read(folder)}
         ids = [cell.id(about) for cell in cells]
         waiting = [i for i, cell_id in enumerate(ids) if cell_id not in known]
         progress = Progress(len(cells), len(cells) - len(waiting))
@@ -63,14 +61,12 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen:
         with shown(progress, on_screen=on_screen):
             for i in waiting:
                 progress.begin(_name(spec, cells[i].point, ids[i]))
-                record = _run_cell(spec, cells[i], ids[i], folder, gpus, about)
-                store.append(folder, record)
-                known[ids[i]] = record
+                record = run_cell(cells[i])
                 progress.end()
                 busy = in_words(record["machine"])
                 told = line(spec, record) + (f" ({busy})" if busy else "") + progress.left()
                 say(f"[{progress.n_done}/{len(cells)}] {told}")
-        return [known[cell_id] for cell_id in ids]
+        return [run_cell(cell) for cell in cells]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from toolkit.cli.reward import EXIT_FAILED
+from toolkit.cli.reward import EXIT_FAILED, given_path
 from toolkit.errors import SettingsError
 from toolkit.files import save
 from toolkit.units import plural
@@ -43,7 +43,7 @@ class Run:
         from toolkit.bench.tables import table_of
         from toolkit.display.console import say
 
-        path = _given(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml")
+        path = given_path(self.spec, "SPEC.yaml", "a grid, such as benchmarks/specs/embedded.yaml")
         spec, cells = specs.load(path, self.weights)
         folder = self.output or Path("results") / spec.name
         if self.dry_run or self.plan_only:
@@ -108,7 +108,7 @@ class Tune:
         if self.trials < 1:
             raise SettingsError(f"--trials is {self.trials}", "at least 1")
         spec, _ = specs.load(
-            _given(self.spec, "SPEC.yaml", "lists of values, such as benchmarks/specs/embedded_tune.yaml")
+            given_path(self.spec, "SPEC.yaml", "lists of values, such as benchmarks/specs/embedded_tune.yaml")
         )
         folder = self.output or Path("results") / spec.name
         path = self.preset or folder / "preset.yaml"
@@ -140,7 +140,7 @@ class Table:
         from toolkit.bench.tables import figures_of, notes, reasons_of, table_of
         from toolkit.display.console import console
 
-        records = read_finished(_given(self.results, "RESULTS", "a folder that toolkit bench run wrote"))
+        records = read_finished(given_path(self.results, "RESULTS", "a folder that toolkit bench run wrote"))
         table = table_of(records)
         forms = {"markdown": table.markdown, "csv": figures_of(records).csv, "latex": table.latex}
         if self.format == "screen" and console.is_terminal:
@@ -167,7 +167,7 @@ class Share:
         from toolkit.bench.store import read_finished
         from toolkit.display.console import say
 
-        results = _given(self.results, "RESULTS", "a folder that toolkit bench run wrote")
+        results = given_path(self.results, "RESULTS", "a folder that toolkit bench run wrote")
         records = share.shared(read_finished(results))
         output = self.output or (results if results.is_dir() else results.parent) / share.name_of(records)
         if output.suffix != ".jsonl":
@@ -193,7 +193,7 @@ class Plot:
         from toolkit.bench.store import read_finished
         from toolkit.display.console import say
 
-        results = _given(self.results, "RESULTS", "a folder that toolkit bench run wrote")
+        results = given_path(self.results, "RESULTS", "a folder that toolkit bench run wrote")
         output = self.output or (results if results.is_dir() else results.parent) / "plot.png"
         if output.suffix not in SUFFIXES:
             wanted = f"a name that ends in {', '.join(SUFFIXES)}"
@@ -250,7 +250,7 @@ class Compare:
         from toolkit.display.console import console, say
 
         wanted = "two folders that toolkit bench run wrote"
-        first, second = (read_finished(_given(path, "RESULTS", wanted)) for path in (self.first, self.second))
+        first, second = (read_finished(given_path(path, "RESULTS", wanted)) for path in (self.first, self.second))
         ratios, gone = compare(first, second), lost(first, second)
         if not ratios:
             say("no cell has finished in both")
@@ -263,12 +263,6 @@ class Compare:
         for line in gone:
             say(f"finished before, and now {line}")
         return EXIT_FAILED if gone or any(ratio.is_regression for ratio in ratios) else 0
-
-
-def _given(value: Path | None, name: str, wanted: str) -> Path:
-    if value is None:
-        raise SettingsError(f"no {name} given", wanted)
-    return value.expanduser()
 
 
 BENCH_VERBS = {

@@ -72,7 +72,7 @@ class Score:
         from toolkit.rewards.bench import score
         from toolkit.rewards.target import find_all
 
-        path = _given(self.input, "--input", "a file of completions")
+        path = given_path(self.input, "--input", "a file of completions")
         targets = _quietly(lambda: find_all(self.reward, allow_unsafe_code=self.allow_unsafe_code))
         columns = self.answer_column, self.question_column
         if not self.json:
@@ -99,7 +99,7 @@ class Try:
         from toolkit.rewards.bench.cases import try_cases
         from toolkit.rewards.bench.screens import tried
 
-        path = _given(self.cases, "CASES.yaml", "a file of cases, such as recipes/cases/gsm8k_r1.yaml")
+        path = given_path(self.cases, "CASES.yaml", "a file of cases, such as recipes/cases/gsm8k_r1.yaml")
         results = _quietly(lambda: try_cases(path, allow_unsafe_code=self.allow_unsafe_code))
         console.print(tried(results))
         return 0 if all(result.passed for result in results) else EXIT_FAILED
@@ -197,12 +197,12 @@ class Stats:
         from toolkit.display.console import console
         from toolkit.rewards.bench.stats import give
 
-        path = _given(self.input, "FILE", "a run folder, or a file of completions with their scores")
+        path = given_path(self.input, "FILE", "a run folder, or a file of completions with their scores")
         console.print(give(path, self.png))
         return 0
 
 
-def _given(value: Path | None, name: str, wanted: str) -> Path:
+def given_path(value: Path | None, name: str, wanted: str) -> Path:
     if value is None:
         raise SettingsError(f"no {name} given", wanted)
     return value.expanduser()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from toolkit.compat.versions import version_of
 from toolkit.files import replace_file
+from toolkit.units import plural
 
 PACKAGES = ("unsloth", "unsloth_zoo", "trl", "transformers", "torch")
 IN_HEAD = ("unsloth_zoo", "unsloth", "transformers", "trl")
@@ -67,8 +68,7 @@ def clear_stale(folder: Path) -> list[str]:
     except OSError as error:
         return [f"compiled cache: {folder} cannot be used ({error.strerror}), so Unsloth takes a temporary folder"]
     if stale:
-        files = "1 file" if len(stale) == 1 else f"{len(stale)} files"
-        lines.append(f"compiled cache: {files} of other versions removed from {folder}")
+        lines.append(f"compiled cache: {plural(len(stale), 'file')} of other versions removed from {folder}")
     return lines
 
 

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from toolkit.control.history import WINDOW, Context, History
 from toolkit.control.rule import Limit, Rule
 from toolkit.control.rules import RULES
-from toolkit.control.signals import HELD_OUT_GROWTH, HELD_OUT_HIGH, HELD_OUT_LOW, SIGNALS, facts
+from toolkit.control.signals import SIGNALS, facts
+from toolkit.control.signals.behaviour import HELD_OUT_GROWTH, HELD_OUT_HIGH, HELD_OUT_LOW
 from toolkit.findings import LEVELS, Finding, Level, worst
 from toolkit.runs import metrics
 

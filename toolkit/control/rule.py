@@ -33,7 +33,7 @@ class Cause:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """One thing to watch. Texts may name the facts of `control.signals.facts` and `{value}`, the signal, in braces."""
 
@@ -42,8 +42,8 @@ class Rule:
     name: str
     signal: str
     """A name of `control.signals.SIGNALS`."""
-    amber: Limit | None
-    red: Limit | None
+    amber: Limit | None = None
+    red: Limit | None = None
     found: str
     wanted: str
     means: str

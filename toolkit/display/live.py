@@ -7,7 +7,6 @@ above the panel. That includes a debugger's prompt: set `TERM=dumb` to get plain
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 from collections import deque
@@ -19,12 +18,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from toolkit.display.panel import LINE_WIDTH, progress_line, render, step_line
+from toolkit.display.panel import LINE_WIDTH, render, step_line
+from toolkit.display.progress import Lines
 from toolkit.display.state import RunState
 from toolkit.display.terminal import Capture, descriptor
 
 FRAME_S = 0.25
-LINE_EVERY_S = 15.0  # of a count, where there is no terminal
 MAX_LINES_A_FRAME = 20  # of caught output; the log file has the rest
 N_REMEMBERED = 50  # a line is not shown again while it is among the last so many
 
@@ -48,7 +47,7 @@ class View:
     def __init__(self, state: RunState, console: Console) -> None:
         self.state = state
         self._console = console
-        self._told_s = -math.inf
+        self._lines = Lines(state.phase, self.say, state.clock)
 
     def __enter__(self) -> Self:
         return self
@@ -69,16 +68,13 @@ class View:
     def phase(self, name: str) -> None:
         """Say what the run is doing from now on, for example `measuring before`."""
         self.state.enter(name)
+        self._lines = Lines(name, self.say, self.state.clock)
         self.say(name)
 
     def progress(self, done: int, of: int) -> None:
-        """The phase in progress has come so far; a line now and then, so that what is quick says nothing."""
+        """The phase in progress has come so far; see `Lines` for when that is said."""
         self.state.advance(done, of)
-        now_s = self.state.clock()
-        is_time = now_s - max(self._told_s, self.state.phase_began_s) >= LINE_EVERY_S
-        if is_time and done < of and math.isfinite(self.state.phase_eta_s):
-            self._told_s = now_s
-            self.say(progress_line(self.state))
+        self._lines.told(done, of)
 
     def say(self, text: str) -> None:
         """Show a line by this project, as it is."""

@@ -128,11 +128,6 @@ def table(given: Table, key: str, caption: str = "") -> Markup:
     return _block("table", body=Markup(given.html()), key=key, caption=caption)  # noqa: S704  # escapes its texts
 
 
-def badge(level: Level, word: str = "") -> Markup:
-    """A level as mark, word and colour; its usual word unless another is given."""
-    return _block("badge", level=level, word=word)
-
-
 def findings(given: Sequence[Finding]) -> Markup:
     """Findings, the worst first: level, what was found and wanted, and what to do."""
     ordered = sorted(given, key=lambda finding: LEVELS.index(finding.level), reverse=True)

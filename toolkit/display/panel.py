@@ -22,7 +22,7 @@ from toolkit.display.findings import MARKS, STYLES
 from toolkit.display.state import NAN, RunState, finite, time_shares
 from toolkit.display.tables import Table, number
 from toolkit.runs import metrics
-from toolkit.units import format_gib, format_seconds
+from toolkit.units import format_gib, format_seconds, plural
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LINE_WIDTH = 120
@@ -66,11 +66,6 @@ def step_line(state: RunState, width: int = LINE_WIDTH) -> str:
     ]
     line = "  ".join([head, *rewards, *tail])
     return line if len(line) <= width else "\n".join(_filled([head, *tail], width) + _filled(rewards, width, "  "))
-
-
-def progress_line(state: RunState) -> str:
-    """`measuring before: 128 of 256, eta 12s`."""
-    return f"{state.phase}: {state.done:,} of {state.of:,}, eta {_seconds(state.phase_eta_s)}"
 
 
 def measured_line(when: str, side: Mapping[str, Any], width: int = LINE_WIDTH) -> str:
@@ -213,9 +208,8 @@ def summary_table(summary: Mapping[str, Any]) -> RenderableType:
     given. Where nothing says which score is right, `pass_at_1` is None, and `mean_score` is shown.
     """
     has_pass = summary["before"]["pass_at_1"] is not None
-    steps = "1 step" if summary["steps"] == 1 else f"{summary['steps']} steps"
     facts = [
-        f"{steps} in {_seconds(summary['wall_s'])}",
+        f"{plural(summary['steps'], 'step')} in {_seconds(summary['wall_s'])}",
         f"{summary['model']} on {summary['backend']}, seed {summary['seed']}",
         summary["run_folder"],
     ]

@@ -35,7 +35,7 @@ def listing(listed: Sequence[Mapping[str, Any]], folder: Path) -> RenderableType
         table.add(
             escaped(Path(run["folder"]).name),
             Text(run["status"], STYLES[run["status"]]),
-            f"{run['steps']}/{_or_dash(run['max_steps'])}",
+            f"{run['steps']}/{or_dash(run['max_steps'])}",
             plain(run["reward"]),
             *(share((run[when] or {}).get("pass_at_1")) for when in ("before", "after")),
             NOTHING if gain is None else f"{100 * gain:+.1f}",
@@ -78,13 +78,13 @@ def _facts(record: Record) -> Iterator[tuple[Cell, Cell]]:
     if record.age:
         yield "", Text(record.age, "yellow")
     status = Text(record.status, STYLES[record.status])
-    status.append(f", step {record.n_steps} of {_or_dash(summary['max_steps'])}")
+    status.append(f", step {record.n_steps} of {or_dash(summary['max_steps'])}")
     if error := record.at(SUMMARY, "error"):
         status.append(f": {escaped(str(error))}")
     yield "status", status
     engine = f" on {backend}" if (backend := record.at(SUMMARY, "backend")) else ""
-    seed = _or_dash(summary["seed"])
-    yield "trained", escaped(f"{_or_dash(summary['model'])}{engine} by {_or_dash(summary['recipe'])}, seed {seed}")
+    seed = or_dash(summary["seed"])
+    yield "trained", escaped(f"{or_dash(summary['model'])}{engine} by {or_dash(summary['recipe'])}, seed {seed}")
     speed = [seconds(summary["wall_s"])]
     if (step_s := figures[metrics.STEP_S]) is not None:
         speed.append(f"{format_seconds(step_s)} a step")
@@ -154,7 +154,7 @@ def completion(row: Mapping[str, Any], name: str, limit: int | None) -> Renderab
             head.append(f"  {label} {value:+.2f}" if label == "advantage" else f"  {label} {plain(value)}")
     if scores:
         head.append(f"  ({scores})", "cyan")
-    head.append(f"  {_or_dash(row.get('n_tokens'))} tokens, {_or_dash(row.get('finish_reason'))}", "dim")
+    head.append(f"  {or_dash(row.get('n_tokens'))} tokens, {or_dash(row.get('finish_reason'))}", "dim")
     answer = escaped(_cut(str(row.get("answer")), limit))
     return Group(
         head,
@@ -194,5 +194,5 @@ def seconds(value: float | None) -> str:
     return NOTHING if value is None else format_seconds(value)
 
 
-def _or_dash(value: Any) -> str:
+def or_dash(value: Any) -> str:
     return NOTHING if value is None else str(value)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import DataError, RunFolderError
-from toolkit.evaluation.paired import GREEDY
 from toolkit.runs.completions import JSONL, PARQUET, files_of, read_rows
-from toolkit.runs.names import AFTER, EVALUATION, SETTINGS
+from toolkit.runs.names import AFTER, EVALUATION, GREEDY, SETTINGS
 
 COMPLETIONS = "completions"
 WANTED = "a run folder, a folder of toolkit eval, or a file of their completions/"
@@ -36,38 +35,40 @@ class Kept:
         return f"{self.folder.resolve().name}/{self.path.stem}"
 
 
-def read(given: Path) -> Kept:
+def read(given: Path, name: str = "") -> Kept:
     """The greedy completions of an evaluation, or those that a run measured `after`; a file is taken as it is.
+
+    `name`: one file of the folder instead, such as `before`.
 
     Raises:
         RunFolderError: no such folder, or one that kept nothing.
         DataError: a file that is no list of completions.
     """
-    path = _file(given.expanduser())
+    path = _file(given.expanduser(), name)
     rows, problem = read_rows(path)
     if problem or not rows:
         raise DataError(problem or f"{path} holds no completion", WANTED)
     for number, row in enumerate(rows, start=1):
-        for name in ("prompt", "completion"):
-            if not isinstance(row.get(name), (str, list)):
+        for column in ("prompt", "completion"):
+            if not isinstance(row.get(column), (str, list)):
                 wanted = "rows with prompt and completion, as a run keeps them"
-                raise DataError(f"{path} row {number} has no {name}", wanted)
+                raise DataError(f"{path} row {number} has no {column}", wanted)
     return Kept(path, tuple(rows), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _file(given: Path) -> Path:
+def _file(given: Path, name: str) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
         raise RunFolderError(f"{given} does not exist", WANTED)
-    for name in (GREEDY, AFTER):
+    for stem in (name,) if name else (GREEDY, AFTER):
         for suffix in (PARQUET, JSONL):
-            if (path := given / COMPLETIONS / f"{name}{suffix}").is_file():
+            if (path := given / COMPLETIONS / f"{stem}{suffix}").is_file():
                 return path
+    remedy = f"measure it: toolkit eval {given}" if (given / SETTINGS).exists() else ""
     if files := files_of(given):
-        raise RunFolderError(
-            f"{given} was not measured after training", "a finished run", f"or give {[*files.values()][-1]}"
-        )
-    is_ours = any((given / name).exists() for name in (SETTINGS, EVALUATION))
+        found, other = f"{given} was not measured {name or AFTER} training", f"or give {[*files.values()][-1]}"
+        raise RunFolderError(found, "a finished run", f"{other}, or {remedy}" if remedy else other)
+    is_ours = any((given / record).exists() for record in (SETTINGS, EVALUATION))
     found = "has kept no completions" if is_ours else "is neither a run nor an evaluation"
-    raise RunFolderError(f"{given} {found}", WANTED)
+    raise RunFolderError(f"{given} {found}", WANTED, remedy)

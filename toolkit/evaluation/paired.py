@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RunFolderError, SettingsError
+from toolkit.evaluation import kept
 from toolkit.evaluation.estimators import bootstrap_interval, mcnemar, paired_difference
-from toolkit.runs.completions import JSONL, PARQUET, read_rows
-from toolkit.runs.names import AFTER, BEFORE, SETTINGS
+from toolkit.rewards.completions import prompt_text, text_of
+from toolkit.runs.completions import by_problem
+from toolkit.runs.names import AFTER, BEFORE
 from toolkit.units import plural
 
 Row = dict[str, Any]
-GREEDY = "greedy"
-WANTED = "a folder of toolkit eval, a run that has measured, or a file of completions"
 
 
 @dataclass(frozen=True)
@@ -27,41 +27,21 @@ class Side:
     rows: list[Row]
 
 
-def read(path: Path, name: str = "") -> Side:
-    """The greedy completions of an evaluation, those that a run measured `after`, or those of a file.
-
-    `name`: one file of the folder, such as `before`.
-
-    Raises:
-        RunFolderError: there is no such folder or file, it has no completions, or they cannot be read.
-    """
-    if not path.exists():
-        raise RunFolderError(f"{path} does not exist", WANTED)
-    names = (name,) if name else (GREEDY, AFTER)
-    found = [path / "completions" / f"{each}{suffix}" for each in names for suffix in (PARQUET, JSONL)]
-    file = path if path.is_file() else next((each for each in found if each.exists()), None)
-    if file is None:
-        remedy = f"measure it: toolkit eval {path}" if (path / SETTINGS).exists() else ""
-        raise RunFolderError(f"{path} holds no completions of {' or '.join(names)}", WANTED, remedy)
-    rows, problem = read_rows(file)
-    if not rows:
-        raise RunFolderError(problem or f"{file} is empty", WANTED)
-    for number, row in enumerate(rows, start=1):
-        missing = next((key for key in ("prompt", "completion") if not isinstance(row.get(key), str)), None)
-        if missing:
-            raise RunFolderError(f"{file} row {number} has no {missing} in words", "completions as a run keeps them")
-    return Side(str(path) if not name else f"{path} {name}", rows)
-
-
 def sides(paths: Sequence[Path]) -> tuple[Side, Side]:
-    """The two that are to be compared: two folders, or one run's `before` and `after`."""
+    """The two that are to be compared: two folders, or one run's `before` and `after`; see `kept.read`."""
     if not paths:
         raise SettingsError("nothing to compare", "two of toolkit eval's folders or runs, or one run")
     if len(paths) > 2:
         raise SettingsError(f"{len(paths)} folders to compare", "two")
     if len(paths) == 1:
-        return read(paths[0], BEFORE), read(paths[0], AFTER)
-    return read(paths[0]), read(paths[1])
+        return _side(paths[0], BEFORE), _side(paths[0], AFTER)
+    return _side(paths[0]), _side(paths[1])
+
+
+def _side(path: Path, name: str = "") -> Side:
+    rows = [row | {"prompt": prompt_text(row["prompt"]), "completion": text_of(row["completion"])}
+            for row in kept.read(path, name).rows]  # fmt: skip
+    return Side(f"{path} {name}" if name else str(path), rows)
 
 
 def compare(a: Side, b: Side, judged_by: str = "", scores: tuple[Sequence[float | None], ...] = ()) -> dict[str, Any]:
@@ -91,16 +71,8 @@ def compare(a: Side, b: Side, judged_by: str = "", scores: tuple[Sequence[float 
 
 def pairs(a: Side, b: Side) -> list[tuple[Row, Row]]:
     """The rows of both for each problem that both have, in the order of the first."""
-    by_prompt: dict[str, Row] = {}
-    for row in b.rows:
-        by_prompt.setdefault(row.get("prompt", ""), row)
-    seen: set[str] = set()
-    both = []
-    for row in a.rows:
-        prompt = row.get("prompt", "")
-        if prompt in by_prompt and prompt not in seen:
-            seen.add(prompt)
-            both.append((row, by_prompt[prompt]))
+    first, second = by_problem(a.rows), by_problem(b.rows)
+    both = [(row, second[problem]) for problem, row in first.items() if problem in second]
     if not both:
         n = plural(len(a.rows), "problem"), plural(len(b.rows), "problem")
         raise RunFolderError(

@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 from toolkit.data.schema import Messages
 from toolkit.errors import DataError
 from toolkit.evaluation.estimators import wilson_interval
-from toolkit.rewards.completions import FINISH_REASON, TRUNCATED, Completion, prompt_text, text_of
+from toolkit.rewards.completions import FINISH_REASON, TRUNCATED, Completion, text_of
+from toolkit.runs.completions import by_problem
 
 Choice = Literal["left", "right", "tie", "skip"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -77,7 +78,7 @@ def pair(rows_a: Sequence[Mapping[str, Any]], rows_b: Sequence[Mapping[str, Any]
     Raises:
         DataError: no prompt in common, or only equal texts.
     """
-    side_a, side_b = _numbered(rows_a), _numbered(rows_b)
+    side_a, side_b = by_problem(rows_a), by_problem(rows_b)
     shared = [key for key in side_a if key in side_b]
     if not shared:
         found = f"A's {len(rows_a):,} and B's {len(rows_b):,} completions have no prompt in common"
@@ -92,17 +93,6 @@ def pair(rows_a: Sequence[Mapping[str, Any]], rows_b: Sequence[Mapping[str, Any]
         found = f"A and B wrote the same text for all {len(shared):,} prompts that they share"
         raise DataError(found, "completions that differ", "there is nothing to compare")
     return Pairing(pairs, len(shared) - len(pairs), len(side_a) + len(side_b) - 2 * len(shared))
-
-
-def _numbered(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Rows by their prompt and how often it came before."""
-    seen: Counter[str] = Counter()
-    found: dict[tuple[str, int], Mapping[str, Any]] = {}
-    for row in rows:
-        prompt = prompt_text(row["prompt"])
-        found[prompt, seen[prompt]] = row
-        seen[prompt] += 1
-    return found
 
 
 def _answer(row: Mapping[str, Any]) -> Answer:

@@ -15,6 +15,7 @@ from typing import Any
 
 from toolkit.compat import standby
 from toolkit.display.console import say
+from toolkit.launch import ending
 from toolkit.launch.session import Session
 
 
@@ -28,11 +29,11 @@ def without_standby(error: BaseException, session: Session[Any] | None, environ:
     if failure is None or session is None or not session.resolved.settings.model.standby:
         return error
     if session.run is not None and session.run.n_appended:
-        failure.next_step = f"{session.how_to_resume().removeprefix('; ')} {standby.WITHOUT}"
+        failure.next_step = f"{ending.how_to_resume(session).removeprefix('; ')} {standby.WITHOUT}"
         return failure
     if not is_script():
         return failure
-    session.abandon()
+    ending.abandon(session)
     say(f"{failure.found}; beginning again with {standby.WITHOUT}")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.display.console import say
@@ -11,7 +15,7 @@ from toolkit.files import short
 from toolkit.launch import memory
 from toolkit.machine import processes
 from toolkit.runs import Run, metrics
-from toolkit.runs.names import BEFORE, MEASUREMENTS, REPORT, SETTINGS, SUMMARY
+from toolkit.runs.names import BEFORE, BROKEN_BATCH, ERROR_LOG, MEASUREMENTS, PARITY, REPORT, SETTINGS, SUMMARY
 from toolkit.runs.next_steps import next_steps
 from toolkit.runs.record import HEALTH, Status, read_record
 from toolkit.training import rewards as run_rewards
@@ -92,3 +96,41 @@ def last_words(session: Session[Any], run: Run, status: Status) -> None:
         return
     for what, command in next_steps(record, VERBS):
         say(f"{what + ':':<10}{command}")
+
+
+def how_to_resume(session: Session[Any] | None) -> str:
+    """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
+    run = session.run if session else None
+    if run is None or not (run.folder / SETTINGS).exists():
+        return ""
+    command = [sys.argv[0], "--resume", str(short(run.folder))]
+    if processes.world_size() > 1:
+        return f"; continue, by the same launcher, with: {shlex.join(command)}"
+    return f"; continue with: {shlex.join(['python', *command])}"
+
+
+def out_of_memory(session: Session[Any], error: BaseException) -> memory.OutOfMemory:
+    """The same error as a person can use it: what was planned, what is free, what needs less."""
+    phase, gpu = session.view.state.phase if session.view else "starting", session.gpus[0] if session.gpus else None
+    told = memory.out_of_memory(error, phase, session.run_plan, gpu, session.resolved)
+    told.__cause__ = error
+    return told
+
+
+def abandon(session: Session[Any]) -> None:
+    """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
+    run = session.run
+    if run is None or run.resumed or run.n_appended:
+        return
+    if not any((run.folder / name).exists() for name in (ERROR_LOG, PARITY, BROKEN_BATCH)):
+        run.remove()
+
+
+def keep_traceback(session: Session[Any] | None) -> Path | None:
+    """Write the current exception's traceback to the run folder."""
+    run = session.run if session else None
+    if run is None or not run.folder.exists():
+        return None
+    path = run.folder / ERROR_LOG
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    return short(path)

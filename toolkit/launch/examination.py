@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from toolkit.evaluation.run import Exam, Judged, Measurement
 
 RECIPE = "evaluate"
-GREEDY, SAMPLED, TRAINED = "greedy", "sampled", "trained"
+SAMPLED, TRAINED = "sampled", "trained"
 """Names of the files of completions: one a problem, n a problem, one of each known problem beside hidden ones."""
 
 

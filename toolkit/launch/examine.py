@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from toolkit.control.preflight import AMBER_TRUNCATED_FRAC
 from toolkit.display.console import console
 from toolkit.findings import Finding
-from toolkit.launch.examination import GREEDY, SAMPLED, TRAINED, Examination
+from toolkit.launch.examination import SAMPLED, TRAINED, Examination
+from toolkit.runs.names import GREEDY
 
 if TYPE_CHECKING:
     from toolkit.backends.base import Generation
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 GAP = 0.05
 """How much better known problems may be solved than hidden ones before it is worth a warning."""
-TRUNCATED_FRAC = 0.1
 
 
 def examine(asked: Measuring) -> Examination:
@@ -57,11 +58,11 @@ def greedy(exam: Examination) -> None:
     if by is not None:
         labels = breakdown.labels(exam.rows, by, exam.opened.problems.name)
         exam.result["by"] = {"name": by, "groups": breakdown.groups(labels, measured.verdicts)}
-    if measured.truncated_frac > TRUNCATED_FRAC:
+    if measured.truncated_frac > AMBER_TRUNCATED_FRAC:
         found = f"{measured.truncated_frac:.0%} of the completions are truncated, and cannot be right"
         longest = exam.opened.settings.rollout.max_completion_length
         remedy = f"--max_completion_length {2 * longest}"
-        exam.findings.append(Finding("length", "amber", found, f"at most {TRUNCATED_FRAC:.0%}", remedy))
+        exam.findings.append(Finding("length", "amber", found, f"at most {AMBER_TRUNCATED_FRAC:.0%}", remedy))
 
 
 def repeated(exam: Examination) -> None:

@@ -25,7 +25,8 @@ from toolkit.errors import (
     ToolkitError,
     is_out_of_memory,
 )
-from toolkit.launch import again
+from toolkit.launch import again, ending
+from toolkit.launch.beginning import start
 from toolkit.launch.presets import choose_presets, presets_of, set_in_files, settings_to_resume
 from toolkit.launch.session import Session
 from toolkit.machine import processes
@@ -83,9 +84,9 @@ def _end(error: BaseException, session: Session[Any] | None, argv: Sequence[str]
         return EXIT_INTERRUPTED  # the first process was interrupted, too
     with processes.word() as is_ours:
         if session is not None and is_out_of_memory(error):  # whatever it is wrapped in, and the run folder stays
-            error = session.out_of_memory(error)
+            error = ending.out_of_memory(session, error)
         elif session is not None and (not is_ours or isinstance(error, ToolkitError)):
-            session.abandon()
+            ending.abandon(session)
         if is_ours:
             _tell(error, session, argv)
     if isinstance(error, ToolkitError):
@@ -97,12 +98,12 @@ def _tell(error: BaseException, session: Session[Any] | None, argv: Sequence[str
     if isinstance(error, ToolkitError):
         _explain(error, argv)
     elif isinstance(error, KeyboardInterrupt):
-        fail((str(error) or "interrupted") + (session.how_to_resume() if session else ""))
+        fail((str(error) or "interrupted") + ending.how_to_resume(session))
     else:
-        where = session.keep_traceback() if session else None
+        where = ending.keep_traceback(session)
         hint = f"; the traceback is in {where}" if where else "; --debug shows the traceback"
         if session and processes.world_size() > 1 and OF_A_LOST_PROCESS.search(str(error)):
-            hint += f"; another process may have ended without a word{session.how_to_resume()}"
+            hint += f"; another process may have ended without a word{ending.how_to_resume(session)}"
         _explain(error, argv, hint)
 
 
@@ -138,7 +139,7 @@ def prepare(cls: type[S], argv: Sequence[str], recipe_file: Path) -> Session[S]:
         settings = replace(settings, data=read_files(settings.data))
     check(settings)
     resolved = Resolved.of(settings, frozenset(given), why, processes.world_size())
-    return Session.start(recipe_file.stem, resolved, gpus, why_no_gpu, argv)
+    return start(recipe_file.stem, resolved, gpus, why_no_gpu, argv)
 
 
 def own_card_first(gpus: list[Gpu], local_rank: int) -> list[Gpu]:

@@ -13,6 +13,7 @@ from toolkit.data.schema import Messages, Problems
 from toolkit.doctor import best_first
 from toolkit.errors import DataError, ModelError, RewardError
 from toolkit.launch import named
+from toolkit.launch.beginning import start
 from toolkit.launch.named import Named
 from toolkit.launch.session import Session
 from toolkit.machine.devices import find_gpus
@@ -161,7 +162,7 @@ def open_policy(
     Raises:
         ModelError, RunFolderError, SettingsError, DataError: see `named.find` and `settings.check`.
         RewardError: a reward that was asked for and cannot be found.
-        BackendError, HubError: see `Session.start` and `models.locate`.
+        BackendError, HubError: see `beginning.start` and `models.locate`.
     """
     gpus, why_no_gpu = find_gpus()
     gpus = best_first(gpus)
@@ -169,7 +170,7 @@ def open_policy(
     of_run = found.settings.data if found.run is not None and "dataset" not in (changes or {}) else None
     settings = _to_measure(replace(found.settings, data=_divided(found.settings.data, of_run, n_eval, hidden)))
     check(settings)
-    session = Session.start("evaluate", Resolved.of(settings, found.given, found.why), gpus, why_no_gpu, [name])
+    session = start("evaluate", Resolved.of(settings, found.given, found.why), gpus, why_no_gpu, [name])
     if session.backend.name != "unsloth":  # it generates by itself; vLLM is for the rollouts of its trainer
         session.resolved = session.resolved.with_model(use_vllm=False)
     rewards, judge, notes = _rewards(found, session)

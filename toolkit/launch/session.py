@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from toolkit import backends, doctor, runs
-from toolkit.backends import vllm_server
-from toolkit.compat import attention, environment
+from toolkit import runs
+from toolkit.compat import attention
 from toolkit.display.console import console, say
 from toolkit.display.live import View, open_view
 from toolkit.display.panel import measured_line, summary_table
@@ -21,26 +17,21 @@ from toolkit.display.preflight import preflight_lines
 from toolkit.display.state import RunState
 from toolkit.errors import SettingsError
 from toolkit.files import short
-from toolkit.launch import ending, memory, situation
+from toolkit.launch import ending, memory
 from toolkit.machine import processes, smaller_card
 from toolkit.machine.devices import Gpu, PeakWatch, ask_for_this_process
-from toolkit.machine.hub import ask_hub, go_offline
 from toolkit.machine.peaks import peaks_since_reset
 from toolkit.machine.provenance import describe_environment, recorded
 from toolkit.runs.names import (
-    BROKEN_BATCH,
     CONSOLE_LOG,
     ENVIRONMENT,
-    ERROR_LOG,
     LOADING,
-    PARITY,
     PREFLIGHT,
     REWARD_CHECK,
     SETTINGS,
     SUMMARY,
 )
 from toolkit.settings import GrpoSettings
-from toolkit.settings.batch import check_save_steps
 from toolkit.settings.resolved import Resolved
 from toolkit.training import rewards as run_rewards
 from toolkit.training.watch import with_held_out
@@ -81,39 +72,6 @@ class Session(Generic[S]):
     """Whether it was measured after training, by this process."""
     is_gold: Callable[[str], bool] = bool
     """What a gold answer must be; see `gold`."""
-
-    @classmethod
-    def start(
-        cls, recipe: str, resolved: Resolved[S], gpus: list[Gpu], why_no_gpu: str, argv: Sequence[str]
-    ) -> Session[S]:
-        """Choose the engine and check everything that needs no import of it.
-
-        Raises:
-            SettingsError: checkpoints that could not be resumed.
-            BackendError: see `backends.choose`, `doctor.check_before_loading`, `backends.check_sharding` and
-                `vllm_server.check`.
-        """
-        settings = resolved.settings
-        check_save_steps(resolved.batch, settings.record.save_steps, settings.grpo.get("num_iterations", 1))
-        choice = backends.choose(settings.model, gpus, why_no_gpu)
-        if choice.backend.on_gpu and settings.record.check_machine:
-            doctor.check_before_loading(gpus)
-        backends.check_sharding(settings.model, on_gpu=choice.backend.on_gpu)
-        vllm_server.check(settings.model, settings.lengths, settings.grpo, gpus[0] if choice.backend.on_gpu else None)
-        reasons = [f"{settings.model.model} on the {choice.backend.name} backend", resolved.why]
-        if choice.why not in resolved.why:
-            reasons.append(choice.why)
-        if processes.world_size() > 1:
-            reasons.append(f"{processes.world_size()} processes")
-        session = cls(recipe, resolved, choice.backend, "; ".join(filter(None, reasons)), gpus, argv)
-        offline = situation.needs_no_network(settings)
-        circumstances = situation.of(settings, choice.backend, gpus, offline)
-        session.environment, session.introduction = environment.set_before_imports(circumstances)
-        if choice.backend.on_gpu:
-            session.introduction += situation.unused_cards(gpus)
-        if not offline and ask_hub().reachable is False:
-            go_offline()  # what is in the local cache still works, and what is not fails at once
-        return session
 
     def plan_memory(self) -> None:
         """Plan the run's memory, and let the plan choose vLLM's share of the card.
@@ -370,35 +328,3 @@ class Session(Generic[S]):
                 say(line)
         ending.tell_health(run)
         ending.last_words(self, run, "finished")
-
-    def how_to_resume(self) -> str:
-        """The tail of a message that says how to go on with this run; empty when there is nothing to go on with."""
-        if self.run is None or not (self.run.folder / SETTINGS).exists():
-            return ""
-        command = [sys.argv[0], "--resume", str(short(self.run.folder))]
-        if processes.world_size() > 1:
-            return f"; continue, by the same launcher, with: {shlex.join(command)}"
-        return f"; continue with: {shlex.join(['python', *command])}"
-
-    def out_of_memory(self, error: BaseException) -> memory.OutOfMemory:
-        """The same error as a person can use it: what was planned, what is free, what needs less."""
-        phase = self.view.state.phase if self.view else "starting"
-        told = memory.out_of_memory(error, phase, self.run_plan, self.gpus[0] if self.gpus else None, self.resolved)
-        told.__cause__ = error
-        return told
-
-    def abandon(self) -> None:
-        """After an error in the set-up, remove the run folder if this session made it and it holds nothing to read."""
-        if self.run is None or self.run.resumed or self.run.n_appended:
-            return
-        if any((self.run.folder / name).exists() for name in (ERROR_LOG, PARITY, BROKEN_BATCH)):
-            return
-        self.run.remove()
-
-    def keep_traceback(self) -> Path | None:
-        """Write the current exception's traceback to the run folder."""
-        if self.run is None or not self.run.folder.exists():
-            return None
-        path = self.run.folder / ERROR_LOG
-        path.write_text(traceback.format_exc(), encoding="utf-8")
-        return short(path)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from toolkit.display import charts, page
 from toolkit.display.charts import Bar
 from toolkit.display.page import Page, Section, Tile
+from toolkit.display.runs import NOTHING, or_dash
 from toolkit.display.tables import Table, number, words
 from toolkit.findings import Finding, Level
 from toolkit.report import curves, texts
@@ -27,7 +28,6 @@ LEVELS_OF_STATUS: dict[str, Level] = {"finished": "green", "running": "info", "s
 LEVELS_OF_CHECKS: dict[str, Level] = {"WARN": "amber", "FAIL": "red"}
 N_FIRST = 5
 SHORTEST_PHASE_S = 0.05
-NOTHING = "-"
 
 
 def page_of(record: Record, next_steps: Iterable[tuple[str, str]]) -> Page:
@@ -49,14 +49,13 @@ def page_of(record: Record, next_steps: Iterable[tuple[str, str]]) -> Page:
         Section("Environment", _environment(record)),
     ]
     summary = record.summary()
-    lead = f"{_or_dash(summary['model'])}, seed {_or_dash(summary['seed'])}: {_how_it_ended(record)}"
+    lead = f"{or_dash(summary['model'])}, seed {or_dash(summary['seed'])}: {_how_it_ended(record)}"
     return Page(
-        title=f"{_or_dash(summary['recipe'])}: {record.folder.name}",
+        title=f"{or_dash(summary['recipe'])}: {record.folder.name}",
         sections=[section for section in sections if section.blocks],
         lead=lead,
         made=_made(record),
         script=files("toolkit.report").joinpath("assets", "run.js").read_text(encoding="utf-8"),
-        style=".filter { flex-wrap: wrap; } .code code { font-size: inherit; }",
     )
 
 
@@ -197,7 +196,7 @@ def _settings(record: Record) -> list[Markup]:
     blocks = [page.table(table, "settings")] if table.rows else []
     rewards = Table(["reward", number("weight"), words("target"), words("file")])
     for reward in record.at(SETTINGS, "rewards") or []:
-        cells = (_or_dash(reward.get(key)) for key in ("name", "weight", "target"))
+        cells = (or_dash(reward.get(key)) for key in ("name", "weight", "target"))
         digest = f", sha256 {str(reward['sha256'])[:12]}" if reward.get("sha256") else ""
         rewards.add(*cells, f"{reward.get('file') or NOTHING}{digest}")
     if rewards.rows:
@@ -261,7 +260,3 @@ def _value(value: Any) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, (int, float)) else NOTHING
-
-
-def _or_dash(value: Any) -> str:
-    return NOTHING if value is None else str(value)

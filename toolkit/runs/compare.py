@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.evaluation.estimators import mean_interval, paired_difference
 from toolkit.runs import metrics
-from toolkit.runs.completions import files_of, read_rows
+from toolkit.runs.completions import by_problem, files_of, read_rows
 from toolkit.runs.names import AFTER, ENVIRONMENT, MEASUREMENTS, SETTINGS
 from toolkit.runs.record import Record
 
@@ -115,10 +115,7 @@ def _gain_in_scores(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any] | None:
 
 
 def _measured(record: Record) -> dict[tuple[str, int], dict[str, Any]] | str:
-    """`correct` and `score` of each problem after training; or what is missing.
-
-    A problem is its question, and the number of its occurrence.
-    """
+    """`correct` and `score` of each problem after training; or what is missing."""
     kept = _mapping(record.document(MEASUREMENTS).get(AFTER))
     path = files_of(record.folder).get(AFTER)
     name = record.folder.name
@@ -128,16 +125,10 @@ def _measured(record: Record) -> dict[tuple[str, int], dict[str, Any]] | str:
     verdicts, scores = (list(kept.get(name) or ()) for name in ("verdicts", "scores"))
     if warning or not len(rows) == len(verdicts) == len(scores):
         return warning or f"{path.name} and {MEASUREMENTS} of {name} do not go together"
-    counts: dict[str, int] = {}
-    found = {}
-    for row, verdict, score in zip(rows, verdicts, scores, strict=True):
-        asked = f"{row.get('prompt')}\n{row.get('answer')}"
-        counts[asked] = counts.get(asked, 0) + 1
-        found[asked, counts[asked]] = {
-            "correct": verdict if kept.get("pass_at_1") is not None else None,
-            "score": score,
-        }
-    return found
+    if kept.get("pass_at_1") is None:
+        verdicts = [None] * len(rows)
+    judged = zip(rows, verdicts, scores, strict=True)
+    return by_problem(row | {"correct": verdict, "score": score} for row, verdict, score in judged)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

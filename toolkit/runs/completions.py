@@ -10,14 +10,15 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import first_line
-from toolkit.files import finite
+from toolkit.files import finite, read_jsonl
+from toolkit.rewards.completions import prompt_text
 from toolkit.runs.names import AFTER, BEFORE
-from toolkit.units import plural
 
 Row = dict[str, Any]
 PARQUET, JSONL = ".parquet", ".jsonl"
@@ -135,6 +136,17 @@ def read_rows(path: Path) -> tuple[list[Row], str]:
     return (_read_parquet if path.suffix == PARQUET else _read_jsonl)(path)
 
 
+def by_problem(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Row]:
+    """Rows by their problem, in order: its prompt, and how often that came before, since a question may be repeated."""
+    seen: Counter[str] = Counter()
+    found: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        prompt = prompt_text(row.get("prompt") or "")
+        found[prompt, seen[prompt]] = dict(row)
+        seen[prompt] += 1
+    return found
+
+
 def _read_parquet(path: Path) -> tuple[list[Row], str]:
     import pyarrow
     from pyarrow import parquet
@@ -148,18 +160,7 @@ def _read_parquet(path: Path) -> tuple[list[Row], str]:
 
 
 def _read_jsonl(path: Path) -> tuple[list[Row], str]:
-    rows: list[Row] = []
     try:
-        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        return read_jsonl(path)
     except OSError as error:
         return [], f"{path.name} cannot be read ({error.strerror})"
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            n_lost = plural(len(lines) - number + 1, "line")
-            return rows, f"{path.name} is broken at line {number}: read up to there, {n_lost} left out"
-        rows.append(row)
-    return rows, ""

@@ -31,6 +31,8 @@ EVALUATION = "evaluation.json"
 PREFLIGHT = "preflight.json"
 ERROR_LOG, CONSOLE_LOG, LOCK, REPORT = "error.log", "console.log", "run.lock", "report.html"
 BEFORE, AFTER = "before", "after"
+GREEDY = "greedy"
+"""Of `toolkit eval`: one completion a problem."""
 FORMAT = 2
 """Of the folder, kept in settings.json; 1, which says nothing there, had completions as JSONL."""
 

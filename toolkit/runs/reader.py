@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import RunFolderError
+from toolkit.files import read_jsonl
 from toolkit.runs import metrics
 from toolkit.runs.names import ENVIRONMENT, METRICS, SETTINGS
-from toolkit.units import plural
 
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "global_step*")  # in a checkpoint: of one card or DDP, FSDP, DeepSpeed
 
@@ -38,22 +38,10 @@ def rows_of(path: Path) -> tuple[list[dict[str, Any]], str]:
     Raises:
         RunFolderError: the file is there and cannot be opened.
     """
-    rows: list[dict[str, Any]] = []
     try:
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        return read_jsonl(path, lambda row: int(row[metrics.STEP])) if path.exists() else ([], "")
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read ({error.strerror})", "the metrics of a run") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            int(row[metrics.STEP])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            n_lost = sum(bool(rest.strip()) for rest in lines[number - 1 :])
-            return rows, f"{path.name} is broken at line {number}: read up to there, {plural(n_lost, 'line')} left out"
-        rows.append(row)
-    return rows, ""
 
 
 def requested_settings(folder: Path) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class ModelSettings:
     """Names of the linear layers that get an adapter."""
     gradient_checkpointing: Literal["none", "hf", "unsloth"] = "unsloth"
     """Recompute activations in the backward pass: not, as transformers does, or offloaded as Unsloth does."""
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    """Attention kernel (transformers' names), by the transformers backend alone; None: the engine's own choice."""
     use_vllm: bool | None = None
     """Roll out with vLLM; None: yes on a CUDA device where it is installed."""
     vllm_mode: Literal["colocate", "server"] = "colocate"

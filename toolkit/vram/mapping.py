@@ -67,6 +67,12 @@ ROWS = (
     Row("target_modules", "lora_targets", ",".join, lambda targets: targets.split(","), left_out=list(ALL_LINEAR)),
     _alike("gradient_checkpointing"),
     Row(
+        "attn_implementation",
+        "attention",
+        planned=lambda kernel: {None: "sdpa", "flash_attention_2": "flash"}.get(kernel, kernel),
+        said=lambda kernel: {"sdpa": None, "flash": "flash_attention_2"}.get(kernel, kernel),
+    ),
+    Row(
         "use_vllm",
         "generation",
         planned=lambda use_vllm: "hf" if use_vllm is False else "vllm",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from toolkit.control.history import Context
-from toolkit.control.signals import HELD_OUT_GROWTH, HELD_OUT_HIGH, HELD_OUT_LOW
+from toolkit.control.signals.behaviour import HELD_OUT_GROWTH, HELD_OUT_HIGH, HELD_OUT_LOW
 
 Row = dict[str, Any]
 Value = Any

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from toolkit.display import console
 from toolkit.display.live import View
-from toolkit.display.panel import BLOCKS, measured_line, progress_line, render, sparkline, step_line, summary_table
+from toolkit.display.panel import BLOCKS, measured_line, render, sparkline, step_line, summary_table
 from toolkit.display.state import RunState, time_shares
 from toolkit.findings import Finding
 
@@ -152,7 +152,6 @@ def test_a_counted_phase_has_an_eta_from_its_second_count_on_and_none_after_it()
     state.clock.now_s += 5.0
     state.advance(200, 300)
     assert state.phase_eta_s == 5.0
-    assert progress_line(state) == "loading the model: 200 of 300, eta 5.0s"
     state.enter("measuring before")
     assert (state.done, state.of) == (0, 0)
     assert "0/10  0%" in text_of(render(state, 80), 80)

@@ -59,6 +59,12 @@ def test_nothing_in_common_is_told() -> None:
         compare(Side("a", [row("p", True, 1)]), Side("b", [row("q", True, 1)]))
 
 
+def test_repeated_questions_are_told_apart_by_their_occurrence() -> None:
+    twice = [row("p", True, 1.0, "first"), row("q", True, 1.0), row("p", False, 0.0, "second")]
+    found = paired.pairs(Side("a", twice), Side("b", [row("p", True, 1, "one"), row("p", True, 1, "two")]))
+    assert [(x["completion"], y["completion"]) for x, y in found] == [("first", "one"), ("second", "two")]
+
+
 def test_another_reward_may_say_who_wins() -> None:
     a = Side("a", [row("p", True, 1.0, "<answer>5</answer>"), row("q", True, 1.0, "<answer>5</answer>")])
     b = Side("b", [row("p", False, 0.0, "<answer>5</answer>"), row("q", False, 0.0, "<answer>6</answer>")])
@@ -94,15 +100,15 @@ def test_the_command_shows_prints_and_writes(tmp_path: Path, capsys: pytest.Capt
     [
         ([], "nothing to compare"),
         (["no-such"], "no-such does not exist"),
-        (["{empty}"], "holds no completions of before"),
+        (["{empty}"], "is neither a run nor an evaluation"),
         (["{a}", "{b}", "{a}"], "3 folders to compare"),
-        (["{a}", "{empty}"], "holds no completions of greedy or after"),
+        (["{a}"], "was not measured before training"),
         (["{a}", "{b}", "--html", "x.pdf"], "wanted a name that ends in .html"),
         (["{a}", "{b}", "--html", "no/such/x.html"], "cannot be written"),
         (["{a}", "{b}", "--reward", "corect"], "did you mean correct"),
         (["{a}", "{b}", "--n_shown", "-1"], "--n_shown is -1"),
         (["{broken}", "{b}"], "is broken at line 1"),
-        (["{other}", "{b}"], "row 1 has no completion in words"),
+        (["{other}", "{b}"], "row 1 has no completion"),
     ],
 )
 def test_bad_input_is_one_line(

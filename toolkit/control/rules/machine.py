@@ -34,7 +34,6 @@ OF_MACHINE = (
         name="other process on the card",
         signal="foreign_gib",
         amber=Limit(0.25, 0.1, "ours: what a card's own display takes", trip=2, dwell=2),
-        red=None,
         found="other processes hold {value:.2g} GiB of the card",
         wanted="a card to itself",
         means="It takes memory and time from this run, and vLLM may fail when it wakes.",

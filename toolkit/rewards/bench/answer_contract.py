@@ -13,6 +13,7 @@ from toolkit.rewards.bench.layouts import layout_name
 from toolkit.rewards.bench.subject import GOLD, Subject
 from toolkit.rewards.completions import one_line
 from toolkit.rewards.composition import Composition
+from toolkit.rewards.passing import is_right
 
 UNREADABLE = ("", "?!")
 MAY_BE_MEANT = {
@@ -138,7 +139,7 @@ def wrong_answer(subject: Subject) -> Iterator[Finding]:
         rows = [i for i, wrong in enumerate(subject.wrong) if kind in wrong]
         samples = subject.rendered([wrong.get(kind, "") for wrong in subject.wrong])
         scores = subject.score(samples).scores or [None] * len(samples)
-        paid[kind] = [i for i in rows if _at_least(scores[i], rights[i])]
+        paid[kind] = [i for i in rows if is_right(scores[i], rights[i])]
     bad = {kind: rows for kind, rows in paid.items() if rows}
     if not bad:
         yield Finding("wrong", "green", f"wrong answers earn less: {', '.join(kinds)}")
@@ -210,10 +211,6 @@ def _with_rows(subject: Subject, rows: Sequence[Row]) -> Outcome:
     """A call with the right completions, and other columns beside them."""
     rights = subject.rendered(subject.golds)
     return subject.score([Sample(row, right.text) for row, right in zip(rows, rights, strict=True)])
-
-
-def _at_least(value: float | None, right: float | None) -> bool:
-    return value is not None and right is not None and value >= right - TOLERANCE
 
 
 def _nearer_right(value: float | None, group: Scores) -> bool:

@@ -45,7 +45,8 @@ def main(settings: Settings) -> None:
             except MemoryError:
                 print("out of GPU memory while training.", file=sys.stderr)
                 sys.exit(2)
-        case "hangs":
+        case "hangs":  # and ends as a run does that is told to
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(130))
             time.sleep(600)
         case "leaves a process":  # its number in a file, so that a test can look for it
             left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -48,6 +48,13 @@ def test_however_a_cell_ends_it_is_a_record_and_the_sweep_goes_on(tmp_path: Path
         ("ok", ""),
     ]
     assert records == store.read(tmp_path / "results")
+    spec, cells = load(tmp_path / "spec.yaml")
+    again = sweep.run(spec, cells, tmp_path / "results", lambda line: None, retry=True)
+    pairs = zip(records, again, strict=True)
+    assert [first["date"] == second["date"] for first, second in pairs] == [False, True, False, False, True]
+    assert again == sorted(
+        store.read(tmp_path / "results"), key=lambda record: endings.index(record["point"]["ending"])
+    )
 
 
 def test_the_warm_up_is_not_counted(tmp_path: Path) -> None:

@@ -204,6 +204,10 @@ def _check_values(spec: Spec) -> None:
     for name, values in spec.grid.items():
         if not isinstance(values, list) or not values:
             raise SettingsError(f"{spec.path}: grid has {name}: {values!r}", "a list of values")
+        if len(set(map(repr, values))) < len(values):
+            raise SettingsError(
+                f"{spec.path}: grid has {name}: {values!r}", "each value once; repeats: N runs all again"
+            )
     for rule in spec.when:
         if set(rule) != {"if", "set"} or not all(isinstance(part, dict) for part in rule.values()):
             raise SettingsError(f"{spec.path}: when has {dict(rule)}", "if: {...} and set: {...}")

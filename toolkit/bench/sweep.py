@@ -40,18 +40,20 @@ Say = Callable[[str], None]
 KEPT = ("metrics.jsonl", "summary.json", "settings.json", "environment.json", "error.log")
 
 
-def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen: bool = False) -> list[dict[str, Any]]:
+def run(
+    spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen: bool = False, retry: bool = False
+) -> list[dict[str, Any]]:
     """Run every cell that `folder` has no record of; return the records of all, in the order of the cells.
 
     A cell that runs out of memory, is refused, crashes or takes too long is a record like any other. `on_screen`: a
-    terminal shows the cell in progress, too.
+    terminal shows the cell in progress, too. `retry`: see `store.opened`.
 
     Raises:
         SettingsError: a `cap` without a card, or above it; an engine that is not installed.
         RunFolderError: another sweep is writing this folder.
     """
     _check_engines(spec, cells)
-    with runner(spec, folder) as run_cell:
+    with runner(spec, folder, retry=retry) as run_cell:
         about, known = _about(spec), {record["id"] for record in store.read(folder)}
         ids = [cell.id(about) for cell in cells]
         waiting = [i for i, cell_id in enumerate(ids) if cell_id not in known]
@@ -70,7 +72,7 @@ def run(spec: Spec, cells: Sequence[Cell], folder: Path, say: Say, *, on_screen:
 
 
 @contextmanager
-def runner(spec: Spec, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]]]:
+def runner(spec: Spec, folder: Path, *, retry: bool = False) -> Iterator[Callable[[Cell], dict[str, Any]]]:
     """Hold the folder, and hand over what gives a cell's record: the one that is there, else that of a run.
 
     Raises:
@@ -80,7 +82,7 @@ def runner(spec: Spec, folder: Path) -> Iterator[Callable[[Cell], dict[str, Any]
     about = _about(spec)
     gpus, why_no_gpu = find_gpus()
     _check_cap(spec, gpus, why_no_gpu)
-    with store.opened(folder) as known:
+    with store.opened(folder, retry=retry) as known:
 
         def run_cell(cell: Cell) -> dict[str, Any]:
             cell_id = cell.id(about)

@@ -28,6 +28,8 @@ class Run:
     """Recipe, settings and grid; benchmarks/specs/embedded.yaml is an example."""
     output: Path | None = None
     """Folder of the results; without it results/SPEC here."""
+    retry: bool = False
+    """Run cells again that were refused, failed or timed out; else they keep their result."""
     dry_run: bool = False
     """List the cells with what the planner expects of them, and run none."""
     plan_only: bool = False
@@ -53,7 +55,8 @@ class Run:
             if wrote and not self.json:
                 say(wrote)
             return 0
-        records = sweep.run(spec, cells, folder, (lambda line: None) if self.json else say, on_screen=not self.json)
+        told = (lambda line: None) if self.json else say
+        records = sweep.run(spec, cells, folder, told, on_screen=not self.json, retry=self.retry)
         self._give(records, table_of(records, on_screen=True))
         if not self.json:
             say(f"{folder}: toolkit bench table {folder}")

@@ -51,10 +51,10 @@ class Child:
             self.end()
         found = json.loads(self._result.read_text(encoding="utf-8")) if self._result.exists() else {}
         found["wall_s"] = round(time.monotonic() - begin, 1)
+        if code is None:  # whatever it says of itself: told to end, a run stops as for Ctrl-C
+            return found | {"status": "timed_out", "why": f"stopped after {limit_s:.0f} s"}
         if "status" in found:
             return found
-        if code is None:
-            return found | {"status": "timed_out", "why": f"stopped after {limit_s:.0f} s"}
         how = f"signal {-code}, as when host memory runs out" if code < 0 else f"exit code {code}"
         return found | {"status": "failed", "why": f"ended with {how} and left no result"}
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from toolkit.bench import compare
+from toolkit.bench import compare, store
 from toolkit.bench.heat_maps import maps_of
 from toolkit.bench.plots import draw, exponent, pareto
 from toolkit.bench.tables import figures_of, notes, reasons_of, rows_of, table_of
 from toolkit.cli import main
-from toolkit.errors import SettingsError
+from toolkit.errors import RunFolderError, SettingsError
 
 
 def record(
@@ -177,3 +177,17 @@ def test_two_settings_become_a_map_for_each_of_the_others() -> None:
     assert memory == ["1.00 (1.25)", "1.00", "2.00", "memory"]
     assert speed == ["1,000", "1,000", "1,000", "memory"]
     assert maps_of(rows_of(records[:2])) == []
+
+
+RECORD = {"id": "a", "status": "ok", "point": {}, "measured": {}}
+
+
+@pytest.mark.parametrize("broken", ["{", '{"id": "b"}', json.dumps({**RECORD, "measured": None}), "\ufffd"])
+def test_half_a_line_at_the_end_is_left_out_and_any_other_is_refused(tmp_path: Path, broken: str) -> None:
+    path, whole = tmp_path / store.CELLS, json.dumps(RECORD) + "\n"
+    path.write_text(whole + broken)
+    assert store.read(tmp_path) == [RECORD]
+    path.write_text(f"{broken}\n{whole}")
+    with pytest.raises(RunFolderError, match=r"cells.jsonl is broken at line 1"), store.opened(tmp_path):
+        pass
+    assert path.read_text() == f"{broken}\n{whole}"

@@ -105,6 +105,7 @@ def test_the_specs_are_found() -> None:
         ({"when": [{"if": {}}]}, "wanted if: {...} and set: {...}"),
         ({"card": "9999"}, "9999"),
         ({"cap": "4009"}, "4009"),
+        ({"grid": {"num_generations": [4, 8, 4]}}, "each value once"),
         ({"cap": [12]}, r"cap is \[12\]; wanted GiB, or the name of a card"),
         ({"weights": "randm"}, "weights is 'randm'; did you mean random"),
         ({"weights": "random", "settings": {"model": "Qwen/Qwen2.5-0.6B"}}, "unknown model"),

@@ -113,7 +113,10 @@ MADE_FOR: Mapping[str, list[Row]] = {
     "R34": sound(40, reward=lambda i: (0.9 if i <= 20 else 0.6) + 0.02 * noise(i)),
     "R39": sound(60, reward=lambda i: (0.9 if i <= 30 else 0.1) + 0.02 * noise(i)),
     "R35": sound(60, rewards__correct__mean=lambda i: 0.7 - 0.006 * i),
-    "R12": sound(60, completions__mean_length=lambda i: 200 + 8.0 * i, reward=lambda i: 0.4 + 0.02 * noise(i)),
+    # The sum rises, as another reward pays for length
+    "R12": sound(
+        60, completions__mean_length=lambda i: 200 + 8.0 * i, rewards__correct__mean=lambda i: 0.4 + 0.02 * noise(i)
+    ),
     "R40": of_held_out(-0.08, -0.01, 0.0),
     "R41": of_held_out(-0.02, 0.03, 1.4),
     "R37": sound(60, completions__mean_length=lambda i: max(4.0, 200 - 5.0 * i)),

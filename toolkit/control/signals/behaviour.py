@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from toolkit.control.history import LEAST, WINDOW, History
 from toolkit.runs import metrics
 
+_OF_ANSWERS = re.compile("correct|accura", re.IGNORECASE)
 HELD_OUT_LOW, HELD_OUT_HIGH, HELD_OUT_GROWTH = "held_out_low", "held_out_high", "held_out_growth"
 """What the row after the last has of a measurement before and after: interval of the gain, growth of the length."""
 
@@ -47,8 +50,12 @@ def divergence(h: History) -> float | None:
 
 
 def held_out_key(h: History) -> str:
-    """The held-out measure where the run has one (`eval_reward`, as TRL's evaluation logs it), else the reward."""
-    return next((key for key in ("eval_accuracy", "eval_reward") if key in h.series), metrics.REWARD)
+    """What says that the policy got better: the held-out measure where the run has one (`eval_reward`, as TRL's
+    evaluation logs it), else the reward for a right answer, by its name, since the sum may pay for length; else the sum.
+    """
+    of_answers = [key for name, key in h.rewards.items() if _OF_ANSWERS.search(name)]
+    measures = [*(key for key in ("eval_accuracy", "eval_reward") if key in h.series), *of_answers]
+    return next(iter(measures), metrics.REWARD)
 
 
 def length_share(h: History) -> float | None:

@@ -51,7 +51,7 @@ def divergence(h: History) -> float | None:
 
 def held_out_key(h: History) -> str:
     """What says that the policy got better: the held-out measure where the run has one (`eval_reward`, as TRL's
-    evaluation logs it), else the reward for a right answer, by its name, since the sum may pay for length; else the sum.
+    evaluation logs it), else the reward for right answers, by its name, since the sum may pay for length, else the sum.
     """
     of_answers = [key for name, key in h.rewards.items() if _OF_ANSWERS.search(name)]
     measures = [*(key for key in ("eval_accuracy", "eval_reward") if key in h.series), *of_answers]

@@ -45,6 +45,9 @@ def check_preset(path: Path, request: Request, shape: Shape, card: Card) -> None
     if name := lost(request, back, shape):
         found = f"the recipes' settings cannot say --{name} {getattr(request, name)}"
         raise SettingsError(found, "a preset of what they can", f"leave out --{name}, or --output")
+    if request.framework == "unsloth" and request.attention != Request().attention:
+        found = f"the recipes cannot say --attention {request.attention} of Unsloth, which takes what it finds"
+        raise SettingsError(found, "--framework trl", "or leave out --attention")
     check_save_steps(solve(settings.rollout), settings.record.save_steps)
 
 

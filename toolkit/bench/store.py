@@ -79,7 +79,8 @@ def _check(record: Record) -> None:
     """Raise a KeyError, TypeError or ValueError where something is missing that every reader stands on."""
     if not all(isinstance(record[name], str) for name in ("id", "status")):
         raise TypeError
-    dict(record["point"]), dict(record["measured"])
+    for name in ("point", "measured"):
+        dict(record[name])
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:
